@@ -1,0 +1,1 @@
+"""`ns-talking`: one program with subcommands."""

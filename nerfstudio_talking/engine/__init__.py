@@ -1,0 +1,1 @@
+"""Schedulers and other parts of the trainer."""

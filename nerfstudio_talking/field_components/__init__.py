@@ -1,0 +1,1 @@
+"""Small nn.Modules without a nerfstudio config."""

@@ -1,0 +1,1 @@
+"""Scores: functions first, torchmetrics classes on top."""
