@@ -1,0 +1,52 @@
+"""Volume rendering of packed samples, and the three layers of a pixel."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def ray_weights(
+    density: Float[Tensor, "rays samples"], deltas: Float[Tensor, "rays samples"]
+) -> Float[Tensor, "rays samples"]:
+    """Weights of samples along rays: w_i = T_i (1 - exp(-density_i delta_i)) (Max 1995; Mildenhall et al. 2020, eq. 3).
+
+    Empty samples have density 0. `density` is in 1/metre, `deltas` in metres.
+    """
+    optical = density * deltas
+    transmittance = torch.exp(-(torch.cumsum(optical, dim=-1) - optical))
+    return transmittance * -torch.expm1(-optical)
+
+
+def accumulate(
+    weights: Float[Tensor, "rays samples"],
+    values: Float[Tensor, "occupied channels"],
+    occupied: Bool[Tensor, "rays samples"],
+) -> Float[Tensor, "rays channels"]:
+    """Sum of weight times value along each ray, the values given for the occupied samples only, in row-major order."""
+    rays = occupied.nonzero()[:, 0]
+    out = values.new_zeros(len(weights), values.shape[-1])
+    return out.index_add(0, rays, weights[occupied][:, None].to(values.dtype) * values)
+
+
+def over(
+    top: Float[Tensor, "rays channels"], top_alpha: Float[Tensor, "rays 1"], bottom: Float[Tensor, "rays channels"]
+) -> Float[Tensor, "rays channels"]:
+    """A premultiplied layer over an opaque one (Porter and Duff 1984)."""
+    return top + (1 - top_alpha) * bottom
+
+
+def intersect_box(
+    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], box: Float[Tensor, "2 3"]
+) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
+    """Distances at which rays enter and leave an axis-aligned box; a missed box has leave <= enter.
+
+    Distances count in lengths of the direction; an origin inside the box enters at 0.
+    """
+    tiny = torch.full_like(directions, 1e-9)
+    inverse = 1.0 / torch.where(directions.abs() < 1e-9, torch.where(directions < 0, -tiny, tiny), directions)
+    a, b = (box[0] - origins) * inverse, (box[1] - origins) * inverse
+    enter = torch.minimum(a, b).amax(-1).clamp_min(0.0)
+    leave = torch.maximum(a, b).amin(-1)
+    return enter, leave

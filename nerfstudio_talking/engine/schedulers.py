@@ -1,0 +1,50 @@
+"""Learning-rate schedules whose state is plain Python, so that checkpoints load with `weights_only=True`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass
+class DecaySchedulerConfig(SchedulerConfig):
+    """Exponential or cosine decay after a linear warm-up."""
+
+    _target: type = field(default_factory=lambda: DecayScheduler)
+    """Target class to instantiate."""
+    kind: Literal["exponential", "cosine"] = "exponential"
+    """Shape of the decay."""
+    final_ratio: float = 0.1
+    """Learning rate at the end, as a share of the one at the start."""
+    max_steps: int = 100000
+    """Step at which the decay ends."""
+    warmup_steps: int = 0
+    """Steps over which the rate rises from nothing."""
+    start_step: int = 0
+    """Step before which the rate stays as it is: for parts that join the training late."""
+
+
+def decay_factor(step: int, config: DecaySchedulerConfig) -> float:
+    """The learning rate at a step, as a share of the configured one. A Python float, never numpy's."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    begin = max(config.start_step, config.warmup_steps)
+    t = min(max(step - begin, 0) / max(config.max_steps - begin, 1), 1.0)
+    if config.kind == "cosine":
+        return config.final_ratio + (1 - config.final_ratio) * 0.5 * (1 + math.cos(math.pi * t))
+    return float(config.final_ratio**t)
+
+
+class DecayScheduler(Scheduler):
+    """A LambdaLR over `decay_factor`."""
+
+    config: DecaySchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
+        """The torch scheduler. nerfstudio's own multiplies numpy scalars into the checkpoint."""
+        return LambdaLR(optimizer, lr_lambda=lambda step: decay_factor(step, self.config))

@@ -1,0 +1,60 @@
+"""The plane that carries torso and background: fixed in the recording camera's frame, parallel to its picture.
+
+A ray of any camera meets the plane at a point; the recording camera's projection of that point says where in the
+recorded picture to look. For the recording camera itself that is the ray's own pixel, at any distance of the plane.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def plane_positions(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    recorded_to_worlds: Float[Tensor, "rays 3 4"],
+    distance: float,
+    focal: float,
+    width: int,
+    height: int,
+) -> Float[Tensor, "rays 2"]:
+    """Where rays meet the plane, in the recorded picture.
+
+    Args:
+        origins: ray origins in the head's frame, metres.
+        directions: ray directions in the head's frame, any length.
+        recorded_to_worlds: camera-to-world of the recording camera at each ray's time (OpenGL axes).
+        distance: of the plane from the recording camera, metres.
+        focal: focal length in pixels of the recording.
+        width: of the recorded picture, pixels.
+        height: of the recorded picture, pixels.
+
+    Returns:
+        Positions with x right and y down; -1 and 1 are the picture's edges. Rays that run away from the plane or
+        along it get positions far outside (absolute value 10), which samples as the picture's border.
+    """
+    rotation, translation = recorded_to_worlds[:, :, :3], recorded_to_worlds[:, :, 3]
+    o = torch.einsum("nij,ni->nj", rotation, origins - translation)
+    d = torch.einsum("nij,ni->nj", rotation, directions)
+    depth = d[:, 2:]
+    safe = torch.where(depth < -1e-6, depth, torch.full_like(depth, -1e-6))
+    point = o + d * ((-distance - o[:, 2:]) / safe)  # (R, 3), z = -distance
+    u = point[:, 0] * (2 * focal / (distance * width))
+    v = -point[:, 1] * (2 * focal / (distance * height))
+    return torch.stack([u, v], dim=-1).clamp(-10.0, 10.0)
+
+
+def project(
+    points: Float[Tensor, "points 3"],
+    camera_to_worlds: Float[Tensor, "frames 3 4"],
+    focal: float,
+    width: int,
+    height: int,
+) -> Float[Tensor, "frames points 2"]:
+    """Points in the head's frame as the recording camera sees them, in the same positions as `plane_positions`."""
+    rotation, translation = camera_to_worlds[:, :, :3], camera_to_worlds[:, :, 3]
+    local = torch.einsum("fij,fpi->fpj", rotation, points[None] - translation[:, None])
+    depth = (-local[..., 2]).clamp_min(1e-6)
+    return torch.stack([2 * focal * local[..., 0] / (depth * width), -2 * focal * local[..., 1] / (depth * height)], -1)
