@@ -1,0 +1,74 @@
+"""Which pixels to train on: more rays where faces are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nerfstudio_talking.semantics import HEAD_CLASSES, class_mask
+
+REGIONS = {"head": HEAD_CLASSES, "mouth": ("lips", "inner_mouth"), "eyes": ("eyes",)}
+"""Boxes that rays are drawn from, besides the whole picture, and the parsing classes that they enclose."""
+_MARGIN = {"head": 0.03, "mouth": 0.35, "eyes": 0.25}
+
+
+@dataclass(frozen=True)
+class RegionShares:
+    """Share of the rays drawn uniformly from each region's box; the rest comes from the whole picture."""
+
+    head: float = 0.35
+    mouth: float = 0.2
+    eyes: float = 0.1
+
+
+def region_box(parsing: np.ndarray, name: str) -> Float[np.ndarray, "4"]:
+    """Box (x0, y0, x1, y1) in pixels around a region, with a margin; the whole picture where the region is not seen."""
+    height, width = parsing.shape
+    seen = class_mask(parsing, REGIONS[name])
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    if len(rows) == 0:
+        return np.array([0, 0, width, height], dtype=np.float64)
+    x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    margin = _MARGIN[name] * (x1 - x0)
+    return np.array(
+        [max(x0 - margin, 0), max(y0 - margin, 0), min(x1 + margin, width), min(y1 + margin, height)], dtype=np.float64
+    )
+
+
+def sample_pixels(
+    frames: Int64[Tensor, " frames"],
+    boxes: dict[str, Float[Tensor, "all_frames 4"]],
+    shares: RegionShares,
+    rays_per_frame: int,
+    width: int,
+    height: int,
+    generator: torch.Generator | None = None,
+) -> Int64[Tensor, "rays 3"]:
+    """Indices (frame, row, column), `rays_per_frame` of each frame, divided among the regions by their shares."""
+    parts = []
+    whole = torch.tensor([0.0, 0.0, width, height], device=frames.device).expand(len(frames), 4)
+    plan = [(boxes[name][frames], int(getattr(shares, name) * rays_per_frame)) for name in REGIONS if name in boxes]
+    plan.append((whole, rays_per_frame - sum(count for _, count in plan)))
+    for box, count in plan:
+        u = torch.rand(len(frames), count, 2, generator=generator).to(frames.device)
+        at = box[:, None, :2] + u * (box[:, None, 2:] - box[:, None, :2])
+        column = at[..., 0].long().clamp(0, width - 1)
+        row = at[..., 1].long().clamp(0, height - 1)
+        parts.append(torch.stack([frames[:, None].expand_as(row), row, column], -1))
+    return torch.cat(parts, dim=1).reshape(-1, 3)
+
+
+def patch_pixels(
+    frame: int, box: Float[Tensor, "4"], side: int, width: int, height: int, generator: torch.Generator | None = None
+) -> Int64[Tensor, "rays 3"]:
+    """Indices of a square patch whose centre lies in the box, row by row; cut back into the picture."""
+    u = torch.rand(2, generator=generator)
+    centre = box[:2].cpu() + u * (box[2:] - box[:2]).cpu()
+    x0 = int((centre[0] - side / 2).clamp(0, max(width - side, 0)))
+    y0 = int((centre[1] - side / 2).clamp(0, max(height - side, 0)))
+    rows, columns = torch.meshgrid(torch.arange(y0, y0 + side), torch.arange(x0, x0 + side), indexing="ij")
+    return torch.stack([torch.full_like(rows, frame), rows, columns], -1).reshape(-1, 3).to(box.device)

@@ -1,0 +1,117 @@
+"""Rays of a few frames per step from a uint8 cache."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.model_components.ray_generators import RayGenerator
+from nerfstudio.utils.rich_utils import CONSOLE
+from PIL import Image
+from torch import Tensor
+
+from nerfstudio_talking.data.ray_sampling import REGIONS, RegionShares, patch_pixels, region_box, sample_pixels
+from nerfstudio_talking.data.talking_dataset import TalkingDataset
+
+
+@dataclass
+class TalkingDataManagerConfig(VanillaDataManagerConfig):
+    """Options of the talking datamanager."""
+
+    _target: type = field(default_factory=lambda: TalkingDataManager)
+    """Target class to instantiate."""
+    train_num_rays_per_batch: int = 4096
+    """Rays per training step."""
+    frames_per_batch: int = 8
+    """Frames that the rays of a step come from: the sound is encoded once for each."""
+    head_share: float = 0.35
+    """Share of the rays drawn from the head's box."""
+    mouth_share: float = 0.2
+    """Share of the rays drawn from the mouth's box."""
+    eyes_share: float = 0.1
+    """Share of the rays drawn from the eyes' box."""
+    lips_phase_start: int = 1 << 30
+    """Step from which every second step trains on patches about the mouth."""
+    lips_patch_size: int = 32
+    """Side of these patches in pixels; as many as fit into a step's rays."""
+    eval_num_images_to_sample_from: int = 4
+    """Evaluation frames held as floats."""
+    eval_num_times_to_repeat_images: int = 50
+    """Steps before other evaluation frames are taken."""
+    eval_num_rays_per_batch: int = 4096
+    """Rays per evaluation step."""
+
+
+class TalkingDataManager(VanillaDataManager[TalkingDataset]):
+    """Keeps every training frame and parsing map as uint8 on the device and draws rays where they matter."""
+
+    config: TalkingDataManagerConfig
+
+    def setup_train(self) -> None:
+        """Fill the cache; read files with threads, since decoding releases the interpreter's lock."""
+        assert self.train_dataset is not None
+        dataset = self.train_dataset
+        height, width = int(dataset.cameras.height[0].item()), int(dataset.cameras.width[0].item())
+        count = len(dataset)
+        CONSOLE.print(f"Caching {count} frames of {width}x{height} as uint8 ({count * height * width * 4 / 2**20:.0f} MB)")
+        images = torch.empty(count, height, width, 3, dtype=torch.uint8)
+        self._parsing: Tensor | None = None
+        if dataset.clip.parsing_paths is not None:
+            self._parsing = torch.empty(count, height, width, dtype=torch.uint8)
+        boxes = {name: np.zeros((count, 4)) for name in REGIONS} if self._parsing is not None else {}
+
+        def fill(index: int) -> None:
+            with Image.open(dataset.image_filenames[index]) as file:
+                picture = file.convert("RGB")
+                if picture.size != (width, height):
+                    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+                images[index] = torch.from_numpy(np.array(picture))
+            ids = dataset.parsing(index)
+            if ids is not None and self._parsing is not None:
+                self._parsing[index] = torch.from_numpy(ids)
+                for name, table in boxes.items():
+                    table[index] = region_box(ids, name)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(fill, range(count)))
+        self._images = images.to(self.device)
+        if self._parsing is not None:
+            self._parsing = self._parsing.to(self.device)
+        self._boxes = {name: torch.from_numpy(table).float().to(self.device) for name, table in boxes.items()}
+        self._shares = RegionShares(self.config.head_share, self.config.mouth_share, self.config.eyes_share)
+        self.train_ray_generator = RayGenerator(dataset.cameras.to(self.device))
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
+        """Rays of `frames_per_batch` frames; in the lips phase every second step gives patches about the mouth."""
+        self.train_count += 1
+        config = self.config
+        count, height, width = self._images.shape[:3]
+        extra: dict[str, Any] = {}
+        side = min(config.lips_patch_size, height, width)
+        if step >= config.lips_phase_start and step % 2 == 1 and "mouth" in self._boxes:
+            patches = max(config.train_num_rays_per_batch // side**2, 1)
+            chosen = torch.randint(count, (patches,)).tolist()
+            indices = torch.cat([patch_pixels(i, self._boxes["mouth"][i], side, width, height) for i in chosen])
+            extra["patch_size"] = side
+        else:
+            frames = torch.randperm(count)[: config.frames_per_batch].to(self.device)
+            rays = config.train_num_rays_per_batch // len(frames)
+            indices = sample_pixels(frames, self._boxes, self._shares, rays, width, height)
+        frame, row, column = indices.unbind(-1)
+        batch: dict[str, Any] = {
+            "indices": indices,
+            "image": self._images[frame, row, column].float() / 255,
+            **extra,
+        }
+        if self._parsing is not None:
+            batch["parsing"] = self._parsing[frame, row, column]
+        return self.train_ray_generator(indices), batch
+
+    def get_train_rays_per_batch(self) -> int:
+        """Rays of a training step."""
+        return self.config.train_num_rays_per_batch

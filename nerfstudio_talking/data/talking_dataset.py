@@ -1,0 +1,42 @@
+"""Frames of a clip with their parsing maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
+
+from nerfstudio_talking.clip import Clip, load_parsing
+
+
+class TalkingDataset(InputDataset):
+    """An InputDataset whose batches carry `parsing`, (H, W, 1) class ids, where the clip has it."""
+
+    exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, "parsing"]  # noqa: RUF012
+
+    @property
+    def clip(self) -> Clip:
+        """The clip that the frames come from."""
+        return self.metadata["clip"]
+
+    def track_frame(self, image_idx: int) -> int:
+        """Position in the track of one of the split's frames."""
+        return int(self.metadata["frame_indices"][image_idx])
+
+    def parsing(self, image_idx: int) -> np.ndarray | None:
+        """Class ids (H, W) uint8 of a frame, at the size of its picture in this dataset."""
+        if self.clip.parsing_paths is None:
+            return None
+        ids = load_parsing(self.clip, self.track_frame(image_idx))
+        height, width = (int(getattr(self.cameras, side)[image_idx].item()) for side in ("height", "width"))
+        if ids.shape != (height, width):
+            rows = (np.arange(height) + 0.5) * ids.shape[0] / height
+            columns = (np.arange(width) + 0.5) * ids.shape[1] / width
+            ids = ids[rows.astype(int)][:, columns.astype(int)]
+        return ids
+
+    def get_metadata(self, data: dict) -> dict[str, Tensor]:
+        """The parsing map; one spatial tensor, as nerfstudio's pixel samplers demand of every key."""
+        ids = self.parsing(data["image_idx"])
+        return {} if ids is None else {"parsing": torch.from_numpy(ids.astype(np.int64))[..., None]}

@@ -1,0 +1,94 @@
+"""Sound to articulation as a module: a ridge regression and the field's audio encoder, averaged."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from nerfstudio_talking.articulation import (
+    ArticulationBasis,
+    articulation_basis,
+    fit_audio_regression,
+    mouth_points,
+    unproject_landmarks,
+)
+from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
+from nerfstudio_talking.track import TalkingTrack
+
+
+def mouth_shapes(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"] | None:
+    """Mouth shapes of a track in the head's frame, or None where it carries no landmarks to tell them from."""
+    if track.landmarks is None or track.landmarks.shape[1] not in (68, 468, 478):
+        return None
+    points = track.landmarks[:, list(mouth_points(track.landmarks.shape[1]))].astype(np.float64)
+    flat = unproject_landmarks(points, track.camera_to_worlds, track.focal, track.width, track.height)
+    return flat.reshape(len(flat), -1)
+
+
+class Articulator(nn.Module):
+    """Predicts the articulation of frames from sound; knows the tracked one of the clip it was made from.
+
+    The fields see the tracked articulation in training and the predicted one ever after. So the volume learns what
+    lips of a known shape look like, undisturbed by what sound cannot tell, and sound learns the lips' shape from
+    a target, undisturbed by the picture.
+    """
+
+    mean: Tensor
+    std: Tensor
+    weights: Tensor
+    bias: Tensor
+    tracked: Tensor
+
+    def __init__(
+        self,
+        track: TalkingTrack,
+        train_frames: Int64[np.ndarray, " train"],
+        count: int,
+        dropout: float,
+        noise: float,
+    ) -> None:
+        super().__init__()
+        shapes = mouth_shapes(track)
+        if shapes is None:
+            raise ValueError("the track has no landmarks")
+        basis: ArticulationBasis = articulation_basis(shapes[train_frames], count)
+        tracked = basis.encode(shapes)
+        seen = ~np.isnan(tracked).any(1)
+        for column in tracked.T:
+            column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
+        windows = self.regression_inputs(torch.from_numpy(track.audio).float()).numpy().astype(np.float64)
+        usable = np.intersect1d(train_frames, np.flatnonzero(seen))
+        fit = fit_audio_regression(windows[usable], tracked[usable])
+        self.correlation = fit.correlation
+        for name in ("mean", "std", "weights", "bias"):
+            self.register_buffer(name, torch.from_numpy(getattr(fit, name)).float())
+        self.register_buffer("tracked", torch.from_numpy(tracked).float(), persistent=False)
+        self.encoder = AudioEncoder(track.audio.shape[2], 32, dropout, noise)
+        self.to_articulation = nn.Linear(32, tracked.shape[1])
+
+    @staticmethod
+    def regression_inputs(audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames inputs"]:
+        """Each frame's window averaged to at most eight steps and flattened."""
+        steps = min(audio.shape[1], 8)
+        pooled = nn.functional.adaptive_avg_pool1d(audio.transpose(1, 2), steps)
+        return pooled.flatten(1)
+
+    def from_regression(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames count"]:
+        """The ridge regression's prediction."""
+        return (self.regression_inputs(audio) - self.mean) / self.std @ self.weights + self.bias
+
+    def from_encoder(
+        self, windows: Float[Tensor, "frames neighbours window channels"]
+    ) -> Float[Tensor, "frames count"]:
+        """The audio encoder's prediction."""
+        return self.to_articulation(self.encoder(windows))
+
+    def forward(
+        self,
+        audio: Float[Tensor, "frames window channels"],
+        windows: Float[Tensor, "frames neighbours window channels"],
+    ) -> Float[Tensor, "frames count"]:
+        """The mean of both predictions."""
+        return 0.5 * (self.from_regression(audio) + self.from_encoder(windows))

@@ -1,0 +1,82 @@
+"""From a time to a frame's condition: the one place where nerfstudio's clock meets the talking track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.field_components.audio_encoder import neighbour_frames
+from nerfstudio_talking.track import TalkingTrack
+
+NEUTRAL_FRAME = 0
+"""The frame shown where a camera carries no time."""
+
+
+@dataclass
+class FrameCondition:
+    """What the fields are told about a frame; one row per distinct frame in the batch."""
+
+    audio: Float[Tensor, "frames channels"]
+    eyes: Float[Tensor, "frames eyes"]
+    poses: Float[Tensor, "frames 3 4"]
+
+
+class ConditioningTrack(nn.Module):
+    """The per-frame arrays of a track as buffers that stay out of checkpoints, so that another voice can replace them."""
+
+    camera_to_worlds: Tensor
+    audio: Tensor
+    eyes: Tensor
+
+    def __init__(self, track: TalkingTrack) -> None:
+        super().__init__()
+        self.load(track)
+
+    def load(self, track: TalkingTrack) -> None:
+        """Take another track's arrays; sound features and eyes must have the channels of the first one.
+
+        Raises:
+            TalkingError: the channels differ, so that the trained encoder cannot read them.
+        """
+        device = torch.device("cpu")
+        if hasattr(self, "audio"):
+            device = self.audio.device
+            for name in ("audio", "eyes"):
+                have, new = getattr(self, name).shape[1:], getattr(track, name).shape[1:]
+                if tuple(have) != tuple(new):
+                    raise TalkingError(
+                        track.audio_path or "the driving track",
+                        expected=f"{name} of shape {tuple(have)} per frame, as the portrait was trained with",
+                        found=f"{tuple(new)} ({track.audio_kind})",
+                        mend="Extract the features with the model that the portrait was trained with.",
+                    )
+        for name in ("camera_to_worlds", "audio", "eyes"):
+            value = torch.from_numpy(getattr(track, name)).float().to(device)
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the track."""
+        return len(self.camera_to_worlds)
+
+    def frames_of(
+        self, times: Float[Tensor, "rays 1"] | None, num_rays: int
+    ) -> tuple[Int64[Tensor, " frames"], Int64[Tensor, " rays"]]:
+        """The distinct frames in a batch of rays, and each ray's place among them.
+
+        Times are clamped to [0, 1]: splines through key frames overshoot. No times means `NEUTRAL_FRAME`.
+        """
+        device = self.camera_to_worlds.device
+        if times is None:
+            frames = torch.full((1,), NEUTRAL_FRAME, device=device)
+            return frames, torch.zeros(num_rays, dtype=torch.long, device=device)
+        index = (times.reshape(-1).clamp(0.0, 1.0) * (self.num_frames - 1)).round().long()
+        return torch.unique(index, return_inverse=True)
+
+    def windows(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames neighbours window channels"]:
+        """Sound windows of frames and their neighbours, for the audio encoder."""
+        return self.audio[neighbour_frames(frames, self.num_frames)]

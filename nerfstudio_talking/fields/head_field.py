@@ -1,0 +1,117 @@
+"""The head: a volume in the head's own frame whose attributes the sound and the eyes change where they matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from nerfstudio.field_components.activations import trunc_exp
+from nerfstudio.field_components.encodings import SHEncoding
+from nerfstudio.field_components.mlp import MLP
+from torch import Tensor, nn
+
+from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
+from nerfstudio_talking.field_components.region_saliency import RegionModule, make_region_module
+from nerfstudio_talking.semantics import PARSING_CLASSES
+
+
+@dataclass
+class HeadSamples:
+    """Attributes of points of the head."""
+
+    density: Float[Tensor, " points"]
+    """In 1/metre."""
+    rgb: Float[Tensor, "points 3"]
+    semantics: Float[Tensor, "points classes"]
+    """Logits of the parsing classes."""
+    saliency: dict[str, Float[Tensor, "points 1"]]
+    """Share of each modality that reaches the point, in [0, 1] for bounded region modules."""
+
+
+class HeadField(nn.Module):
+    """Tri-plane hash tables, one region module per modality, and small networks for density and colour.
+
+    Args:
+        box: corners of the head's box, metres.
+        conditions: channels of each modality, by name.
+        region_module: how a modality is spread over space.
+        num_levels: levels of the hash planes.
+        log2_table_size: largest table of a level.
+        max_resolution: finest level.
+        hidden_dim: width of the networks.
+        implementation: of the hash planes.
+        mlp_implementation: of nerfstudio's networks: 'tcnn' or 'torch'.
+    """
+
+    box: Tensor
+
+    def __init__(
+        self,
+        box: Float[Tensor, "2 3"],
+        conditions: dict[str, int],
+        region_module: RegionModule = "external",
+        num_levels: int = 12,
+        log2_table_size: int = 14,
+        max_resolution: int = 512,
+        hidden_dim: int = 64,
+        implementation: Implementation = "auto",
+        mlp_implementation: str = "torch",
+    ) -> None:
+        super().__init__()
+        self.register_buffer("box", box.clone())
+        self.planes = HashPlanes(
+            3, num_levels, 1, max_resolution=max_resolution, log2_table_size=log2_table_size, implementation=implementation
+        )
+        features = self.planes.out_dim
+        self.regions = nn.ModuleDict(
+            {name: make_region_module(region_module, features, dim) for name, dim in conditions.items()}
+        )
+        self.density_net = MLP(
+            features + sum(conditions.values()),
+            num_layers=3,
+            layer_width=hidden_dim,
+            out_dim=1 + hidden_dim,
+            implementation=mlp_implementation,  # type: ignore[arg-type]
+        )
+        self.direction_encoding = SHEncoding(levels=2, implementation="torch")
+        self.color_net = MLP(
+            hidden_dim + self.direction_encoding.get_out_dim(),
+            num_layers=2,
+            layer_width=hidden_dim,
+            out_dim=3,
+            implementation=mlp_implementation,  # type: ignore[arg-type]
+        )
+        self.semantic_layer = nn.Linear(hidden_dim, len(PARSING_CLASSES))
+        # An initial density that hides about half of the box's depth: every sample gets a gradient from the start.
+        depth = (box[1] - box[0])[2].item()
+        self.density_scale = 2.0 / depth
+
+    def density(
+        self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points channels"]]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points geo"], dict[str, Float[Tensor, "points channels"]]]:
+        """Density in 1/metre, geometry features, and the saliency of each modality."""
+        unit = (points - self.box[0]) / (self.box[1] - self.box[0])
+        features = self.planes(unit)
+        inputs, saliency = [features], {}
+        for name, module in self.regions.items():
+            weighted, saliency[name] = module(features, conditions[name])
+            inputs.append(weighted)
+        hidden = self.density_net(torch.cat(inputs, -1)).float()
+        return trunc_exp(hidden[:, 0]) * self.density_scale, hidden[:, 1:], saliency
+
+    def forward(
+        self,
+        points: Float[Tensor, "points 3"],
+        directions: Float[Tensor, "points 3"],
+        conditions: dict[str, Float[Tensor, "points channels"]],
+        with_semantics: bool = True,
+    ) -> HeadSamples:
+        """Attributes at points in metres, seen along unit directions, under a condition per point."""
+        density, geometry, saliency = self.density(points, conditions)
+        view = self.direction_encoding(directions)
+        rgb = torch.sigmoid(self.color_net(torch.cat([geometry, view], -1)).float()) * 1.002 - 0.001
+        # parsing must not shape the volume: it is read off it
+        semantics = self.semantic_layer(geometry.detach()) if with_semantics else geometry.new_zeros(len(points), 0)
+        mean = {name: value.abs().mean(-1, keepdim=True) for name, value in saliency.items()}
+        return HeadSamples(density, rgb, semantics, mean)
