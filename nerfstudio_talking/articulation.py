@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 LIPS_478 = (
     *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
@@ -59,26 +59,53 @@ def unproject_landmarks(
     return translation[:, None, :2] + distance[..., None] * directions[..., :2]
 
 
+def inner_lip_gap(shapes: Float[np.ndarray, "frames coordinates"], num_points: int) -> Float[np.ndarray, " frames"]:
+    """Distance of the inner lips' middles in mouth shapes made from sets of 478 or 68 landmarks, metres."""
+    points = mouth_points(num_points)
+    upper, lower = (points.index(13), points.index(14)) if num_points != 68 else (points.index(62), points.index(66))
+    xy = shapes.reshape(len(shapes), -1, 2)
+    return np.linalg.norm(xy[:, upper] - xy[:, lower], axis=-1)
+
+
 @dataclass(frozen=True)
 class ArticulationBasis:
-    """Principal components of mouth shapes: coefficient k of a shape is (shape - mean) . components[k] / scale[k]."""
+    """Coefficients of mouth shapes: the lip gap first, then principal components of what the gap does not explain."""
 
     mean: Float[np.ndarray, " coordinates"]
-    components: Float[np.ndarray, "count coordinates"]
-    scale: Float[np.ndarray, " count"]
+    gap_mean: float
+    gap_scale: float
+    slope: Float[np.ndarray, " coordinates"]
+    """What one unit of the scaled gap adds to a shape."""
+    components: Float[np.ndarray, "rest coordinates"]
+    scale: Float[np.ndarray, " rest"]
 
-    def encode(self, shapes: Float[np.ndarray, "frames coordinates"]) -> Float[np.ndarray, "frames count"]:
-        """Coefficients of shapes, of unit variance over the frames the basis was made from."""
-        return (shapes - self.mean) @ self.components.T / self.scale
+    def encode(
+        self, shapes: Float[np.ndarray, "frames coordinates"], gap: Float[np.ndarray, " frames"]
+    ) -> Float[np.ndarray, "frames count"]:
+        """Coefficients of unit variance over the frames the basis was made from."""
+        opening = (gap - self.gap_mean) / self.gap_scale
+        rest = shapes - self.mean - opening[:, None] * self.slope
+        return np.concatenate([opening[:, None], rest @ self.components.T / self.scale], axis=1)
 
 
-def articulation_basis(shapes: Float[np.ndarray, "frames coordinates"], count: int) -> ArticulationBasis:
-    """The leading principal components of mouth shapes (rows with NaN are left out)."""
-    seen = shapes[~np.isnan(shapes).any(1)]
-    mean = seen.mean(0)
-    _, singular, components = np.linalg.svd(seen - mean, full_matrices=False)
-    scale = np.maximum(singular[:count] / np.sqrt(len(seen)), 1e-9)
-    return ArticulationBasis(mean, components[:count], scale)
+def articulation_basis(
+    shapes: Float[np.ndarray, "frames coordinates"], gap: Float[np.ndarray, " frames"], count: int
+) -> ArticulationBasis:
+    """The basis of `count` coefficients from tracked shapes and their lip gaps (rows with NaN are left out).
+
+    The gap comes first because it is what viewers judge, and because the components of largest variance are often
+    leftovers of head motion that no sound predicts.
+    """
+    seen = ~(np.isnan(shapes).any(1) | np.isnan(gap))
+    shapes, gap = shapes[seen], gap[seen]
+    mean, gap_mean, gap_scale = shapes.mean(0), float(gap.mean()), float(max(gap.std(), 1e-9))
+    opening = (gap - gap_mean) / gap_scale
+    slope = opening @ (shapes - mean) / max(opening @ opening, 1e-9)
+    rest = shapes - mean - opening[:, None] * slope
+    _, singular, components = np.linalg.svd(rest, full_matrices=False)
+    kept = min(count - 1, len(components))
+    scale = np.maximum(singular[:kept] / np.sqrt(len(rest)), 1e-9)
+    return ArticulationBasis(mean, gap_mean, gap_scale, slope, components[:kept], scale)
 
 
 @dataclass(frozen=True)
@@ -96,43 +123,46 @@ class AudioRegression:
 def fit_audio_regression(
     inputs: Float[np.ndarray, "frames inputs"],
     targets: Float[np.ndarray, "frames count"],
-    folds: int = 5,
-    penalties: tuple[float, ...] = (1e2, 3e2, 1e3, 3e3, 1e4, 3e4, 1e5),
+    folds: int = 6,
+    guard: int = 6,
     max_gain: float = 1.6,
 ) -> AudioRegression:
-    """Ridge regression whose penalty is chosen by contiguous folds and whose spread is matched to the targets'.
+    """Ridge regression with one penalty per coefficient, chosen by contiguous folds, its spread matched to the targets'.
 
     A least-squares prediction of correlation r has r times the spread of its target: lips that barely move. Each
-    coefficient is stretched back, by at most `max_gain`.
+    coefficient that sound does predict is stretched back, by at most `max_gain`.
 
     Args:
         inputs: sound features of each frame, flattened.
         targets: articulation of each frame.
         folds: contiguous blocks held out in turn (neighbouring frames are too alike for random ones).
-        penalties: ridge penalties to choose from, on standardised inputs.
+        guard: frames left out on both sides of a held-out block, since windows overlap.
         max_gain: upper bound of the stretch.
     """
     mean, std = inputs.mean(0), inputs.std(0) + 1e-3
     x = (inputs - mean) / std
     bias = targets.mean(0)
     y = targets - bias
-    gram = x @ x.T
-    blocks = np.array_split(np.arange(len(x)), folds)
+    frames = np.arange(len(x))
+    gram = x @ x.T / x.shape[1]
+    penalties = np.logspace(-1, 3, 13)
     held_out = np.zeros((len(penalties), *y.shape))
-    for block in blocks:
-        rest: Int64[np.ndarray, " train"] = np.setdiff1d(np.arange(len(x)), block)
+    for block in np.array_split(frames, min(folds, len(x))):
+        rest = frames[(frames < block[0] - guard) | (frames > block[-1] + guard)]
+        if len(rest) == 0:
+            rest = np.setdiff1d(frames, block)
         values, vectors = np.linalg.eigh(gram[np.ix_(rest, rest)])
         projected = vectors.T @ y[rest]
         for row, penalty in enumerate(penalties):
-            dual = vectors @ (projected / (values + penalty)[:, None])
-            held_out[row, block] = gram[np.ix_(block, rest)] @ dual
-    error = ((held_out - y) ** 2).mean(1)  # (penalties, count)
-    best = error.sum(1).argmin()
-    dual = np.linalg.solve(gram + penalties[best] * np.eye(len(x)), y)
-    predicted = held_out[best]
-    centred = predicted - predicted.mean(0)
-    spread = centred.std(0) + 1e-9
-    correlation = (centred * y).mean(0) / (spread * (y.std(0) + 1e-9))
-    # the gain never turns noise up: where nothing is predicted the least-squares shrinkage stays
-    gain = np.clip(y.std(0) / spread, 1.0, max_gain) * (correlation > 0.2) + (correlation <= 0.2)
-    return AudioRegression(mean, std, x.T @ dual * gain, bias, correlation)
+            held_out[row, block] = gram[np.ix_(block, rest)] @ (vectors @ (projected / (values + penalty)[:, None]))
+    best = ((held_out - y) ** 2).mean(1).argmin(0)  # (count,)
+    weights, correlation, gain = [], [], []
+    for column, row in enumerate(best):
+        dual = np.linalg.solve(gram + penalties[row] * np.eye(len(x)), y[:, column])
+        weights.append(x.T @ dual / x.shape[1])
+        predicted = held_out[row, :, column] - held_out[row, :, column].mean()
+        spread, true_spread = predicted.std() + 1e-9, y[:, column].std() + 1e-9
+        correlation.append((predicted * y[:, column]).mean() / (spread * true_spread))
+        # noise is never turned up: where nothing is predicted the least-squares shrinkage stays
+        gain.append(np.clip(true_spread / spread, 1.0, max_gain) if correlation[-1] > 0.2 else 1.0)
+    return AudioRegression(mean, std, np.stack(weights, 1) * np.array(gain), bias, np.array(correlation))

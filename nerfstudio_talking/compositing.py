@@ -15,7 +15,9 @@ def ray_weights(
     Empty samples have density 0. `density` is in 1/metre, `deltas` in metres.
     """
     optical = density * deltas
-    transmittance = torch.exp(-(torch.cumsum(optical, dim=-1) - optical))
+    # summed over the samples before each one; subtracting it from the full sum would cancel behind a dense sample
+    before = torch.cat([torch.zeros_like(optical[:, :1]), torch.cumsum(optical[:, :-1], dim=-1)], dim=-1)
+    transmittance = torch.exp(-before)
     return transmittance * -torch.expm1(-optical)
 
 

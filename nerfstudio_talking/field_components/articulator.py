@@ -8,9 +8,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from nerfstudio_talking.articulation import (
-    ArticulationBasis,
     articulation_basis,
     fit_audio_regression,
+    inner_lip_gap,
     mouth_points,
     unproject_landmarks,
 )
@@ -53,8 +53,9 @@ class Articulator(nn.Module):
         shapes = mouth_shapes(track)
         if shapes is None:
             raise ValueError("the track has no landmarks")
-        basis: ArticulationBasis = articulation_basis(shapes[train_frames], count)
-        tracked = basis.encode(shapes)
+        assert track.landmarks is not None
+        gap = inner_lip_gap(shapes, track.landmarks.shape[1])
+        tracked = articulation_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
         seen = ~np.isnan(tracked).any(1)
         for column in tracked.T:
             column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])

@@ -20,6 +20,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.clip import Clip, load_parsing
 from nerfstudio_talking.compositing import accumulate, intersect_box, over, ray_weights
+from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.field_components.articulator import Articulator, mouth_shapes
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack, FrameCondition
@@ -165,6 +166,9 @@ class TalkingPortraitModel(Model):
         for name, classes in (("audio", _AUDIO_CLASSES), ("eyes", _EYE_CLASSES)):
             table = torch.from_numpy(class_mask(np.arange(256, dtype=np.uint8), classes))
             self.register_buffer(f"{name}_region", table, persistent=False)
+        digest = np.frombuffer(self.track.digest.encode()[:64].ljust(64, b"0"), dtype=np.uint8)
+        self.register_buffer("clip_digest", torch.from_numpy(digest.copy()))
+        self.register_load_state_dict_pre_hook(_refuse_other_clip)
         self._warned_no_time = False
         self._eval_maps: Tensor | None = None
 
@@ -405,6 +409,19 @@ class TalkingPortraitModel(Model):
             "parsing": outputs["parsing"],
         }
         return metrics, images
+
+
+def _refuse_other_clip(module: torch.nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """A checkpoint belongs to one clip: its torso, background and poses come from there."""
+    saved, own = state.get(prefix + "clip_digest"), module.clip_digest
+    if saved is not None and not torch.equal(saved.cpu(), own.cpu()):  # type: ignore[arg-type]
+        names = [bytes(digest.cpu().tolist()).decode()[:12] for digest in (saved, own)]  # type: ignore[union-attr]
+        raise TalkingError(
+            "the checkpoint",
+            expected=f"one trained on this dataset (clip {names[1]})",
+            found=f"one trained on clip {names[0]}",
+            mend="Give the --data that it was trained on, or train anew.",
+        )
 
 
 def _torso_region(clip: Clip, most: int = 64, side: int = 64) -> Float[Tensor, "1 1 side side"]:

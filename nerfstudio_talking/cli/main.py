@@ -1,0 +1,43 @@
+"""`ns-talking`: from a video to a dataset, and from a portrait to a speaking one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Union
+
+import tyro
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
+
+from nerfstudio_talking.cli.check import Check
+from nerfstudio_talking.cli.drive import Drive
+from nerfstudio_talking.cli.path import CameraPath
+from nerfstudio_talking.cli.process import Process
+from nerfstudio_talking.cli.render import Render
+from nerfstudio_talking.errors import TalkingError
+
+Command = tyro.conf.FlagConversionOff[
+    Union[  # noqa: UP007 - tyro wants a Union of Annotated members
+        Annotated[Process, tyro.conf.subcommand(name="process")],
+        Annotated[Check, tyro.conf.subcommand(name="check")],
+        Annotated[CameraPath, tyro.conf.subcommand(name="path")],
+        Annotated[Render, tyro.conf.subcommand(name="render")],
+        Annotated[Drive, tyro.conf.subcommand(name="drive")],
+    ]
+]
+
+
+def entrypoint(arguments: Sequence[str] | None = None) -> None:
+    """Run a subcommand; bad input ends with one message and exit code 1."""
+    tyro.extras.set_accent_color("bright_yellow")
+    command: Any = tyro.cli(Command, args=arguments, prog="ns-talking", description=__doc__)
+    try:
+        command.main()
+    except TalkingError as error:
+        CONSOLE.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    entrypoint()

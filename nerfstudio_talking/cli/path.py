@@ -1,0 +1,35 @@
+"""`ns-talking path`: a camera path that plays a clip at its own speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_talking.camera_path import camera_path
+from nerfstudio_talking.track import write_json
+
+
+@dataclass
+class CameraPath:
+    """Write a camera path for `ns-render camera-path`: one entry per frame of the clip, at its exact frame rate."""
+
+    data: Path
+    """A dataset folder of either layout."""
+    output: Path = Path("camera_path.json")
+    """The JSON file to write."""
+    frames: str | None = None
+    """Range of frames A:B of the clip; all where not given."""
+
+    def main(self) -> None:
+        """Write the path."""
+        from nerfstudio_talking.check import load_any_clip
+        from nerfstudio_talking.frame_range import parse_frame_range
+
+        track = load_any_clip(self.data).track
+        start, stop = parse_frame_range(self.frames, track.num_frames)
+        path = camera_path(track, start, stop)
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.output)
+        CONSOLE.print(f"[green]Wrote {self.output}: {len(path['camera_path'])} frames, {path['seconds']:.2f} s.")

@@ -1,0 +1,45 @@
+"""`ns-talking render`: nerfstudio's camera-path renderer, with the clip's sound."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerfstudio.scripts.render import RenderCameraPath
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_talking.errors import TalkingError
+
+
+@dataclass
+class Render(RenderCameraPath):
+    """Render a camera path (`ns-talking path`) and put the clip's sound under it."""
+
+    def main(self) -> None:
+        """Render silently beside the target, then join picture and sound."""
+        from nerfstudio_talking.cli.portrait import ensure_ffmpeg, load_portrait
+        from nerfstudio_talking.media import mux_audio, read_audio
+
+        if not self.camera_path_filename.is_file():
+            raise TalkingError(
+                self.camera_path_filename,
+                expected="a camera path",
+                found="no such file",
+                mend="Write one with `ns-talking path --data DIR`.",
+            )
+        path = json.loads(self.camera_path_filename.read_text(encoding="utf-8"))
+        track = load_portrait(self.load_config)[1].track
+        if track.audio_path is None:
+            raise TalkingError(
+                self.load_config, expected="a clip with sound", found="none", mend="Use ns-render for a silent video."
+            )
+        ensure_ffmpeg()
+        target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")
+        self.output_path = target.with_name(target.stem + ".silent.mp4")
+        super().main()
+        begin = round(float(path["camera_path"][0].get("render_time") or 0.0) * (track.num_frames - 1)) / track.fps
+        samples = read_audio(track.audio_path, start=begin, duration=float(path["seconds"]))
+        mux_audio(self.output_path, samples, 16000, target)
+        self.output_path.unlink()
+        CONSOLE.print(f"[green]Wrote {target}, with sound from second {begin:.2f} of the clip.")

@@ -1,0 +1,63 @@
+import numpy as np
+from scipy.spatial.transform import Rotation
+from sklearn.linear_model import Ridge
+
+from nerfstudio_talking.articulation import (
+    LIPS_478,
+    articulation_basis,
+    fit_audio_regression,
+    inner_lip_gap,
+    mouth_points,
+    unproject_landmarks,
+)
+
+
+def test_head_motion_drops_out():
+    """Points fixed in the head at the lips' depth come back to where they are, whatever the pose."""
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.uniform(-0.05, 0.05, (6, 2)), np.full((6, 1), 0.05)], 1)
+    poses, landmarks = [], []
+    for _ in range(4):
+        rotation = Rotation.from_euler("yx", rng.uniform(-0.3, 0.3, 2)).as_matrix()
+        position = rotation @ np.array([0.01, 0.02, 0.8])
+        local = (points - position) @ rotation
+        poses.append(np.concatenate([rotation, position[:, None]], 1))
+        landmarks.append(np.stack([50 - 300 * local[:, 0] / local[:, 2], 40 + 300 * local[:, 1] / local[:, 2]], 1))
+    found = unproject_landmarks(np.array(landmarks), np.array(poses), 300.0, 100, 80)
+    np.testing.assert_allclose(found, np.broadcast_to(points[:, :2], found.shape), atol=1e-12)
+
+
+def test_lip_gap():
+    shapes = np.zeros((1, len(mouth_points(478)), 2))
+    shapes[0, mouth_points(478).index(13)] = (0.0, 0.004)
+    shapes[0, mouth_points(478).index(14)] = (0.003, 0.0)
+    assert np.isclose(inner_lip_gap(shapes.reshape(1, -1), 478)[0], 0.005)
+    assert len(set(LIPS_478)) == 40
+
+
+def test_first_coefficient_is_the_gap_and_the_rest_ignores_it():
+    rng = np.random.default_rng(1)
+    gap, other = rng.random(80), rng.standard_normal(80)
+    direction, second = rng.standard_normal((2, 30))
+    shapes = gap[:, None] * direction + other[:, None] * second + 1e-3 * rng.standard_normal((80, 30))
+    basis = articulation_basis(shapes, gap, 3)
+    code = basis.encode(shapes, gap)
+    np.testing.assert_allclose(code[:, 0], (gap - gap.mean()) / gap.std(), atol=1e-9)
+    assert abs(np.corrcoef(code[:, 1], gap)[0, 1]) < 1e-6
+    np.testing.assert_allclose(code.std(0)[:2], 1, atol=0.05)
+
+
+def test_regression_finds_what_sound_tells_and_leaves_the_rest():
+    rng = np.random.default_rng(2)
+    sound = rng.standard_normal((300, 40))
+    told = sound[:, 0] - sound[:, 1] + 0.1 * rng.standard_normal(300)
+    targets = np.stack([told, rng.standard_normal(300)], 1)
+    fit = fit_audio_regression(sound, targets)
+    assert fit.correlation[0] > 0.95
+    assert fit.correlation[1] < 0.3
+    fresh = rng.standard_normal((200, 40))
+    predicted = (fresh - fit.mean) / fit.std @ fit.weights + fit.bias
+    assert np.corrcoef(predicted[:, 0], fresh[:, 0] - fresh[:, 1])[0, 1] > 0.95
+    assert predicted[:, 1].std() < 0.6
+    reference = Ridge(alpha=1e-3).fit(sound, told).predict(fresh)
+    assert np.corrcoef(reference, predicted[:, 0])[0, 1] > 0.98
