@@ -1,0 +1,47 @@
+"""The box in space that holds the head, from parsing maps and poses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+BEHIND, AHEAD = 0.16, 0.13
+"""Reach of a life-size head behind and ahead of the head's origin, metres, for a head 0.2 m wide."""
+
+
+def head_box(
+    masks: Iterable[Bool[np.ndarray, "height width"]],
+    camera_to_worlds: Float[np.ndarray, "frames 3 4"],
+    focal: float,
+    margin: float = 0.02,
+) -> Float[np.ndarray, "2 3"]:
+    """Corners of an axis-aligned box around the head, metres.
+
+    The outline of the head in each frame is carried onto the plane through the head's origin that faces the camera,
+    and the box encloses all of them.
+
+    Args:
+        masks: where the head is, for each of the poses.
+        camera_to_worlds: recording cameras.
+        focal: focal length in pixels.
+        margin: added on every side, metres.
+    """
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for mask, pose in zip(masks, camera_to_worlds):
+        height, width = mask.shape
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows) == 0:
+            continue
+        corners = [(x, y) for x in (columns[0], columns[-1] + 1) for y in (rows[0], rows[-1] + 1)]
+        distance = np.linalg.norm(pose[:, 3])
+        for x, y in corners:
+            local = np.array([(x - width / 2) / focal, -(y - height / 2) / focal, -1.0]) * distance
+            point = pose[:, :3] @ local + pose[:, 3]
+            low, high = np.minimum(low, point[:2]), np.maximum(high, point[:2])
+    if not np.isfinite(low).all():
+        low, high = np.array([-0.12, -0.15]), np.array([0.12, 0.17])
+    low, high = low - margin, high + margin
+    depth = max((high[0] - low[0]) / 0.24, 0.8)
+    return np.array([[*low, -BEHIND * depth], [*high, AHEAD * min(depth, 1.2)]])
