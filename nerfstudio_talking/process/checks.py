@@ -1,0 +1,213 @@
+"""Is this clip fit to learn from? Cuts, repeated frames, faces, sound: found here, told by the caller.
+
+All functions are pure. A `Finding` is a warning for the report; what makes a clip unusable raises `TalkingError`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from nerfstudio_talking.errors import TalkingError
+
+SHORTEST_RANGE = 50
+"""Ranges between cuts shorter than this many frames are not offered."""
+SMALL_FACE = 96
+"""A face narrower than this many source pixels gets a warning."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about the clip that the person who trains on it should know."""
+
+    code: str
+    """Short name: 'several-faces', 'duplicate-frames' ..."""
+    message: str
+    """What was found and what to do about it."""
+
+
+def find_cuts(
+    thumbnails: UInt8[np.ndarray, "frames height width 3"], landmarks: Float[np.ndarray, "frames points xy"]
+) -> list[int]:
+    """First frame after each jump cut.
+
+    A cut is one large change between frames that change little: the change of pixels, landmarks or colours must
+    stand out against the two steps before and after it, which fast motion does not.
+
+    Args:
+        thumbnails: small pictures, some 64 pixels wide.
+        landmarks: in pixels, any scale; NaN where no face is seen.
+    """
+    if len(thumbnails) < 3:
+        return []
+    pixels = _pixel_change(thumbnails)
+    points = np.asarray(landmarks[..., :2], dtype=np.float64)
+    face = float(np.nanmedian(np.ptp(points[..., 0], axis=1))) if np.isfinite(points).any() else 1.0
+    moved = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(axis=1) / max(face, 1e-6)
+    lost = ~np.isfinite(moved)
+    moved = np.where(lost, 0.0, moved)
+    colours = _colour_change(thumbnails)
+    pixel_ratio, point_ratio, colour_ratio = (_stands_out(series) for series in (pixels, moved, colours))
+    jump = (pixels > 4.0) & (pixel_ratio > 5.0) & ((point_ratio > 2.0) | lost)
+    leap = (moved > 0.1) & (point_ratio > 4.0) & (pixel_ratio > 2.5)
+    scene = (colours > 0.35) & (colour_ratio > 3.0)
+    return [int(index) + 1 for index in np.flatnonzero(jump | leap | scene)]
+
+
+def usable_ranges(num_frames: int, cuts: list[int], shortest: int = SHORTEST_RANGE) -> list[tuple[int, int]]:
+    """Ranges [A, B) between cuts that hold at least `shortest` frames; the longest where none does."""
+    edges = [0, *cuts, num_frames]
+    ranges = [(a, b) for a, b in itertools.pairwise(edges) if b > a]
+    return [r for r in ranges if r[1] - r[0] >= shortest] or [max(ranges, key=lambda r: r[1] - r[0])]
+
+
+def require_no_cuts(source: object, cuts: list[int], num_frames: int, offset: int = 0) -> None:
+    """Stop at jump cuts, naming the usable ranges in frames of the source.
+
+    Args:
+        source: name of the video.
+        cuts: from `find_cuts`, counted from the first frame looked at.
+        num_frames: frames looked at.
+        offset: source frame number of the first frame looked at.
+
+    Raises:
+        TalkingError: there is a cut.
+    """
+    if not cuts:
+        return
+    ranges = [f"--frames {a + offset}:{b + offset}" for a, b in usable_ranges(num_frames, cuts)]
+    where = ", ".join(str(cut + offset) for cut in cuts[:10]) + (" ..." if len(cuts) > 10 else "")
+    raise TalkingError(
+        source,
+        expected="one take without cuts",
+        found=f"{len(cuts)} jump cut{'s' * (len(cuts) > 1)}, at frame {where}",
+        mend="Use one of the ranges between them: " + ", ".join(ranges) + ".",
+    )
+
+
+def duplicate_frames(
+    thumbnails: UInt8[np.ndarray, "frames height width 3"], tolerance: float = 0.02
+) -> Bool[np.ndarray, " frames"]:
+    """True where a frame repeats the one before it: mean change of the thumbnail under `tolerance` grey levels."""
+    return np.concatenate([[False], _pixel_change(thumbnails) < tolerance])
+
+
+def require_faces(source: object, seen: Bool[np.ndarray, " frames"], least: float = 0.5) -> list[Finding]:
+    """Refuse a clip without a face in most frames; warn about single frames without one.
+
+    Raises:
+        TalkingError: no face at all, or one in fewer than `least` of the frames.
+    """
+    share = float(np.mean(seen)) if len(seen) else 0.0
+    if share < least or seen.sum() < 3:
+        found = "no face" if not seen.any() else f"a face in {int(seen.sum())} of {len(seen)} frames only"
+        raise TalkingError(
+            source,
+            expected="one face, seen throughout",
+            found=found,
+            mend="Use a video of one person facing the camera, or a range where the face is seen (--frames A:B).",
+        )
+    if share == 1.0:
+        return []
+    missing = np.flatnonzero(~seen)
+    message = f"No face in {len(missing)} of {len(seen)} frames (first: {missing[0]}); the pose is interpolated there."
+    return [Finding("face-lost", message)]
+
+
+def face_findings(
+    landmarks: Float[np.ndarray, "frames points xy"], counts: Int[np.ndarray, " samples"], smallest: int = SMALL_FACE
+) -> list[Finding]:
+    """Warn about a small face and about several.
+
+    Args:
+        landmarks: in source pixels; NaN where no face is seen.
+        counts: faces found by a detector in sampled frames.
+        smallest: width in pixels below which a face is small.
+    """
+    findings = []
+    width = float(np.nanmedian(np.ptp(landmarks[..., 0], axis=1)))
+    if width < smallest:
+        text = f"The face is {width:.0f} pixels wide; {smallest} or more give a sharp portrait. Film closer or larger."
+        findings.append(Finding("small-face", text))
+    crowded = int((counts > 1).sum())
+    if crowded > max(1, 0.05 * len(counts)):
+        text = (
+            f"{int(counts.max())} faces in {crowded} of {len(counts)} sampled frames; one of them is followed. "
+            "Crop the others out (--crop X,Y,W,H) if the wrong one was taken."
+        )
+        findings.append(Finding("several-faces", text))
+    return findings
+
+
+def timing_findings(
+    duplicates: Bool[np.ndarray, " frames"], timestamps: Float[np.ndarray, " frames"] | None, fps: float
+) -> list[Finding]:
+    """Warn about repeated frames and a variable frame rate.
+
+    Args:
+        duplicates: from `duplicate_frames`.
+        timestamps: of the source's frames in seconds, where known.
+        fps: nominal frame rate of the source.
+    """
+    findings = []
+    repeated = int(duplicates.sum())
+    if repeated > 0.02 * len(duplicates):
+        text = (
+            f"{repeated} of {len(duplicates)} frames repeat the one before: the video was converted to a higher "
+            "frame rate. Process it at its true rate (--fps)."
+        )
+        findings.append(Finding("duplicate-frames", text))
+    if timestamps is not None and len(timestamps) > 2:
+        steps = np.diff(timestamps) * fps
+        uneven = int((np.abs(steps - 1.0) > 0.25).sum())
+        if uneven > 0.01 * len(steps):
+            text = f"Variable frame rate: {uneven} of {len(steps)} steps are off; frames were taken at even times."
+            findings.append(Finding("variable-frame-rate", text))
+    return findings
+
+
+def sound_findings(sound_seconds: float | None, picture_seconds: float) -> list[Finding]:
+    """Warn about sound that ends well before the picture. `None`: there is no sound; see `require_sound`."""
+    if sound_seconds is None or sound_seconds >= picture_seconds - max(0.2, 0.02 * picture_seconds):
+        return []
+    text = f"The sound lasts {sound_seconds:.1f} s, the picture {picture_seconds:.1f} s; the rest is taken as silence."
+    return [Finding("short-sound", text)]
+
+
+def require_sound(source: object, has_sound: bool) -> None:
+    """Stop at a video without sound.
+
+    Raises:
+        TalkingError: the video has no sound.
+    """
+    if not has_sound:
+        raise TalkingError(
+            source,
+            expected="a video with sound",
+            found="no audio stream",
+            mend="Mux the voice into it, or use another copy: a portrait learns its lips from the voice.",
+        )
+
+
+def _pixel_change(thumbnails: UInt8[np.ndarray, "frames height width 3"]) -> Float[np.ndarray, " steps"]:
+    """Mean absolute change of each frame against the one before, grey levels."""
+    steps = itertools.pairwise(thumbnails)
+    return np.array([np.abs(b.astype(np.int16) - a).mean() for a, b in steps])
+
+
+def _colour_change(thumbnails: UInt8[np.ndarray, "frames height width 3"]) -> Float[np.ndarray, " steps"]:
+    """Half the L1 distance of 8x8x8 colour histograms of neighbours, in [0, 1]."""
+    cells = (thumbnails >> 5).astype(np.int32) @ np.array([64, 8, 1], dtype=np.int32)
+    cells = cells.reshape(len(cells), -1)
+    shares = np.stack([np.bincount(frame, minlength=512) for frame in cells]) / cells.shape[1]
+    return 0.5 * np.abs(np.diff(shares, axis=0)).sum(axis=1)
+
+
+def _stands_out(series: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
+    """Each step over the largest of its two neighbours on either side."""
+    padded = np.pad(series, 2, constant_values=0.0)
+    around = np.stack([padded[:-4], padded[1:-3], padded[3:-1], padded[4:]]).max(axis=0)
+    return series / np.maximum(around, 1e-9)
