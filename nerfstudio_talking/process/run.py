@@ -1,0 +1,200 @@
+"""`process_video`: from a video to a dataset folder, stage by stage, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from nerfstudio_talking import __version__
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.frame_range import parse_frame_range
+from nerfstudio_talking.process import checks, measure, sound, steps
+from nerfstudio_talking.process.config import ProcessConfig
+from nerfstudio_talking.process.foreign_parsing import parsing_files
+from nerfstudio_talking.process.stages import Workspace, file_digest, stage_key
+from nerfstudio_talking.process.steps import Job
+from nerfstudio_talking.track import TRACK_JSON, TalkingTrack, load_track, save_track
+
+HIGHEST_FPS = 60.0
+
+
+def process_video(config: ProcessConfig) -> Path:
+    """Make a dataset folder (layout: track.py) of a video of one person speaking.
+
+    Killed at any point and run again, it goes on where it stopped and ends with the same files. A folder that already
+    holds this video, processed with these options, is left as it is.
+
+    Returns:
+        The dataset folder.
+
+    Raises:
+        TalkingError: the input cannot be used, or the output cannot be written.
+    """
+    from nerfstudio_talking.media import probe_video
+
+    config.validate()
+    info = probe_video(config.video)
+    checks.require_sound(config.video, info.has_audio)
+    fps = config.fps if config.fps is not None else min(info.fps, HIGHEST_FPS)
+    start, stop = parse_frame_range(config.frames, int(info.duration * fps + 0.5))
+    assert stop is not None
+    space = Workspace(config.output)
+    keys = _stage_keys(config, file_digest(config.video), fps)
+    if _is_whole(config.output, keys["track"]):
+        if space.work.is_dir():
+            space.close()
+        CONSOLE.print(f"{escape(str(config.output))} is this dataset already: nothing to do.", soft_wrap=True)
+        return config.output
+    space.open()
+    space.retract()
+    job = Job(config, info, fps, start, stop, space, _progress)
+
+    def stage(name: str, work: Callable[[Job], None]) -> None:
+        if not space.is_done(name, keys[name]):
+            work(job)
+            space.mark(name, keys[name])
+
+    try:
+        stage("faces", steps.find_faces)
+        steps.check_clip(job)
+        stage("images", steps.write_images)
+        stage("pose", steps.solve_pose)
+        if config.face_landmarker is not None:
+            stage("blendshapes", steps.find_blendshapes)
+        stage("sound", sound.write_sound)
+        stage("parsing", steps.write_parsing)
+        stage("layers", steps.write_layers)
+        track = _assemble(job, keys)
+        if config.report:
+            from nerfstudio_talking.process.report import write_report
+
+            write_report(config.output, track)
+        save_track(track, config.output)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise TalkingError(
+            error.filename or config.output,
+            expected="to be read and written",
+            found=error.strerror or str(error),
+            mend="Mend that and run the same command again: it goes on where it stopped.",
+        ) from error
+    space.close()
+    _tell(job, track)
+    return config.output
+
+
+def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str]:
+    """The key of every stage: what it depends on, all the way up."""
+    model = config.face_landmarker
+    keys = {"faces": stage_key("faces", __version__, source, fps=fps, frames=config.frames)}
+    keys["images"] = stage_key("images", keys["faces"], crop=config.crop, size=config.size)
+    keys["pose"] = stage_key("pose", keys["images"])
+    digest = file_digest(model) if model is not None and model.is_file() else str(model)
+    keys["blendshapes"] = stage_key("blendshapes", keys["images"], model=digest)
+    keys["sound"] = stage_key("sound", keys["pose"], model=config.audio_model, offset=config.audio_offset)
+    maps = [] if config.parsing is None else [file_digest(path) for path in parsing_files(config.parsing)]
+    keys["parsing"] = stage_key("parsing", keys["pose"], maps=maps)
+    keys["layers"] = stage_key("layers", keys["parsing"])
+    keys["track"] = stage_key("track", *keys.values(), report=config.report)
+    return keys
+
+
+def _is_whole(folder: Path, key: str) -> bool:
+    """Whether the folder holds the finished dataset of this key."""
+    if not (folder / TRACK_JSON).is_file():
+        return False
+    try:
+        return load_track(folder).provenance.get("key") == key
+    except TalkingError:
+        return False
+
+
+def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
+    """The track from what the stages left."""
+    from nerfstudio_talking.track import AUDIO_NAME
+
+    config, space = job.config, job.space
+    crop = steps.clip_crop(job)
+    faces, pose, audio = (space.load_arrays(name) for name in ("faces", "pose", "sound"))
+    landmarks, camera_to_worlds = crop.points(faces["landmarks"]), pose["camera_to_worlds"]
+    eyes = measure.eye_opening(measure.lid_gap(landmarks, camera_to_worlds))
+    expression = space.load_arrays("blendshapes")["expression"] if config.face_landmarker is not None else None
+    kept = space.record("sound_record")
+    job.findings += [checks.Finding(*pair) for pair in kept["findings"]]
+    jitter = pose["jitter"]
+    positions = job.start + np.arange(job.num_frames)
+    provenance: dict[str, Any] = {
+        "key": keys["track"],
+        "version": __version__,
+        "video": config.video.name,
+        "source": {"width": job.info.width, "height": job.info.height, "fps": job.info.fps},
+        "frames": [job.start, job.stop],
+        "crop": [crop.x, crop.y, crop.width, crop.height],
+        "camera_to_worlds": {
+            "method": "bundle adjustment over FaceMesh's rigid points",
+            "reprojection_px": round(float(np.nanmedian(pose["error"])), 4),
+            "reprojection_of_independent_pnp_px": round(float(pose["pnp_error"]), 4),
+            "rotation_second_difference_deg": round(float(jitter[0, 0]), 5),
+            "depth_second_difference_m": round(float(jitter[0, 1]), 7),
+            "steadier_than_independent_pnp": [
+                round(float(ratio), 2) for ratio in jitter[1] / np.maximum(jitter[0], 1e-12)
+            ],
+            "interpolated_frames": np.flatnonzero(~pose["seen"]).tolist(),
+        },
+        "audio": kept["audio"],
+        "eyes": "FaceMesh lid gaps on the person's own scale",
+        "lips": "FaceMesh inner-lip gap over the distance of the outer eye corners",
+        "expression": None if expression is None else "MediaPipe face landmarker, 52 blendshapes",
+        "parsing": "landmarks and person mask" if config.parsing is None else f"read from {config.parsing.name}",
+        "findings": [[finding.code, finding.message] for finding in job.findings],
+    }
+    return TalkingTrack(
+        fps=float(job.fps),
+        width=crop.out_width,
+        height=crop.out_height,
+        focal=float(pose["focal"]),
+        camera_to_worlds=camera_to_worlds,
+        audio=audio["features"].astype(np.float32),
+        audio_kind=kept["audio"]["kind"],
+        eyes=measure.fill_gaps(eyes),
+        lips=measure.lip_opening(landmarks, camera_to_worlds),
+        expression=expression,
+        landmarks=landmarks[..., :2].astype(np.float32),
+        frame_ids=np.round(positions * (job.info.fps / job.fps)).astype(np.int64),
+        audio_path=config.output / AUDIO_NAME,
+        digest=file_digest(config.video),
+        provenance=provenance,
+    )
+
+
+@contextmanager
+def _progress(title: str, total: int | None) -> Iterator[Callable[[], Any]]:
+    columns = [TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=CONSOLE) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+        if total is None:
+            bar.update(task, total=1, completed=1)
+
+
+def _tell(job: Job, track: TalkingTrack) -> None:
+    """The closing lines on the terminal."""
+    for finding in job.findings:
+        CONSOLE.print(f"[yellow]Warning ({finding.code}):[/] {escape(finding.message)}", soft_wrap=True)
+    pose = track.provenance["camera_to_worlds"]
+    rotation, depth = pose["steadier_than_independent_pnp"]
+    CONSOLE.print(
+        f"{track.num_frames} frames of {track.width}x{track.height} at {track.fps:g} per second. Head pose: "
+        f"{pose['reprojection_px']:.2f} px reprojection error, focal length {track.focal:.0f} px; "
+        f"rotation {rotation:.1f} and depth {depth:.1f} times steadier than frame-by-frame PnP.",
+        soft_wrap=True,
+    )
+    CONSOLE.print(f"[green]Wrote {escape(str(job.config.output))}[/]", soft_wrap=True)

@@ -1,0 +1,136 @@
+"""Stages that survive a kill: each writes its result whole or not at all, and leaves a mark that says from what.
+
+A stage's key is a digest of its name, its settings and the keys of the stages it builds on. A mark with the same key
+means that the result on disk is the one that running again would give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.track import (
+    AUDIO_NAME,
+    BACKGROUND_NAME,
+    IMAGE_DIR,
+    PARSING_DIR,
+    TORSO_DIR,
+    TRACK_JSON,
+    TRACK_NPZ,
+    write_json,
+)
+
+WORK_DIR = ".work"
+_OURS = (IMAGE_DIR, PARSING_DIR, TORSO_DIR, BACKGROUND_NAME, AUDIO_NAME, TRACK_NPZ)
+
+
+class Workspace:
+    """The output folder while it is being made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.work = folder / WORK_DIR
+
+    def open(self) -> None:
+        """Make the folders; refuse a folder that holds files of the same names but not from here.
+
+        Raises:
+            TalkingError: the folder cannot be written, or is somebody else's.
+        """
+        try:
+            foreign = [name for name in _OURS if (self.folder / name).exists()]
+            if foreign and not self.work.is_dir() and not (self.folder / TRACK_JSON).is_file():
+                raise TalkingError(
+                    self.folder,
+                    expected="an empty folder or an unfinished dataset",
+                    found=f"{', '.join(foreign)} of other making",
+                    mend="Choose another --output.",
+                )
+            self.work.mkdir(parents=True, exist_ok=True)
+            probe = self.work / "probe.part"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise TalkingError(
+                self.folder,
+                expected="a folder that can be written",
+                found=error.strerror or str(error),
+                mend="Choose another --output.",
+            ) from error
+
+    def retract(self) -> None:
+        """Take back the claim that the folder is a whole dataset, before anything in it changes."""
+        (self.folder / TRACK_JSON).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the scratch folder."""
+        shutil.rmtree(self.work)
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """Whether a stage's result of this key is on disk."""
+        try:
+            return json.loads((self.work / f"{stage}.json").read_text(encoding="utf-8"))["key"] == key
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def mark(self, stage: str, key: str, **record: Any) -> None:
+        """Say that a stage is done; `record` is kept with the mark."""
+        write_json({"key": key, **record}, self.work / f"{stage}.json")
+
+    def record(self, stage: str) -> dict[str, Any]:
+        """What was kept with a stage's mark."""
+        return json.loads((self.work / f"{stage}.json").read_text(encoding="utf-8"))
+
+    @contextmanager
+    def new_folder(self, name: str) -> Iterator[Path]:
+        """A folder of the dataset, filled aside and put in place when the block ends well."""
+        aside, final = self.work / f"{name}.part", self.folder / name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        yield aside
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(aside, final)
+
+    @contextmanager
+    def new_file(self, path: Path) -> Iterator[Path]:
+        """A file written aside and put in place when the block ends well; it keeps the suffix of its name."""
+        aside = self.work / f"part-{path.name}"
+        yield aside
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+
+    def save_arrays(self, stage: str, **arrays: np.ndarray) -> None:
+        """Keep a stage's arrays in the scratch folder."""
+        with self.new_file(self.work / f"{stage}.npz") as aside, aside.open("wb") as file:
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+    def load_arrays(self, stage: str) -> dict[str, np.ndarray]:
+        """The arrays that `save_arrays` kept."""
+        with np.load(self.work / f"{stage}.npz", allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+
+def stage_key(stage: str, *parents: str, **settings: Any) -> str:
+    """Digest of a stage's name, the keys it builds on and its settings."""
+    text = json.dumps([stage, parents, settings], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

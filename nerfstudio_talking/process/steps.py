@@ -1,0 +1,221 @@
+"""The stages of `process_video`, each a function from what is on disk to what it leaves there. Called by run.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.media import VideoInfo
+from nerfstudio_talking.process import checks, measure
+from nerfstudio_talking.process.checks import Finding
+from nerfstudio_talking.process.config import ProcessConfig
+from nerfstudio_talking.process.crop import Crop, choose_crop
+from nerfstudio_talking.process.stages import Workspace
+from nerfstudio_talking.track import BACKGROUND_NAME, IMAGE_DIR, PARSING_DIR, TORSO_DIR, TORSO_JSON, write_json
+
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], Any]]]
+"""Given a title and a number of steps, a context whose value is called after each step."""
+
+
+@dataclass
+class Job:
+    """One run: what was asked, what the source is, where results lie."""
+
+    config: ProcessConfig
+    info: VideoInfo
+    fps: float
+    start: int
+    stop: int
+    space: Workspace
+    progress: Progress
+    findings: list[Finding] = field(default_factory=list)
+    """Warnings, in the order found."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """How each column was made."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the dataset."""
+        return self.stop - self.start
+
+    def source_frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """The source's frames in the range, at the constant frame rate."""
+        from nerfstudio_talking.media import read_frames
+
+        return read_frames(self.config.video, self.fps, self.start, self.stop)
+
+    def images(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """The dataset's pictures, as a reader of the dataset sees them."""
+        for index in range(self.num_frames):
+            yield _read(self.space.folder / IMAGE_DIR / f"{index:06d}.jpg")
+
+    def parsings(self) -> Iterator[UInt8[np.ndarray, "height width"]]:
+        """The dataset's parsing maps."""
+        for index in range(self.num_frames):
+            yield _read(self.space.folder / PARSING_DIR / f"{index:06d}.png")
+
+
+def find_faces(job: Job) -> None:
+    """Landmarks, thumbnails and face counts of the source's frames, to faces.npz."""
+    from nerfstudio_talking.process.faces import track_faces
+
+    with job.progress("Finding the face", job.num_frames) as advance:
+        track = track_faces(job.source_frames(), advance)
+    job.space.save_arrays("faces", landmarks=track.landmarks, thumbnails=track.thumbnails, counts=track.counts)
+
+
+def check_clip(job: Job) -> None:
+    """Refuse a clip that cannot be learned from; collect warnings about the rest.
+
+    Raises:
+        TalkingError: no face, or a jump cut.
+    """
+    faces = job.space.load_arrays("faces")
+    landmarks, thumbnails = faces["landmarks"], faces["thumbnails"]
+    if len(landmarks) < job.num_frames:
+        job.stop = job.start + len(landmarks)  # containers promise more frames than they hold
+    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    job.findings += checks.require_faces(job.config.video, seen)
+    cuts = checks.find_cuts(thumbnails, landmarks)
+    checks.require_no_cuts(job.config.video, cuts, len(landmarks), job.start)
+    job.findings += checks.face_findings(landmarks, faces["counts"])
+    duplicates = checks.duplicate_frames(thumbnails)
+    job.findings += checks.timing_findings(duplicates, job.info.timestamps, job.info.fps)
+
+
+def clip_crop(job: Job) -> Crop:
+    """The crop of the clip, from the landmarks found."""
+    boxes = measure.face_boxes(job.space.load_arrays("faces")["landmarks"])
+    return choose_crop(job.config.crop, job.config.size, job.info.width, job.info.height, boxes)
+
+
+def write_images(job: Job) -> None:
+    """Cropped pictures to images/, person masks to masks.npy."""
+    from nerfstudio_talking.process.faces import person_masks
+
+    crop = clip_crop(job)
+    shape = (job.num_frames, crop.out_height, crop.out_width)
+    with (
+        job.space.new_folder(IMAGE_DIR) as folder,
+        job.space.new_file(job.space.work / "masks.npy") as aside,
+        job.progress("Writing pictures", job.num_frames) as advance,
+    ):
+        masks = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
+
+        def pictures() -> Iterator[np.ndarray]:
+            for index, frame in enumerate(job.source_frames()):
+                picture = crop.apply(frame)
+                Image.fromarray(picture).save(folder / f"{index:06d}.jpg", quality=95, subsampling=0)
+                yield picture
+
+        for index, mask in enumerate(person_masks(pictures(), advance)):
+            masks[index] = mask
+        masks.flush()
+
+
+def solve_pose(job: Job) -> None:
+    """Head pose and shape to pose.npz."""
+    from nerfstudio_talking.process.head_shape import mean_shape, rigid_points
+    from nerfstudio_talking.process.pose import bundle_adjust, independent_pnp, pose_jitter
+
+    crop = clip_crop(job)
+    landmarks = crop.points(job.space.load_arrays("faces")["landmarks"].astype(np.float64))
+    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    with job.progress("Solving the head pose", None):
+        shape = mean_shape(landmarks[seen])
+        rigid = rigid_points(shape)
+        size = (crop.out_width, crop.out_height)
+        points = landmarks[:, rigid, :2]
+        solved = bundle_adjust(points, shape[rigid], *size, job.fps)
+        single = independent_pnp(points[:1500], shape[rigid], solved.focal, *size)
+    job.space.save_arrays(
+        "pose",
+        camera_to_worlds=solved.camera_to_worlds,
+        focal=np.float64(solved.focal),
+        error=solved.error,
+        seen=solved.seen,
+        shape=solved.shape,
+        rigid=rigid,
+        jitter=np.array([pose_jitter(solved.camera_to_worlds[:1500]), pose_jitter(single.camera_to_worlds)]),
+        pnp_error=np.float64(np.nanmedian(single.error)),
+    )
+
+
+def find_blendshapes(job: Job) -> None:
+    """The 52 blendshapes to blendshapes.npz."""
+    from nerfstudio_talking.process.faces import blendshapes
+
+    assert job.config.face_landmarker is not None
+    with job.progress("Finding blendshapes", job.num_frames) as advance:
+        values = blendshapes(job.images(), job.fps, job.config.face_landmarker, advance)
+    if not np.isfinite(values).any():
+        raise TalkingError(
+            job.config.video,
+            expected="a face for the blendshapes",
+            found="none",
+            mend="Leave --face-landmarker out, or crop closer to the face (--crop face).",
+        )
+    job.space.save_arrays("blendshapes", expression=measure.fill_gaps(values))
+
+
+def write_parsing(job: Job) -> None:
+    """Class ids of every pixel of every frame to parsing/."""
+    with (
+        job.space.new_folder(PARSING_DIR) as folder,
+        job.progress("Parsing", job.num_frames) as advance,
+    ):
+        for index, ids in enumerate(_parsings_of(job)):
+            Image.fromarray(ids).save(folder / f"{index:06d}.png", compress_level=3)
+            advance()
+
+
+def write_layers(job: Job) -> None:
+    """background.png and torso/."""
+    from nerfstudio_talking.process.background import clean_background
+    from nerfstudio_talking.process.torso import torso_references
+
+    with job.progress("Background and torso", None):
+        background = clean_background(job.images, job.parsings)
+        with job.space.new_file(job.space.folder / BACKGROUND_NAME) as aside:
+            Image.fromarray(background).save(aside)
+        poses = job.space.load_arrays("pose")["camera_to_worlds"]
+        pictures, frames = torso_references(job.images, job.parsings, poses)
+        with job.space.new_folder(TORSO_DIR) as folder:
+            for index, picture in enumerate(pictures):
+                Image.fromarray(picture).save(folder / f"{index:02d}.png")
+            write_json({"frames": [int(frame) for frame in frames]}, folder / TORSO_JSON)
+
+
+def lip_curve(job: Job) -> Float32[np.ndarray, " frames"]:
+    """Lip opening of every frame."""
+    return measure.lip_opening(
+        job.space.load_arrays("faces")["landmarks"], job.space.load_arrays("pose")["camera_to_worlds"]
+    )
+
+
+def _parsings_of(job: Job) -> Iterator[UInt8[np.ndarray, "height width"]]:
+    if job.config.parsing is not None:
+        from nerfstudio_talking.process.foreign_parsing import read_parsings
+
+        yield from read_parsings(
+            job.config.parsing, clip_crop(job), (job.info.width, job.info.height), job.start, job.num_frames
+        )
+        return
+    from nerfstudio_talking.process.parsing import parse_clip
+
+    landmarks = clip_crop(job).points(job.space.load_arrays("faces")["landmarks"])[..., :2]
+    masks = np.load(job.space.work / "masks.npy", mmap_mode="r")
+    yield from parse_clip(job.images, measure.fill_gaps(landmarks), masks)
+
+
+def _read(path: Path) -> np.ndarray:
+    with Image.open(path) as file:
+        return np.asarray(file)
