@@ -81,13 +81,13 @@ def person_masks(
 ) -> Iterator[UInt8[np.ndarray, "height width"]]:
     """Probability of a person in each pixel of each frame, 0 to 255 (MediaPipe selfie segmentation)."""
     with quiet_stderr():
-        import mediapipe
+        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
-        segmenter = mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+        segmenter = SelfieSegmentation(model_selection=0)
     with segmenter:
         for frame in frames:
-            mask = segmenter.process(frame).segmentation_mask
-            yield (mask * 255.0 + 0.5).astype(np.uint8)
+            answer: Any = segmenter.process(frame)
+            yield (answer.segmentation_mask * 255.0 + 0.5).astype(np.uint8)
             if advance is not None:
                 advance()
 
@@ -154,9 +154,9 @@ def quiet_stderr() -> Iterator[None]:
 
 def _face_mesh(static: bool, confidence: float) -> Any:
     with quiet_stderr():
-        import mediapipe
+        from mediapipe.python.solutions.face_mesh import FaceMesh
 
-        mesh = mediapipe.solutions.face_mesh.FaceMesh(
+        mesh = FaceMesh(
             static_image_mode=static,
             max_num_faces=1,
             refine_landmarks=True,
@@ -169,9 +169,9 @@ def _face_mesh(static: bool, confidence: float) -> Any:
 
 def _face_detector() -> Any:
     with quiet_stderr():
-        import mediapipe
+        from mediapipe.python.solutions.face_detection import FaceDetection
 
-        detector = mediapipe.solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.6)
+        detector = FaceDetection(model_selection=1, min_detection_confidence=0.6)
         detector.process(np.zeros((64, 64, 3), dtype=np.uint8))
     return detector
 

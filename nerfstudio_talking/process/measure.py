@@ -7,7 +7,7 @@ undoes foreshortening: nodding shortens the vertical, turning shortens the horiz
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 OUTER_EYE_CORNERS = (33, 263)
 EYE_LIDS = (((160, 144), (159, 145), (158, 153)), ((387, 373), (386, 374), (385, 380)))
@@ -78,6 +78,11 @@ def mouth_boxes(
     bounds = _bounds(landmarks[:, OUTER_LIPS])
     grow = margin * (bounds[:, 2] - bounds[:, 0])
     return bounds + np.stack([-grow, -grow, grow, grow], axis=-1)
+
+
+def frames_seen(points: Float[np.ndarray, "frames points xy"]) -> Bool[np.ndarray, " frames"]:
+    """True where a frame's points are all finite: a face was found."""
+    return np.asarray(np.isfinite(points).all(axis=(1, 2)))
 
 
 def fill_gaps(values: Float[np.ndarray, "frames ..."]) -> Float[np.ndarray, "frames ..."]:

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Float32
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
+from nerfstudio_talking.process.measure import frames_seen
+
 
 @dataclass(frozen=True)
 class PoseSettings:
@@ -28,7 +30,7 @@ class PoseSettings:
     """Independent measurements among the points of one frame: the network's errors are shared by neighbours."""
     shape_sigma: float = 0.004
     """Distance of the person's shape from the first guess, metres."""
-    rotation_sigma: float = 0.0009
+    rotation_sigma: float = 0.0015
     """Second difference of the rotation between frames at 25 fps, radians."""
     shift_sigma: float = 0.01
     """Second difference of the origin's place in the picture at 25 fps, over the face's width."""
@@ -82,7 +84,7 @@ def bundle_adjust(
         ValueError: fewer than 3 frames with a face or fewer than 8 points.
     """
     settings = settings or PoseSettings()
-    seen = np.isfinite(points).all(axis=(1, 2))
+    seen = frames_seen(points)
     if seen.sum() < 3 or len(shape) < 8:
         raise ValueError(f"bundle adjustment needs 3 frames and 8 points, got {seen.sum()} and {len(shape)}")
     centred = (np.asarray(points, dtype=np.float64) - (width / 2, height / 2)) * (1.0, -1.0)
@@ -111,15 +113,16 @@ def independent_pnp(
     import cv2
 
     matrix = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
-    seen = np.isfinite(points).all(axis=(1, 2))
+    straight = np.zeros(4)  # no lens distortion
+    seen = frames_seen(points)
     poses = np.zeros((int(seen.sum()), 6))
     for row, frame in enumerate(np.flatnonzero(seen)):
         model = np.ascontiguousarray(shape * (1.0, -1.0, -1.0))  # OpenCV axes: y down, z away from the camera
         _, rotvec, shift = cv2.solvePnP(
-            model, np.ascontiguousarray(points[frame], np.float64), matrix, None, flags=cv2.SOLVEPNP_SQPNP
+            model, np.ascontiguousarray(points[frame], np.float64), matrix, straight, flags=cv2.SOLVEPNP_SQPNP
         )
         _, rotvec, shift = cv2.solvePnP(
-            model, np.ascontiguousarray(points[frame], np.float64), matrix, None, rotvec, shift, True
+            model, np.ascontiguousarray(points[frame], np.float64), matrix, straight, rotvec, shift, True
         )
         rotvec, shift = rotvec[:, 0] * (1, -1, -1), shift[:, 0] * (1, -1, -1)
         depth = -shift[2]

@@ -110,7 +110,7 @@ class Workspace:
             os.fsync(file.fileno())
         os.replace(aside, path)
 
-    def save_arrays(self, stage: str, **arrays: np.ndarray) -> None:
+    def save_arrays(self, stage: str, **arrays: Any) -> None:
         """Keep a stage's arrays in the scratch folder."""
         with self.new_file(self.work / f"{stage}.npz") as aside, aside.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

@@ -82,7 +82,7 @@ def check_clip(job: Job) -> None:
     landmarks, thumbnails = faces["landmarks"], faces["thumbnails"]
     if len(landmarks) < job.num_frames:
         job.stop = job.start + len(landmarks)  # containers promise more frames than they hold
-    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    seen = measure.frames_seen(landmarks)
     job.findings += checks.require_faces(job.config.video, seen)
     cuts = checks.find_cuts(thumbnails, landmarks)
     checks.require_no_cuts(job.config.video, cuts, len(landmarks), job.start)
@@ -98,17 +98,16 @@ def clip_crop(job: Job) -> Crop:
 
 
 def write_images(job: Job) -> None:
-    """Cropped pictures to images/, person masks to masks.npy."""
+    """Cropped pictures to images/, person masks to masks.bin, a byte per pixel."""
     from nerfstudio_talking.process.faces import person_masks
 
     crop = clip_crop(job)
-    shape = (job.num_frames, crop.out_height, crop.out_width)
     with (
         job.space.new_folder(IMAGE_DIR) as folder,
-        job.space.new_file(job.space.work / "masks.npy") as aside,
+        job.space.new_file(job.space.work / "masks.bin") as aside,
+        aside.open("wb") as file,
         job.progress("Writing pictures", job.num_frames) as advance,
     ):
-        masks = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=shape)
 
         def pictures() -> Iterator[np.ndarray]:
             for index, frame in enumerate(job.source_frames()):
@@ -116,9 +115,9 @@ def write_images(job: Job) -> None:
                 Image.fromarray(picture).save(folder / f"{index:06d}.jpg", quality=95, subsampling=0)
                 yield picture
 
-        for index, mask in enumerate(person_masks(pictures(), advance)):
-            masks[index] = mask
-        masks.flush()
+        # plain writes: a disk that fills under a memory map kills the process instead of raising
+        for mask in person_masks(pictures(), advance):
+            file.write(mask.tobytes())
 
 
 def solve_pose(job: Job) -> None:
@@ -128,7 +127,7 @@ def solve_pose(job: Job) -> None:
 
     crop = clip_crop(job)
     landmarks = crop.points(job.space.load_arrays("faces")["landmarks"].astype(np.float64))
-    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    seen = measure.frames_seen(landmarks)
     with job.progress("Solving the head pose", None):
         shape = mean_shape(landmarks[seen])
         rigid = rigid_points(shape)
@@ -211,8 +210,10 @@ def _parsings_of(job: Job) -> Iterator[UInt8[np.ndarray, "height width"]]:
         return
     from nerfstudio_talking.process.parsing import parse_clip
 
-    landmarks = clip_crop(job).points(job.space.load_arrays("faces")["landmarks"])[..., :2]
-    masks = np.load(job.space.work / "masks.npy", mmap_mode="r")
+    crop = clip_crop(job)
+    landmarks = crop.points(job.space.load_arrays("faces")["landmarks"])[..., :2]
+    shape = (job.num_frames, crop.out_height, crop.out_width)
+    masks = np.memmap(job.space.work / "masks.bin", dtype=np.uint8, mode="r", shape=shape)
     yield from parse_clip(job.images, measure.fill_gaps(landmarks), masks)
 
 
