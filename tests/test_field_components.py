@@ -74,20 +74,19 @@ def test_sample_maps_hits_pixel_centres():
     assert sample_maps(maps, torch.tensor([[[0.25, 0.0]]])).item() == 6.0
 
 
-def test_occupancy_finds_a_ball_and_forgets_it():
-    torch.manual_seed(0)
-    grid = OccupancyGrid(resolution=16, warmup=4, decay=0.5)
-    assert grid.occupied(torch.rand(10, 3)).all()
-
-    def ball(unit):
-        return ((unit - 0.5).norm(dim=-1) < 0.2).float() * 100
-
-    for _ in range(8):
-        grid.refresh(ball, threshold=1.0, num_cells=16**3)
-    assert grid.occupied(torch.tensor([[0.5, 0.5, 0.5]])).all()
-    assert not grid.occupied(torch.tensor([[0.05, 0.05, 0.05], [0.95, 0.5, 0.5]])).any()
-    for _ in range(60):
-        grid.refresh(lambda unit: torch.zeros(len(unit)), threshold=1.0, num_cells=16**3)
+def test_occupancy_keeps_what_is_seen_and_its_neighbours():
+    grid = OccupancyGrid(resolution=16, warmup=2, decay=0.5, threshold=0.1)
+    middle = torch.full((1, 3), 0.5 + 1 / 32)  # centre of cell (8, 8, 8)
+    neighbour, far = middle + 1 / 16, middle + 3 / 16
+    for _ in range(2):
+        assert grid.occupied(far).all()  # everything, until the warm-up is over
+        grid.record(torch.cat([middle, far]), torch.tensor([0.9, 0.05]))
+        grid.refresh()
+    assert grid.mask.sum() == 27
+    assert grid.occupied(torch.cat([middle, neighbour])).all()
+    assert not grid.occupied(far).any()
+    for _ in range(5):  # 0.9 halves below 0.1
+        grid.refresh()
     assert not grid.mask.any()
 
 

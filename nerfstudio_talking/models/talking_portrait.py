@@ -77,16 +77,18 @@ class TalkingPortraitModelConfig(ModelConfig):
     """Of the hash planes."""
     num_samples: int = 48
     """Places along a ray through the head's box; those in empty cells cost nothing."""
-    occupancy_resolution: int = 64
+    occupancy_resolution: int = 48
     """Cells of the occupancy grid along an axis."""
-    occupancy_interval: int = 16
+    occupancy_interval: int = 128
     """Steps between refreshes of the occupancy grid."""
-    occupancy_threshold: float = 0.01
-    """Opacity of one sample under which its cell is empty."""
+    occupancy_threshold: float = 0.02
+    """Rendering weight of a sample under which its cell shows nothing."""
     mask_loss_mult: float = 0.02
     """Weight of the opacity of head and torso against the parsing."""
     entropy_loss_mult: float = 1e-3
     """Weight of the entropy of the head's opacity."""
+    spread_loss_mult: float = 0.5
+    """Weight of the variance of depth along a ray, in units of the box's depth: a head has a skin."""
     saliency_loss_mult: float = 1e-3
     """Weight of saliency outside the region that a modality belongs to."""
     semantic_loss_mult: float = 0.01
@@ -139,7 +141,7 @@ class TalkingPortraitModel(Model):
             implementation=config.implementation,
             mlp_implementation=mlp,
         )
-        self.occupancy = OccupancyGrid(config.occupancy_resolution)
+        self.occupancy = OccupancyGrid(config.occupancy_resolution, config.occupancy_threshold)
         references = clip.torso_references
         if references is None:
             references = np.zeros((1, self.track.height, self.track.width, 4), np.uint8)
@@ -203,25 +205,9 @@ class TalkingPortraitModel(Model):
             TrainingCallback(
                 where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
                 update_every_num_iters=self.config.occupancy_interval,
-                func=self.refresh_occupancy,
+                func=lambda step: self.occupancy.refresh() if step > 0 else None,
             )
         ]
-
-    @torch.no_grad()
-    def refresh_occupancy(self, step: int) -> None:
-        """Evaluate a share of the occupancy grid under the conditions of random frames."""
-        num_cells = self.config.occupancy_resolution**3 // 16
-        frames = torch.randint(self.conditioning.num_frames, (8,), device=self.device).unique()
-        condition = self.frame_condition(frames)
-        of_cell = torch.randint(len(frames), (num_cells,), device=self.device)
-        box = self.head.box
-
-        def density(unit: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-            points = box[0] + unit * (box[1] - box[0])
-            return self.head.density(points, {"audio": condition.audio[of_cell], "eyes": condition.eyes[of_cell]})[0]
-
-        step_length = (box[1] - box[0])[2].item() / self.config.num_samples
-        self.occupancy.refresh(density, self.config.occupancy_threshold / step_length, num_cells)
 
     def frame_condition(self, frames: Tensor) -> FrameCondition:
         """The conditions of distinct frames of the track; the tracked articulation in training, else the predicted."""
@@ -304,7 +290,8 @@ class TalkingPortraitModel(Model):
         )
         distance = near[:, None] + at / num_samples * length[:, None]  # (H, S)
         points = origins[hit][:, None] + distance[..., None] * directions[hit][:, None]
-        occupied = self.occupancy.occupied((points - box[0]) / (box[1] - box[0]))
+        unit = (points - box[0]) / (box[1] - box[0])
+        occupied = self.occupancy.occupied(unit)
         ray = occupied.nonzero()[:, 0]
         frame = of_ray[hit][ray]
         samples = self.head(
@@ -314,6 +301,8 @@ class TalkingPortraitModel(Model):
         )
         density = distance.new_zeros(distance.shape).masked_scatter(occupied, samples.density)
         weights = ray_weights(density, (length / num_samples)[:, None].expand_as(density))
+        if self.training:
+            self.occupancy.record(unit[occupied], weights.detach()[occupied])
         values = [samples.rgb, distance[occupied][:, None], *samples.saliency.values()]
         summed = accumulate(weights, torch.cat(values, -1), occupied)
         index = hit.nonzero()[:, 0]
@@ -328,6 +317,10 @@ class TalkingPortraitModel(Model):
             # parsing reads the volume and must not shape it
             "semantics": to_rays(accumulate(weights.detach(), samples.semantics, occupied)),
         }
+        if self.training:
+            depth = summed[:, 3:4] / outputs["accumulation"][index].clamp_min(1e-4)
+            variance = (weights * (distance - depth) ** 2).sum(-1, keepdim=True)
+            outputs["spread"] = to_rays(variance / (box[1] - box[0])[2] ** 2)
         for column, name in enumerate(samples.saliency, start=4):
             outputs[f"saliency_{name}"] = to_rays(summed[:, column : column + 1]).clamp(0.0, 1.0)
         return outputs
@@ -336,7 +329,7 @@ class TalkingPortraitModel(Model):
         """Mean square error of the encoder's articulation on random training frames."""
         assert self.articulator is not None
         train = self.kwargs["metadata"]["clip"].train_frames
-        frames = torch.from_numpy(np.random.choice(train, 32)).to(self.device)
+        frames = torch.from_numpy(np.random.choice(train, 12)).to(self.device)
         predicted = self.articulator.from_encoder(self.conditioning.windows(frames))
         return F.mse_loss(predicted, self.articulator.tracked[frames])
 
@@ -357,6 +350,7 @@ class TalkingPortraitModel(Model):
         accumulation = outputs["accumulation"][:, 0].clamp(1e-4, 1 - 1e-4)
         entropy = -(accumulation * accumulation.log() + (1 - accumulation) * (1 - accumulation).log())
         losses["entropy_loss"] = config.entropy_loss_mult * entropy.mean()
+        losses["spread_loss"] = config.spread_loss_mult * outputs["spread"].mean()
         losses["deformation_loss"] = config.deformation_loss_mult * outputs["torso_offset"].square().mean()
         if "articulation_error" in outputs:
             losses["articulation_loss"] = config.articulation_loss_mult * outputs["articulation_error"]
