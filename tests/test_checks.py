@@ -123,3 +123,33 @@ def test_real_clips(name, span, cuts):
     assert [cut + span[0] for cut in checks.find_cuts(track.thumbnails, track.landmarks)] == cuts
     assert track.counts.max() == 1
     assert np.isfinite(track.landmarks).all()
+
+
+def test_two_people_are_counted_and_one_is_followed():
+    clips = [CLIPS / "obama.mp4", CLIPS / "man_curtain_cut.mp4"]
+    if not all(clip.is_file() for clip in clips):
+        pytest.skip("needs ../shared/clips")
+    media = pytest.importorskip("nerfstudio_talking.media")
+    from nerfstudio_talking.process.faces import track_faces
+
+    sides = (islice(media.read_frames(clip), 26) for clip in clips)
+    track = track_faces(np.hstack([left, right[:450, :450]]) for left, right in zip(*sides))
+    assert track.counts.tolist() == [2, 2, 2]
+    middle = track.landmarks[:, 1, 0]
+    assert (middle < 450).all() or (middle > 450).all()
+    codes = [finding.code for finding in checks.face_findings(track.landmarks, track.counts)]
+    assert codes == ["several-faces"]
+
+
+def test_landmarks_come_back_after_a_break():
+    clip = CLIPS / "obama.mp4"
+    if not clip.is_file():
+        pytest.skip("needs ../shared/clips/obama.mp4")
+    media = pytest.importorskip("nerfstudio_talking.media")
+    from nerfstudio_talking.process.faces import track_faces
+
+    frames = list(islice(media.read_frames(clip), 9))
+    for index in (3, 4):
+        frames[index] = np.full_like(frames[index], 90)
+    seen = np.isfinite(track_faces(frames).landmarks).all(axis=(1, 2))
+    assert seen.tolist() == [True] * 3 + [False] * 2 + [True] * 4

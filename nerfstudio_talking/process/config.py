@@ -23,7 +23,7 @@ class ProcessConfig:
     fps: float | None = None
     """Frames per second of the dataset; the video's own, up to 60, where not given."""
     frames: str | None = None
-    """Range of frames A:B to use: from A up to, not including, B."""
+    """Range of frames A:B to use: from A up to, not including, B; counted at the dataset's frame rate."""
     audio_model: str = "logmel"
     """Sound features: 'logmel', 'mfcc', a speech model, or the path of a ready array with one row per frame."""
     audio_offset: str = "0"
