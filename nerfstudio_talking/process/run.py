@@ -99,7 +99,9 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str
     keys["pose"] = stage_key("pose", keys["images"])
     digest = file_digest(model) if model is not None and model.is_file() else str(model)
     keys["blendshapes"] = stage_key("blendshapes", keys["images"], model=digest)
-    keys["sound"] = stage_key("sound", keys["pose"], model=config.audio_model, offset=config.audio_offset)
+    array = Path(config.audio_model)
+    features = file_digest(array) if array.is_file() else config.audio_model
+    keys["sound"] = stage_key("sound", keys["pose"], model=features, offset=config.audio_offset)
     maps = [] if config.parsing is None else [file_digest(path) for path in parsing_files(config.parsing)]
     keys["parsing"] = stage_key("parsing", keys["pose"], maps=maps)
     keys["layers"] = stage_key("layers", keys["parsing"])
