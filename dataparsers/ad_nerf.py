@@ -1,0 +1,44 @@
+"""Datasets of the AD-NeRF family, read as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+
+from nerfstudio_talking.ad_nerf import load_ad_nerf_clip
+from nerfstudio_talking.dataparsers.portrait import clip_outputs
+
+
+@dataclass
+class AdNerfDataParserConfig(DataParserConfig):
+    """Options of the reader of AD-NeRF, RAD-NeRF, ER-NeRF and SyncTalk folders."""
+
+    _target: type = field(default_factory=lambda: AdNerfDataParser)
+    """Target class to instantiate."""
+    data: Path = Path()
+    """The dataset folder, with transforms_train.json."""
+    audio: str | None = None
+    """File name of the sound features; found by itself where not given."""
+    fps: float = 25.0
+    """Frames per second."""
+
+
+class AdNerfDataParser(DataParser):
+    """Reads a folder of the AD-NeRF family (see nerfstudio_talking/ad_nerf.py)."""
+
+    config: AdNerfDataParserConfig
+    includes_time: bool = True
+    downscale_factor: int | None = None
+    """Read by nerfstudio's renderer; pictures keep their size."""
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        return clip_outputs(load_ad_nerf_clip(self.config.data, self.config.audio, self.config.fps), split)
+
+
+ad_nerf_data = DataParserSpecification(
+    config=AdNerfDataParserConfig(),
+    description="Datasets of AD-NeRF, RAD-NeRF, ER-NeRF and SyncTalk, as they are.",
+)

@@ -1,0 +1,155 @@
+"""Every registered method trains a few steps, and the standard commands read what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders import write_talking_dataset
+
+METHODS = ("talking-portrait", "talking-portrait-small")
+SMALL = (
+    "--pipeline.datamanager.train-num-rays-per-batch",
+    "256",
+    "--pipeline.datamanager.lips-phase-start",
+    "6",
+    "--pipeline.datamanager.lips-patch-size",
+    "16",
+    "--pipeline.model.num-samples",
+    "16",
+)
+
+
+def command(name: str, *arguments: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name(name)
+    environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    result = subprocess.run(
+        [str(program), *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    if check and result.returncode != 0:
+        raise AssertionError(f"{name} {arguments} failed:\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}")
+    return result
+
+
+def train(method: str, data: Path, folder: Path, steps: int, *more: object) -> Path:
+    command(
+        "ns-train", method, "--data", data, "--output-dir", folder / "outputs", "--experiment-name", "x",
+        "--timestamp", "t", "--max-num-iterations", steps, "--machine.device-type", "cpu", "--vis", "tensorboard",
+        "--steps-per-save", "5", *SMALL, *more, cwd=folder,
+    )  # fmt: skip
+    return folder / "outputs" / "x" / method / "t" / "config.yml"
+
+
+@pytest.fixture(scope="module")
+def portrait(talking_dataset, tmp_path_factory) -> Path:
+    return train("talking-portrait-small", talking_dataset, tmp_path_factory.mktemp("run"), 10)
+
+
+@pytest.mark.slow
+def test_full_preset_trains(talking_dataset, tmp_path):
+    assert train("talking-portrait", talking_dataset, tmp_path, 4).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--pipeline.model.region-module", "mlp", "--pipeline.model.audio-condition", "code"),
+        ("--pipeline.model.region-module", "concat", "--pipeline.model.torso", "deformable_grid"),
+    ],
+)
+def test_ablations_train(talking_dataset, tmp_path, options):
+    assert train("talking-portrait-small", talking_dataset, tmp_path, 3, *options).is_file()
+
+
+@pytest.mark.slow
+def test_checkpoint_is_weights_only(portrait):
+    checkpoints = sorted((portrait.parent / "nerfstudio_models").iterdir())
+    assert [path.suffix for path in checkpoints] == [".ckpt"]
+    state = torch.load(checkpoints[-1], weights_only=True)
+    assert not [key for key in state["pipeline"] if "conditioning" in key or "tracked" in key]
+
+
+@pytest.mark.slow
+def test_eval_writes_flat_floats(portrait, tmp_path):
+    command("ns-eval", "--load-config", portrait, "--output-path", tmp_path / "eval.json", cwd=portrait.parents[4])
+    results = json.loads((tmp_path / "eval.json").read_text())["results"]
+    assert {"psnr", "ssim"} <= results.keys()
+    assert all(isinstance(value, float) for value in results.values())
+
+
+@pytest.mark.slow
+def test_render_camera_path_plays_every_frame_with_sound(portrait, talking_dataset, tmp_path):
+    from nerfstudio_talking.media import probe_video
+
+    path = tmp_path / "path.json"
+    command("ns-talking", "path", "--data", talking_dataset, "--output", path, "--frames", "2:12", cwd=tmp_path)
+    silent, sounding = tmp_path / "silent.mp4", tmp_path / "sounding.mp4"
+    options = ("--load-config", portrait, "--camera-path-filename", path)
+    command("ns-talking", "render", *options, "--output-path", sounding, cwd=portrait.parents[4])
+    info = probe_video(sounding)
+    assert (info.width, info.height, info.has_audio) == (48, 48, True)
+    assert info.fps == pytest.approx(25)
+    assert info.duration == pytest.approx(10 / 25, abs=0.02)
+    assert not silent.exists()
+
+
+@pytest.mark.slow
+def test_render_dataset(portrait, tmp_path):
+    command(
+        "ns-render", "dataset", "--load-config", portrait, "--output-path", tmp_path / "out",
+        "--rendered-output-names", "rgb", "depth", "parsing", "saliency_audio", "--split", "test",
+        cwd=portrait.parents[4],
+    )  # fmt: skip
+    for name in ("rgb", "depth", "parsing", "saliency_audio"):
+        assert len(list((tmp_path / "out" / "test" / name).iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_drive_another_voice(portrait, tmp_path):
+    import soundfile
+
+    from nerfstudio_talking.media import probe_video, read_audio
+
+    voice = tmp_path / "eine Stimme, 日本.wav"
+    soundfile.write(voice, 0.1 * np.random.default_rng(0).standard_normal((24000, 2)), 22050)
+    output = tmp_path / "spoken.mp4"
+    options = ("--load-config", portrait, "--output", output)
+    command("ns-talking", "drive", *options, "--audio", voice, cwd=portrait.parents[4])
+    info = probe_video(output)
+    assert info.duration == pytest.approx(24000 / 22050, abs=0.04)
+    assert len(read_audio(output)) / 16000 == pytest.approx(info.duration, abs=0.04)
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, np.zeros(0), 16000)
+    output.unlink()
+    result = command("ns-talking", "drive", *options, "--audio", empty, cwd=portrait.parents[4], check=False)
+    assert result.returncode == 1
+    assert "empty.wav" in result.stdout
+    assert not output.exists()
+
+
+@pytest.mark.slow
+def test_checkpoint_of_another_clip_is_refused(portrait, tmp_path):
+    write_talking_dataset(tmp_path / "other", seed=1)
+    result = command(
+        "ns-train", "talking-portrait-small", "--data", tmp_path / "other", "--output-dir", tmp_path / "out",
+        "--max-num-iterations", 2, "--machine.device-type", "cpu", "--vis", "tensorboard", *SMALL,
+        "--load-dir", portrait.parent / "nerfstudio_models", cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert "trained on clip" in result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_resume(portrait, talking_dataset, tmp_path):
+    config = train(
+        "talking-portrait-small", talking_dataset, tmp_path, 3, "--load-dir", portrait.parent / "nerfstudio_models"
+    )
+    last = sorted((config.parent / "nerfstudio_models").iterdir())[-1]
+    assert torch.load(last, weights_only=True)["step"] > 9
