@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# From a video to a portrait that speaks a voice it was not trained with: scripts/demo.sh [VIDEO] [VOICE]
+# Without arguments it takes the sample clip. STEPS sets the length of the training, OUT the folder of the results.
+# Run again, it goes on where it stopped.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+sample="$root/tests/data/sample"
+video="$(realpath "${1:-$sample/sample.mp4}")"
+voice="$(realpath "${2:-$sample/other_voice.flac}")"
+name="$(basename "${video%.*}")"
+out="$(realpath -m "${OUT:-$root/outputs/demo/$name}")"
+steps="${STEPS:-4000}"
+device="$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')"
+data="$out/data"
+run="$out/talking-portrait-small/run"
+
+mkdir -p "$out"
+echo "== 1/4 process: $video"
+ns-talking process "$video" --output "$data" --size "${SIZE:-256}"
+
+echo "== 2/4 train: $steps steps on $device"
+if ! ls "$run"/nerfstudio_models/step-*.ckpt >/dev/null 2>&1; then
+    ns-train talking-portrait-small --data "$data" --machine.device-type "$device" --vis tensorboard \
+        --max-num-iterations "$steps" --output-dir "$(dirname "$out")" --experiment-name "$name" --timestamp run
+fi
+
+echo "== 3/4 evaluate"
+ns-eval --load-config "$run/config.yml" --output-path "$out/eval.json" --render-output-path "$out/eval"
+
+echo "== 4/4 speak: $voice"
+ns-talking drive --load-config "$run/config.yml" --audio "$voice" --output "$out/spoken.mp4"
+
+echo
+echo "Dataset     $data  (report: $data/report.html)"
+echo "Scores      $out/eval.json"
+echo "Frames      $out/eval  (truth left, rendering right)"
+echo "Video       $out/spoken.mp4"
+echo "Viewer      ns-viewer --load-config $run/config.yml"
