@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from nerfstudio_talking.data.talking_datamanager import TalkingDataManagerConfig
 from nerfstudio_talking.dataparsers.talking_portrait import TalkingPortraitDataParserConfig
 from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
+from nerfstudio_talking.engine.trainer_config import TalkingTrainerConfig
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModelConfig
 
 
-def _optimizers(steps: int) -> dict:
+def _optimizers() -> dict:
     """One entry per parameter group of the model; betas and rates after ER-NeRF's."""
 
     def group(rate: float) -> dict:
         return {
             "optimizer": AdamOptimizerConfig(lr=rate, eps=1e-8),
-            "scheduler": DecaySchedulerConfig(final_ratio=0.1, max_steps=steps, warmup_steps=min(100, steps // 10)),
+            "scheduler": DecaySchedulerConfig(final_ratio=0.1, warmup_steps=100),
         }
 
     return {"tables": group(1e-2), "networks": group(2e-3), "audio": group(1e-3)}
 
 
-def _trainer(name: str, steps: int, rays: int, model: TalkingPortraitModelConfig) -> TrainerConfig:
-    return TrainerConfig(
+def _trainer(name: str, steps: int, rays: int, model: TalkingPortraitModelConfig) -> TalkingTrainerConfig:
+    return TalkingTrainerConfig(
         method_name=name,
         steps_per_eval_batch=500,
         steps_per_eval_image=1000,
@@ -39,11 +39,10 @@ def _trainer(name: str, steps: int, rays: int, model: TalkingPortraitModelConfig
             datamanager=TalkingDataManagerConfig(
                 dataparser=TalkingPortraitDataParserConfig(),
                 train_num_rays_per_batch=rays,
-                lips_phase_start=int(0.7 * steps),
             ),
             model=model,
         ),
-        optimizers=_optimizers(steps),
+        optimizers=_optimizers(),
         # a clip has thousands of nearly equal cameras: a few frusta are enough
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15, max_num_display_images=16, quit_on_train_completion=True),
         vis="viewer+tensorboard",

@@ -127,7 +127,7 @@ def fit_audio_regression(
     guard: int = 6,
     max_gain: float = 1.6,
 ) -> AudioRegression:
-    """Ridge regression with one penalty per coefficient, chosen by contiguous folds, its spread matched to the targets'.
+    """Ridge regression with a penalty per coefficient, chosen by contiguous folds, and the targets' spread.
 
     A least-squares prediction of correlation r has r times the spread of its target: lips that barely move. Each
     coefficient that sound does predict is stretched back, by at most `max_gain`.

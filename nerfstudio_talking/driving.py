@@ -30,9 +30,7 @@ def frame_sequence(num_source: int, num_target: int, mode: PoseMode) -> Int64[np
     return np.minimum(phase, period - phase) if num_source > 1 else np.zeros(num_target, dtype=np.int64)
 
 
-def smooth_poses(
-    camera_to_worlds: Float[np.ndarray, "frames 3 4"], sigma: float
-) -> Float[np.ndarray, "frames 3 4"]:
+def smooth_poses(camera_to_worlds: Float[np.ndarray, "frames 3 4"], sigma: float) -> Float[np.ndarray, "frames 3 4"]:
     """Gaussian smoothing of poses over time; `sigma` in frames, 0 leaves them as they are.
 
     Rotations are averaged as matrices and carried back to the nearest rotation, which for the small spread of

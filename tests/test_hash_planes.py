@@ -63,7 +63,9 @@ def test_gradients_in_double():
     points = torch.rand(5, 3, dtype=torch.float64)
     coords = torch.stack([points[:, :2], points[:, 1:], points[:, ::2]], 1).requires_grad_()
     table = planes.table.detach().clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda t, c: planes_torch(t, c, planes.resolutions, planes.offsets), (table, coords))
+    assert torch.autograd.gradcheck(
+        lambda t, c: planes_torch(t, c, planes.resolutions, planes.offsets), (table, coords)
+    )
 
 
 def test_wrong_number_of_planes():

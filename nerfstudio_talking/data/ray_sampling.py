@@ -25,7 +25,7 @@ class RegionShares:
     eyes: float = 0.1
 
 
-def region_box(parsing: np.ndarray, name: str) -> Float[np.ndarray, "4"]:
+def region_box(parsing: np.ndarray, name: str) -> Float[np.ndarray, 4]:
     """Box (x0, y0, x1, y1) in pixels around a region, with a margin; the whole picture where the region is not seen."""
     height, width = parsing.shape
     seen = class_mask(parsing, REGIONS[name])
@@ -63,7 +63,7 @@ def sample_pixels(
 
 
 def patch_pixels(
-    frame: int, box: Float[Tensor, "4"], side: int, width: int, height: int, generator: torch.Generator | None = None
+    frame: int, box: Float[Tensor, 4], side: int, width: int, height: int, generator: torch.Generator | None = None
 ) -> Int64[Tensor, "rays 3"]:
     """Indices of a square patch whose centre lies in the box, row by row; cut back into the picture."""
     u = torch.rand(2, generator=generator)

@@ -35,8 +35,8 @@ class TalkingDataManagerConfig(VanillaDataManagerConfig):
     """Share of the rays drawn from the mouth's box."""
     eyes_share: float = 0.1
     """Share of the rays drawn from the eyes' box."""
-    lips_phase_start: int = 1 << 30
-    """Step from which every second step trains on patches about the mouth."""
+    lips_phase_start: int | None = None
+    """Step from which every second step trains on patches about the mouth; the trainer fills it in."""
     lips_patch_size: int = 32
     """Side of these patches in pixels; as many as fit into a step's rays."""
     eval_num_images_to_sample_from: int = 4
@@ -58,7 +58,9 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         dataset = self.train_dataset
         height, width = int(dataset.cameras.height[0].item()), int(dataset.cameras.width[0].item())
         count = len(dataset)
-        CONSOLE.print(f"Caching {count} frames of {width}x{height} as uint8 ({count * height * width * 4 / 2**20:.0f} MB)")
+        CONSOLE.print(
+            f"Caching {count} frames of {width}x{height} as uint8 ({count * height * width * 4 / 2**20:.0f} MB)"
+        )
         images = torch.empty(count, height, width, 3, dtype=torch.uint8)
         self._parsing: Tensor | None = None
         if dataset.clip.parsing_paths is not None:
@@ -93,7 +95,8 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         count, height, width = self._images.shape[:3]
         extra: dict[str, Any] = {}
         side = min(config.lips_patch_size, height, width)
-        if step >= config.lips_phase_start and step % 2 == 1 and "mouth" in self._boxes:
+        lips_phase = config.lips_phase_start is not None and step >= config.lips_phase_start
+        if lips_phase and step % 2 == 1 and "mouth" in self._boxes:
             patches = max(config.train_num_rays_per_batch // side**2, 1)
             chosen = torch.randint(count, (patches,)).tolist()
             indices = torch.cat([patch_pixels(i, self._boxes["mouth"][i], side, width, height) for i in chosen])

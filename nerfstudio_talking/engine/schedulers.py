@@ -21,8 +21,8 @@ class DecaySchedulerConfig(SchedulerConfig):
     """Shape of the decay."""
     final_ratio: float = 0.1
     """Learning rate at the end, as a share of the one at the start."""
-    max_steps: int = 100000
-    """Step at which the decay ends."""
+    max_steps: int | None = None
+    """Step at which the decay ends; the end of the run where not given (see TalkingTrainerConfig)."""
     warmup_steps: int = 0
     """Steps over which the rate rises from nothing."""
     start_step: int = 0
@@ -33,6 +33,8 @@ def decay_factor(step: int, config: DecaySchedulerConfig) -> float:
     """The learning rate at a step, as a share of the configured one. A Python float, never numpy's."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
+    if config.max_steps is None:
+        raise ValueError("max_steps was never filled in: train with a TalkingTrainerConfig")
     begin = max(config.start_step, config.warmup_steps)
     t = min(max(step - begin, 0) / max(config.max_steps - begin, 1), 1.0)
     if config.kind == "cosine":

@@ -169,9 +169,7 @@ class _NumbaPlanes(torch.autograd.Function):
             _kernels()[1](grad.numpy(), coords.detach().numpy(), *shared, grad_table.numpy())
         if ctx.needs_input_grad[1]:
             grad_coords = torch.empty_like(coords)
-            _kernels()[2](
-                grad.numpy(), table.detach().numpy(), coords.detach().numpy(), *shared, grad_coords.numpy()
-            )
+            _kernels()[2](grad.numpy(), table.detach().numpy(), coords.detach().numpy(), *shared, grad_coords.numpy())
         return grad_table, grad_coords, None, None
 
 

@@ -61,7 +61,12 @@ class HeadField(nn.Module):
         super().__init__()
         self.register_buffer("box", box.clone())
         self.planes = HashPlanes(
-            3, num_levels, 1, max_resolution=max_resolution, log2_table_size=log2_table_size, implementation=implementation
+            3,
+            num_levels,
+            1,
+            max_resolution=max_resolution,
+            log2_table_size=log2_table_size,
+            implementation=implementation,
         )
         features = self.planes.out_dim
         self.regions = nn.ModuleDict(

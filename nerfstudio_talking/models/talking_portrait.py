@@ -199,7 +199,9 @@ class TalkingPortraitModel(Model):
             "networks": [p for p in self.parameters() if id(p) not in apart],
         }
 
-    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
         """Refresh the occupancy grid as the training goes on."""
         return [
             TrainingCallback(
@@ -364,9 +366,7 @@ class TalkingPortraitModel(Model):
             losses["patch_loss"] = config.patch_loss_mult * (1 - ssim)  # type: ignore[operator]
         return losses
 
-    def _parsing_losses(
-        self, outputs: dict[str, Tensor], parsing: Tensor, accumulation: Tensor
-    ) -> dict[str, Tensor]:
+    def _parsing_losses(self, outputs: dict[str, Tensor], parsing: Tensor, accumulation: Tensor) -> dict[str, Tensor]:
         config = self.config
         is_head, is_torso = self.head_classes[parsing], self.torso_classes[parsing]
         torso_alpha = outputs["torso_alpha"][:, 0].clamp(1e-4, 1 - 1e-4)

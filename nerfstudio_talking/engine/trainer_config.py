@@ -1,0 +1,29 @@
+"""A trainer configuration whose schedules follow the length of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nerfstudio.engine.trainer import TrainerConfig
+
+from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
+
+
+@dataclass
+class TalkingTrainerConfig(TrainerConfig):
+    """nerfstudio's, but `--max-num-iterations` alone makes a run shorter or longer, schedules and phases with it."""
+
+    lips_phase_fraction: float = 0.7
+    """Share of the run after which every second step trains on patches about the mouth."""
+
+    def setup(self, **kwargs: Any) -> Any:
+        """Fill in what was left open: the end of the learning rates' decay and the start of the lips phase."""
+        for group in self.optimizers.values():
+            scheduler = group["scheduler"]
+            if isinstance(scheduler, DecaySchedulerConfig) and scheduler.max_steps is None:
+                scheduler.max_steps = self.max_num_iterations
+        datamanager = self.pipeline.datamanager
+        if getattr(datamanager, "lips_phase_start", 0) is None:
+            datamanager.lips_phase_start = int(self.lips_phase_fraction * self.max_num_iterations)  # type: ignore[attr-defined]
+        return super().setup(**kwargs)
