@@ -142,9 +142,7 @@ def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
     try:
         torso_frames = np.array(json.loads(record_path.read_text(encoding="utf-8"))["frames"], dtype=np.int64)
     except (OSError, ValueError, KeyError) as error:
-        raise TalkingError(
-            record_path, expected="the torso references' frames", found=str(error), mend=_MEND
-        ) from error
+        raise TalkingError(record_path, expected="the references' frames", found=str(error), mend=_MEND) from error
     train, evaluate = split_frames(track.num_frames, train_fraction)
     return Clip(
         track=track,

@@ -18,6 +18,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,12 +139,9 @@ def load_track(folder: Path) -> TalkingTrack:
         record = json.loads(json_path.read_text(encoding="utf-8"))
         with np.load(npz_path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise TalkingError(folder, expected="a readable track", found=f"{type(error).__name__}: {error}", mend=mend)
-    except Exception as error:  # zipfile.BadZipFile and zlib.error share no base class with the above
-        if type(error).__module__ not in ("zipfile", "zlib"):
-            raise
-        raise TalkingError(npz_path, expected="a readable archive", found=str(error), mend=mend) from error
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise TalkingError(folder, expected="a readable track", found=found, mend=mend) from error
     if record.get("schema") != SCHEMA_VERSION:
         raise TalkingError(
             json_path, expected=f"schema {SCHEMA_VERSION}", found=f"schema {record.get('schema')}", mend=mend

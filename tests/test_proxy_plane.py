@@ -30,7 +30,7 @@ def test_recorded_camera_lands_on_its_own_pixel_at_any_distance():
 
 
 def test_moved_camera_sees_parallax():
-    """A camera 0.1 m to the right sees the plane at 1 m shifted: the ray through its centre lands 0.1 m to the right."""
+    """A camera 0.1 m to the right sees the plane at 1 m through its centre 0.1 m to the right."""
     pose = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1.0]])
     origin, direction = torch.tensor([[0.1, 0.0, 1.0]]), torch.tensor([[0.0, 0.0, -1.0]])
     uv = plane_positions(origin, direction, pose[None], 1.0, 200.0, 100, 100)

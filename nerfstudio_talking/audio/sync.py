@@ -1,7 +1,7 @@
 """Is the sound in time with the lips? Regression of lip opening on sound, swept over lags, against chance.
 
-Loudness alone says little about lips, so each lag is judged by how well a regression on mel spectra predicts lip opening
-on blocks of frames it was not fitted to. No weights, no download; it serves a recorded clip and a rendered video alike.
+Loudness alone says little about lips, so each lag is judged by how well a regression on mel spectra predicts lip
+opening on blocks of frames it was not fitted to. No weights, no download; it serves recorded and rendered video alike.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def estimate_offset(
     """How many frames late the sound is.
 
     For every lag, kernel ridge regression predicts lip opening from 160 ms of log-mel spectrum, six contiguous blocks
-    held out in turn; the score is the correlation of prediction and truth. The null repeats the whole sweep with the lip
-    curve shifted circularly by two seconds and more. Frames where lips are NaN are bridged and not scored. Of longer
-    clips the middle 1000 frames are used.
+    held out in turn; the score is the correlation of prediction and truth. The null repeats the whole sweep with the
+    lip curve shifted circularly by two seconds and more. Frames where lips are NaN are bridged and not scored. Of
+    longer clips the middle 1000 frames are used.
 
     Args:
         lips: lip opening of each frame, any unit; NaN where not seen.
@@ -135,12 +135,9 @@ def _inputs(
     """Standardised windows of frames first - margin ... first + num_frames + margin; all zero for silence."""
     stream = log_mel(samples, rate)
     stream = stream.reshape(len(stream), _BANDS, -1).mean(axis=2)
-    skip = (first - margin) / fps * STREAM_RATE  # rows before the first window's frame
-    lead = max(int(np.ceil(-skip)), 0)
-    stream = np.pad(stream, ((lead, 0), (0, 0)), mode="edge")
-    offset = (skip + lead) / STREAM_RATE
-    whole = int(offset * STREAM_RATE)
-    windows = frame_windows(stream[whole:], STREAM_RATE, fps, num_frames + 2 * margin, _WINDOW, _WINDOW_RATE)
+    windows = frame_windows(
+        stream, STREAM_RATE, fps, num_frames + 2 * margin, _WINDOW, _WINDOW_RATE, first=first - margin
+    )
     flat = windows.reshape(len(windows), -1).astype(np.float64)
     return (flat - flat.mean(axis=0)) / (flat.std(axis=0) + 0.1)
 
@@ -181,7 +178,7 @@ def _correlation(
 
 
 def _peak_centre(lags: Int64[np.ndarray, " lags"], curve: Float[np.ndarray, " lags"]) -> float:
-    """Centre of gravity of the peak above 80 % of its height: windows overlap, so tops are flat and their maximum arbitrary."""
+    """Centre of gravity of the peak above 80 % of its height: windows overlap, so tops are flat, their maximum noise."""
     top = int(np.argmax(curve))
     if curve[top] <= 0:
         return float(lags[top])

@@ -18,6 +18,7 @@ def frame_windows(
     window: int = WINDOW,
     window_rate: float = WINDOW_RATE,
     silence: Float[np.ndarray, " channels"] | None = None,
+    first: int = 0,
 ) -> Float32[np.ndarray, "frames window channels"]:
     """Windows centred on the middle of each frame, (i + 0.5)/fps seconds, read off the stream by linear interpolation.
 
@@ -29,10 +30,11 @@ def frame_windows(
         window: rows of a window.
         window_rate: rows per second inside a window.
         silence: what lies before and after the stream; None repeats its first and last row.
+        first: frame i of the first window; may be negative.
     """
     if stream.ndim != 2 or len(stream) == 0:
         raise ValueError(f"a stream has rows and channels, not {stream.shape}")
-    middles = (np.arange(num_frames) + 0.5) / fps
+    middles = (first + np.arange(num_frames) + 0.5) / fps
     offsets = (np.arange(window) - (window - 1) / 2) / window_rate
     rows = (middles[:, None] + offsets) * stream_rate
     if silence is not None:

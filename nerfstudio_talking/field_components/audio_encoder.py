@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -33,12 +35,12 @@ class AudioEncoder(nn.Module):
         super().__init__()
         self.noise = noise
         widths = [in_channels, 32, 32, 64, 64]
-        self.convs = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:]))
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.02), nn.Linear(64, out_dim))
         widths = [out_dim, 16, 8, 4, 2, 1]
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:]):
+        for a, b in pairwise(widths):
             layers += [nn.Conv1d(a, b, 3, padding=1), nn.LeakyReLU(0.02)]
         self.attention = nn.Sequential(*layers, nn.Flatten(), nn.Linear(ATTENTION_FRAMES, ATTENTION_FRAMES))
         self.activation = nn.LeakyReLU(0.02)

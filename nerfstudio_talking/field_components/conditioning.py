@@ -26,7 +26,7 @@ class FrameCondition:
 
 
 class ConditioningTrack(nn.Module):
-    """The per-frame arrays of a track as buffers that stay out of checkpoints, so that another voice can replace them."""
+    """The per-frame arrays of a track as buffers that stay out of checkpoints: another voice replaces them."""
 
     camera_to_worlds: Tensor
     audio: Tensor

@@ -1,4 +1,4 @@
-"""Feature maps of the torso's reference images: the encoder of the spatial feature extraction module (Wang et al. 2025)."""
+"""Feature maps of the torso's reference images: the encoder of Wang et al.'s spatial feature extraction."""
 
 from __future__ import annotations
 

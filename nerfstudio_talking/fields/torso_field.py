@@ -1,4 +1,4 @@
-"""The torso: a field over the proxy plane, built from reference images (spatial feature extraction, Wang et al. 2025)."""
+"""The torso: a field over the proxy plane, built from reference images (Wang et al. 2025)."""
 
 from __future__ import annotations
 

@@ -105,6 +105,12 @@ class TalkingPortraitModel(Model):
     """Head volume over torso field over background, under sound and eyes."""
 
     config: TalkingPortraitModelConfig
+    background: Tensor
+    torso_region: Tensor
+    palette: Tensor
+    head_classes: Tensor
+    torso_classes: Tensor
+    clip_digest: Tensor
 
     def populate_modules(self) -> None:
         """Build the fields from the clip in the dataparser's metadata."""
@@ -362,7 +368,7 @@ class TalkingPortraitModel(Model):
         if "patch_size" in batch:
             side = int(batch["patch_size"])
             patches = [x.view(-1, side, side, 3).permute(0, 3, 1, 2) for x in (outputs["rgb"], image)]
-            ssim = structural_similarity_index_measure(*patches, data_range=1.0, kernel_size=7, sigma=1.0)
+            ssim = structural_similarity_index_measure(patches[0], patches[1], data_range=1.0, kernel_size=7, sigma=1.0)
             losses["patch_loss"] = config.patch_loss_mult * (1 - ssim)  # type: ignore[operator]
         return losses
 

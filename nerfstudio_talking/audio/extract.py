@@ -1,0 +1,114 @@
+"""One window of sound features per video frame, of the kind asked for."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from nerfstudio_talking.audio.features import STREAM_RATE, log_mel, mfcc
+from nerfstudio_talking.audio.models import MODEL_RATE, SPEECH_MODELS, is_speech_model, speech_model_features
+from nerfstudio_talking.audio.windows import WINDOW, frame_windows
+from nerfstudio_talking.errors import TalkingError
+
+RATE = 16000
+READY_SHAPES = {(16, 29): "deepspeech", (16, 44): "esperanto", (2, 1024): "hubert", (1, 512): "ave"}
+"""Kinds of ready arrays by window and channels, as the AD-NeRF family writes them."""
+_MODEL_WINDOW = 2
+"""Rows of 20 ms per frame: a speech model's state has seen its surroundings already."""
+_TOLERATED = 2
+"""Rows by which a ready array may differ from the frames: windows at the end are counted differently everywhere."""
+
+
+def extract_features(
+    samples: Float[np.ndarray, " samples"], fps: float, num_frames: int, kind: str = "logmel"
+) -> tuple[Float32[np.ndarray, "frames window channels"], str]:
+    """Features of the sound around each frame.
+
+    Args:
+        samples: mono sound at 16 kHz that starts with frame 0.
+        fps: frames per second.
+        num_frames: frames to describe; what lies before and after the sound is silence.
+        kind: 'logmel' (N, 16, 80), 'mfcc' (N, 16, 39), 'wav2vec2', 'hubert', 'hubert-large', another speech model's
+            hub name or folder (N, 2, C), or the path of a ready .npy array.
+
+    Returns:
+        The windows, and the name of their kind for `TalkingTrack.audio_kind`.
+
+    Raises:
+        TalkingError: an unknown kind, a model that is not installed, an array that does not fit, or no sound.
+    """
+    if str(kind).endswith(".npy"):
+        features, name, note = read_feature_array(Path(kind), num_frames)
+        if note is not None:
+            warnings.warn(note, stacklevel=2)
+        return features, name
+    if len(samples) == 0:
+        raise TalkingError("the sound", expected="sound", found="zero samples", mend="Give a longer recording.")
+    if kind in ("logmel", "mfcc"):
+        # zeros on both sides: what a window sees beyond the sound is this clip's own idea of silence
+        lead = round(WINDOW / 50 * RATE)
+        whole = np.pad(samples, (lead, lead + max(round(num_frames / fps * RATE) - len(samples), 0)))
+        stream = log_mel(whole, RATE) if kind == "logmel" else mfcc(whole, RATE, deltas=True)
+        stream = stream[round(lead / RATE * STREAM_RATE) - WINDOW :]
+        # WINDOW rows, 160 ms, are kept in front of frame 0: as much as its window reaches back
+        shifted = frame_windows(stream, STREAM_RATE, fps, num_frames, delay=WINDOW / STREAM_RATE)
+        return shifted, kind
+    if is_speech_model(kind):
+        padded = np.pad(samples, (0, max(round(num_frames / fps * RATE) - len(samples), 0)))
+        stream = speech_model_features(padded, kind)
+        return frame_windows(stream, MODEL_RATE, fps, num_frames, _MODEL_WINDOW, MODEL_RATE), kind
+    if kind in READY_SHAPES.values():
+        found = f"'{kind}', which is made by other programs"
+        mend = "Make them for this sound as they were made for the training clip, and give the path of the .npy array."
+    else:
+        found = f"'{kind}'"
+        mend = "Name one of them."
+    expected = "logmel, mfcc, " + ", ".join(SPEECH_MODELS) + ", a model's folder, or an array's path ending in .npy"
+    raise TalkingError("sound features", expected=expected, found=found, mend=mend)
+
+
+def read_feature_array(
+    path: Path, num_frames: int
+) -> tuple[Float32[np.ndarray, "frames window channels"], str, str | None]:
+    """A ready array of one window per frame, (N, window, channels) or (N, channels).
+
+    Up to two rows too few are filled by repeating the last, up to two too many are left off.
+
+    Args:
+        path: a .npy file.
+        num_frames: rows wanted.
+
+    Returns:
+        The windows, the name of their kind, and a note where rows were added or left off.
+
+    Raises:
+        TalkingError: no such file, not an array of numbers, another shape, or too different a length.
+    """
+    mend = "Give the .npy array that an AD-NeRF or ER-NeRF preprocessing wrote for this sound."
+    if not path.is_file():
+        raise TalkingError(path, expected="an array of sound features", found="no such file", mend=mend)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise TalkingError(path, expected="a .npy array", found=str(error), mend=mend) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in (2, 3):
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of several"
+        raise TalkingError(path, expected="numbers of shape (frames, window, channels)", found=found, mend=mend)
+    features = np.asarray(array[:, None] if array.ndim == 2 else array, dtype=np.float32)
+    if not np.isfinite(features).all():
+        raise TalkingError(path, expected="finite numbers", found="NaN or infinity", mend=mend)
+    surplus = len(features) - num_frames
+    if abs(surplus) > _TOLERATED or len(features) == 0:
+        raise TalkingError(path, expected=f"{num_frames} rows, one per frame", found=f"{len(features)}", mend=mend)
+    note = None
+    if surplus < 0:
+        features = np.concatenate([features, np.repeat(features[-1:], -surplus, axis=0)])
+        note = f"{path.name} has {-surplus} rows fewer than there are frames: the last one is repeated."
+    elif surplus > 0:
+        features = features[:num_frames]
+        note = f"{path.name} has {surplus} rows more than there are frames: they are left off."
+    window, channels = features.shape[1:]
+    return features, READY_SHAPES.get((window, channels), f"array-{window}x{channels}"), note
