@@ -10,12 +10,13 @@ from jaxtyping import Float, Float32
 
 from nerfstudio_talking.audio.features import STREAM_RATE, log_mel, mfcc
 from nerfstudio_talking.audio.models import MODEL_RATE, SPEECH_MODELS, is_speech_model, speech_model_features
-from nerfstudio_talking.audio.windows import WINDOW, frame_windows
+from nerfstudio_talking.audio.windows import WINDOW, WINDOW_RATE, frame_windows
 from nerfstudio_talking.errors import TalkingError
 
 RATE = 16000
-READY_SHAPES = {(16, 29): "deepspeech", (16, 44): "esperanto", (2, 1024): "hubert", (1, 512): "ave"}
-"""Kinds of ready arrays by window and channels, as the AD-NeRF family writes them."""
+_LEAD = round(WINDOW / WINDOW_RATE * RATE)
+READY_SHAPES = {(16, 29): "deepspeech", (16, 44): "esperanto", (2, 1024): "hubert", (1, 512): "ave", (16, 80): "logmel"}
+"""Kinds of ready arrays by window and channels, as the AD-NeRF family and `extract_features` make them."""
 _MODEL_WINDOW = 2
 """Rows of 20 ms per frame: a speech model's state has seen its surroundings already."""
 _TOLERATED = 2
@@ -49,13 +50,10 @@ def extract_features(
         raise TalkingError("the sound", expected="sound", found="zero samples", mend="Give a longer recording.")
     if kind in ("logmel", "mfcc"):
         # zeros on both sides: what a window sees beyond the sound is this clip's own idea of silence
-        lead = round(WINDOW / 50 * RATE)
-        whole = np.pad(samples, (lead, lead + max(round(num_frames / fps * RATE) - len(samples), 0)))
+        tail = max(round(num_frames / fps * RATE) - len(samples), 0)
+        whole = np.pad(samples, (_LEAD, _LEAD + tail))
         stream = log_mel(whole, RATE) if kind == "logmel" else mfcc(whole, RATE, deltas=True)
-        stream = stream[round(lead / RATE * STREAM_RATE) - WINDOW :]
-        # WINDOW rows, 160 ms, are kept in front of frame 0: as much as its window reaches back
-        shifted = frame_windows(stream, STREAM_RATE, fps, num_frames, delay=WINDOW / STREAM_RATE)
-        return shifted, kind
+        return frame_windows(stream, STREAM_RATE, fps, num_frames, start=-_LEAD / RATE), kind
     if is_speech_model(kind):
         padded = np.pad(samples, (0, max(round(num_frames / fps * RATE) - len(samples), 0)))
         stream = speech_model_features(padded, kind)
@@ -98,6 +96,8 @@ def read_feature_array(
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of several"
         raise TalkingError(path, expected="numbers of shape (frames, window, channels)", found=found, mend=mend)
     features = np.asarray(array[:, None] if array.ndim == 2 else array, dtype=np.float32)
+    if features.shape[2] == 16 and features.shape[1] in (29, 32, 44):  # stored channels first
+        features = features.transpose(0, 2, 1)
     if not np.isfinite(features).all():
         raise TalkingError(path, expected="finite numbers", found="NaN or infinity", mend=mend)
     surplus = len(features) - num_frames

@@ -19,24 +19,26 @@ def frame_windows(
     window_rate: float = WINDOW_RATE,
     silence: Float[np.ndarray, " channels"] | None = None,
     first: int = 0,
+    start: float = 0.0,
 ) -> Float32[np.ndarray, "frames window channels"]:
     """Windows centred on the middle of each frame, (i + 0.5)/fps seconds, read off the stream by linear interpolation.
 
     Args:
-        stream: row k describes second k/stream_rate.
+        stream: row k describes second start + k/stream_rate.
         stream_rate: rows per second.
         fps: video frames per second.
         num_frames: windows to cut.
         window: rows of a window.
         window_rate: rows per second inside a window.
         silence: what lies before and after the stream; None repeats its first and last row.
-        first: frame i of the first window; may be negative.
+        first: frame of the first window; may be negative.
+        start: second that the stream's first row describes; may be negative.
     """
     if stream.ndim != 2 or len(stream) == 0:
         raise ValueError(f"a stream has rows and channels, not {stream.shape}")
     middles = (first + np.arange(num_frames) + 0.5) / fps
     offsets = (np.arange(window) - (window - 1) / 2) / window_rate
-    rows = (middles[:, None] + offsets) * stream_rate
+    rows = (middles[:, None] + offsets - start) * stream_rate
     if silence is not None:
         stream = np.concatenate([silence[None], stream, silence[None]])
         rows = rows + 1
