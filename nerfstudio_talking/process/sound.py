@@ -29,7 +29,7 @@ def write_sound(job: Job) -> None:
         findings = checks.sound_findings(len(samples) / SAMPLE_RATE, job.stop / job.fps)
         lips = lip_curve(job)
         as_found = cut_sound(samples, job.start / job.fps, seconds)
-        estimate = estimate_offset(as_found, lips, job.fps)
+        estimate = estimate_offset(lips, as_found, job.fps)
         applied = estimate.frames if job.config.audio_offset == "auto" else int(job.config.audio_offset)
         left = estimate.frames - applied
         if abs(left) > WORTH_A_WARNING:
@@ -41,7 +41,14 @@ def write_sound(job: Job) -> None:
         with job.space.new_file(job.space.folder / AUDIO_NAME) as aside:
             write_wav(aside, samples, SAMPLE_RATE)
     job.space.save_arrays("sound", features=features)
-    audio: dict[str, Any] = {"kind": kind, "offset_estimated": estimate.frames, "offset_applied": applied}
+    figures = {"score": estimate.score, "null_max": estimate.null_max, "lag_frames": estimate.lag_frames}
+    audio: dict[str, Any] = {
+        "kind": kind,
+        "offset_applied": applied,
+        "offset_estimated": estimate.frames,
+        "offset_significant": bool(estimate.significant),
+        **{name: round(float(value), 4) if np.isfinite(value) else None for name, value in figures.items()},
+    }
     write_json(
         {"audio": audio, "findings": [[f.code, f.message] for f in findings]}, job.space.work / "sound_record.json"
     )
