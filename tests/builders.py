@@ -17,7 +17,7 @@ from nerfstudio_talking.track import TalkingTrack, save_track
 def moving_poses(count: int, distance: float = 0.8) -> np.ndarray:
     """Camera-to-world matrices of a head that turns a little to and fro."""
     angle = 0.15 * np.sin(np.arange(count) / 3)
-    rotation = Rotation.from_euler("y", angle).as_matrix()
+    rotation = Rotation.from_rotvec(angle[:, None] * [0.0, 1.0, 0.0]).as_matrix()
     position = rotation @ np.array([0.0, 0.0, distance])
     return np.concatenate([rotation, position[:, :, None]], axis=2).astype(np.float32)
 
