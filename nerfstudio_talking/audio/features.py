@@ -9,19 +9,19 @@ STREAM_RATE = 100
 """Rows per second; row k is centred on second k/100."""
 MEL_CHANNELS, MFCC_CHANNELS = 80, 13
 _FFT = 512
-_RANGE_DB = 70.0
+_RANGE_DB = 60.0
 """Sound this far below the clip's loud level is silence: hiss of another room must not look like speech."""
 _ACTIVE_DB = 45.0
 """Rows this far below it are pauses and take no part in mean and variance."""
-_SMALLEST_STD_DB = 3.0
+_SMALLEST_STD_DB = 8.0
 
 
 def log_mel(samples: Float[np.ndarray, " samples"], rate: int = 16000) -> Float32[np.ndarray, "rows 80"]:
     """Logarithmic mel spectrum, 80 bands up to 8 kHz, 25 ms windows every 10 ms.
 
-    Powers are floored 70 dB below the clip's loud level (95th percentile), then every band is given zero mean and unit
+    Powers are floored 60 dB below the clip's loud level (95th percentile), then every band is given zero mean and unit
     variance over the rows that hold speech (within 45 dB of that level). So a louder recording, another voice or longer
-    pauses leave the range as it is, and silence is one constant value per band, some -2 to -4. A clip without any sound
+    pauses leave the range as it is, and silence is one constant value per band, some -3 to -6. A clip without any sound
     is all zero.
 
     Args:

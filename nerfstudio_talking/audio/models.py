@@ -80,7 +80,7 @@ def speech_model_features(
     return normalised(stream, np.ones(len(stream), dtype=bool), smallest_std=1e-3)
 
 
-def _loaded(name_or_path: str):  # noqa: ANN202
+def _loaded(name_or_path: str):
     """A function from sound (1, samples) to hidden states (1, rows, channels)."""
     known = SPEECH_MODELS.get(name_or_path)
     if importlib.util.find_spec("transformers") is not None:
@@ -95,11 +95,11 @@ def _loaded(name_or_path: str):  # noqa: ANN202
         f"audio model '{name_or_path}'",
         expected=expected,
         found=found,
-        mend="Install them with `pip install nerfstudio-talking[speech]`, or use the default, logmel, which needs none.",
+        mend="`pip install nerfstudio-talking[speech]` brings them; the default, logmel, needs none.",
     )
 
 
-def _from_transformers(name: str, known: SpeechModel | None):  # noqa: ANN202
+def _from_transformers(name: str, known: SpeechModel | None):
     from transformers import AutoModel  # pyright: ignore[reportMissingImports]
 
     try:
@@ -113,7 +113,7 @@ def _from_transformers(name: str, known: SpeechModel | None):  # noqa: ANN202
     return forward
 
 
-def _from_torchaudio(name: str, known: SpeechModel):  # noqa: ANN202
+def _from_torchaudio(name: str, known: SpeechModel):
     import torchaudio  # pyright: ignore[reportMissingImports]
 
     try:

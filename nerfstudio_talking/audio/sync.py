@@ -178,7 +178,7 @@ def _correlation(
 
 
 def _peak_centre(lags: Int64[np.ndarray, " lags"], curve: Float[np.ndarray, " lags"]) -> float:
-    """Centre of gravity of the peak above 80 % of its height: windows overlap, so tops are flat, their maximum noise."""
+    """Centre of gravity of the peak above 80 % of its height: windows overlap, so tops are flat."""
     top = int(np.argmax(curve))
     if curve[top] <= 0:
         return float(lags[top])
