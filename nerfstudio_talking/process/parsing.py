@@ -86,7 +86,9 @@ def parse_clip(
         yield _full_size(view, memory.posterior)
         count += 1
     if count != len(landmarks):
-        raise TalkingError("parsing", expected=f"{len(landmarks)} frames", found=f"{count}", mend="Track the clip again.")
+        raise TalkingError(
+            "parsing", expected=f"{len(landmarks)} frames", found=f"{count}", mend="Track the clip again."
+        )
 
 
 def _require(landmarks: np.ndarray, masks: np.ndarray) -> None:
@@ -251,9 +253,7 @@ def _finish(ids: np.ndarray, view: _View) -> UInt8[np.ndarray, "height width"]:
     return ids
 
 
-def _learn(
-    frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray, masks: np.ndarray
-) -> ClipModel:
+def _learn(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray, masks: np.ndarray) -> ClipModel:
     """Learn colours and places from a few frames spread over the clip."""
     import cv2
 

@@ -1,0 +1,98 @@
+"""Reference pictures of neck and clothes, with what the head hides continued under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+from scipy.spatial.transform import Rotation
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.process.filling import fill_smoothly
+from nerfstudio_talking.semantics import HEAD_CLASSES, TORSO_CLASSES, class_mask
+
+_NECK_REACH, _CLOTH_REACH = 0.11, 0.02  # of the picture's height, upwards under the head
+_BLURRED = 0.004  # of the picture's height: width of the border where torso and head mix
+_RADIANS_PER_METRE = 2.0
+
+
+def torso_references(
+    frames: Callable[[], Iterator[UInt8[np.ndarray, "height width 3"]]],
+    parsings: Callable[[], Iterator[UInt8[np.ndarray, "height width"]]],
+    camera_to_worlds: Float32[np.ndarray, "frames 3 4"],
+    count: int = 3,
+) -> tuple[UInt8[np.ndarray, "references height width 4"], Int64[np.ndarray, " references"]]:
+    """Pictures of the torso from frames whose head poses differ most.
+
+    Alpha is 255 on neck and clothes with a soft edge, and under the head where they go on; elsewhere the colour is
+    continued too, so that blending and filtering bring in nothing foreign.
+
+    Args:
+        frames: gives the RGB frames from the start.
+        parsings: gives their class ids.
+        camera_to_worlds: the recording camera in the head's frame.
+        count: how many; fewer where the clip has fewer frames.
+
+    Returns:
+        RGBA pictures, and the frame that each shows, in rising order.
+
+    Raises:
+        TalkingError: fewer frames than poses.
+    """
+    chosen = spread_poses(camera_to_worlds, count)
+    wanted = set(chosen.tolist())
+    pictures = [
+        torso_picture(frame, ids) for index, (frame, ids) in enumerate(zip(frames(), parsings())) if index in wanted
+    ]
+    if len(pictures) != len(chosen):
+        raise TalkingError(
+            "torso",
+            expected=f"frames {chosen.tolist()}",
+            found=f"{len(pictures)} of them",
+            mend="Process the clip again.",
+        )
+    return np.stack(pictures), chosen
+
+
+def spread_poses(camera_to_worlds: Float32[np.ndarray, "frames 3 4"], count: int) -> Int64[np.ndarray, " chosen"]:
+    """Frames spread over the head's poses: the one nearest to all first, then each the farthest from those chosen."""
+    turns = Rotation.from_matrix(camera_to_worlds[:, :, :3].astype(np.float64))
+    relative = (turns.mean().inv() * turns).as_rotvec()
+    points = np.concatenate([relative, _RADIANS_PER_METRE * camera_to_worlds[:, :, 3]], axis=1)
+    first = np.linalg.norm(points - np.median(points, axis=0), axis=1).argmin()
+    chosen = [int(first)]
+    distance = np.linalg.norm(points - points[first], axis=1)
+    while len(chosen) < min(count, len(points)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return np.sort(np.array(chosen, dtype=np.int64))
+
+
+def torso_picture(
+    frame: UInt8[np.ndarray, "height width 3"], ids: UInt8[np.ndarray, "height width"]
+) -> UInt8[np.ndarray, "height width 4"]:
+    """Neck and clothes of one frame, continued upwards under the head; RGBA."""
+    import cv2
+
+    height = ids.shape[0]
+    neck, cloth = class_mask(ids, TORSO_CLASSES[:1]), class_mask(ids, TORSO_CLASSES[1:])
+    head = class_mask(ids, HEAD_CLASSES)
+    torso = neck | cloth
+    reach = _upwards(neck, round(_NECK_REACH * height)) | _upwards(cloth, round(_CLOTH_REACH * height))
+    # the camera mixes colours along borders: take none from there
+    border = 2 * max(1, round(_BLURRED * height)) + 1
+    sure = cv2.erode(torso.view(np.uint8), np.ones((border, border), np.uint8), borderValue=1) > 0
+    colours = fill_smoothly(frame, sure if sure.any() else torso)
+    inner = cv2.erode(torso.view(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
+    colours[inner] = frame[inner]
+    alpha = cv2.GaussianBlur((torso | (reach & head)).astype(np.float32), (0, 0), max(0.6, 0.0015 * height))
+    return np.dstack([np.clip(np.rint(colours), 0, 255), np.rint(alpha * 255)]).astype(np.uint8)
+
+
+def _upwards(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """The mask grown straight up."""
+    import cv2
+
+    # OpenCV's dilation looks from the anchor over the kernel: anchored on top, it looks down the column
+    return cv2.dilate(mask.view(np.uint8), np.ones((pixels + 1, 1), np.uint8), anchor=(0, 0)) > 0
