@@ -227,7 +227,6 @@ def _without_islands(posterior: np.ndarray, view: _View) -> np.ndarray:
 
     labels = posterior.argmax(axis=2).astype(np.uint8)
     least = 0.0012 * labels.size
-    changed = False
     for layer in range(posterior.shape[2]):
         count, pieces, stats, _ = cv2.connectedComponentsWithStats((labels == layer).view(np.uint8), connectivity=4)
         small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < (least if layer != _EARS else least / 3))
@@ -236,8 +235,7 @@ def _without_islands(posterior: np.ndarray, view: _View) -> np.ndarray:
             table = np.ones(count, dtype=np.float32)
             table[small] = 0.0
             posterior[..., layer] *= table[pieces]
-            changed = True
-    return posterior if changed else posterior
+    return posterior
 
 
 def _finish(ids: np.ndarray, view: _View) -> UInt8[np.ndarray, "height width"]:
