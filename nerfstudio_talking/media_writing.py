@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import wave
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -146,7 +146,7 @@ class VideoWriter:
             if error is None:  # an exception on its way out tells more than the trouble of closing after it
                 raise
         finally:
-            self._part.unlink(missing_ok=True)
+            _discard(self._part)
 
 
 class SoundTrack:
@@ -288,6 +288,11 @@ def open_output(path: Path, part: Path, metadata: Mapping[str, str]) -> av.conta
     return container
 
 
+def _discard(part: Path) -> None:
+    with suppress(OSError):  # a file system that refuses writing refuses this too; the first refusal is the one to tell
+        part.unlink(missing_ok=True)
+
+
 @contextmanager
 def _writing(path: Path, part: Path | None) -> Iterator[None]:
     """Turn the system's refusals into one clear message; on any exception remove `part` where given."""
@@ -295,7 +300,7 @@ def _writing(path: Path, part: Path | None) -> Iterator[None]:
         yield
     except BaseException as error:
         if part is not None:
-            part.unlink(missing_ok=True)
+            _discard(part)
         if isinstance(error, OSError | av.error.FFmpegError):
             raise TalkingError(
                 path,

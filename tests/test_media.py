@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -147,6 +148,18 @@ def test_writer_refuses(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="uint8"), VideoWriter(tmp_path / "a.mp4", 25, 48, 32) as writer:
         writer.write(np.zeros((32, 48, 3), dtype=np.float32))
     assert os.listdir(tmp_path) == []
+
+
+def test_read_only_output_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *args, **kwargs) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(TalkingError, match="Read-only file system"):
+        VideoWriter(tmp_path / "a.mp4", 25, 48, 32).__enter__()
+    with pytest.raises(TalkingError, match="Read-only file system"):
+        write_wav(tmp_path / "a.wav", np.zeros(4), 16000)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are a POSIX matter")
