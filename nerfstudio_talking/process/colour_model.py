@@ -27,11 +27,16 @@ _CHROMA = np.clip((np.arange(256, dtype=np.int32) - _CHROMA_START) // _CHROMA_ST
 
 
 def log_density(
-    cells: Int32[np.ndarray, " pixels"], weights: Float32[np.ndarray, " pixels"]
+    cells: Int32[np.ndarray, " pixels"],
+    weights: Float32[np.ndarray, " pixels"] | None = None,
+    blur: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Float32[np.ndarray, " cells"]:
-    """Log density per Lab level cubed of each cell, from weighted samples; smoothed, never minus infinity."""
+    """Log density per Lab level cubed of each cell, from weighted samples; never minus infinity.
+
+    `blur` is the smoothing along L, a and b, in cells of 8, 3 and 3 levels.
+    """
     counts = np.bincount(cells, weights=weights, minlength=_BINS**3).reshape(_BINS, _BINS, _BINS)
-    smooth = gaussian_filter(counts, 1.0, mode="nearest", truncate=3.0)
+    smooth = gaussian_filter(counts.astype(np.float64), blur, mode="nearest", truncate=3.0)
     share = smooth / max(smooth.sum(), 1e-9) * (1 - _UNKNOWN) + _UNKNOWN / _BINS**3
     return np.log(share / _CELL).astype(np.float32).ravel()
 
@@ -76,5 +81,5 @@ def background_model(
         mean.astype(np.float32),
         np.where(known[..., None], 1 / variance, 0).astype(np.float32),
         np.where(known, offset, -60.0).astype(np.float32),
-        log_density(cells[is_background], np.ones(int(is_background.sum()), dtype=np.float32)),
+        log_density(cells[is_background]),
     )

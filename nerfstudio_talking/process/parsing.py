@@ -27,6 +27,7 @@ from nerfstudio_talking.process.face_regions import (
 from nerfstudio_talking.process.parsing_priors import (
     LAYERS,
     LEAST_PRIOR,
+    bare_face,
     inner_hair_prior,
     learned_prior,
     outer_prior,
@@ -46,6 +47,9 @@ _IDS = np.array([CLASS_ID[name] for name in ("background", *LAYERS)], dtype=np.u
 _SKIN, _EARS, _NECK, _CLOTH, _HAIR = range(1, 6)
 
 
+_NOTHING = np.zeros(0, dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class ClipModel:
     """What the clip taught about its colours and places."""
@@ -58,6 +62,10 @@ class ClipModel:
     """Prior outside the oval, in the atlas."""
     inner: Float32[np.ndarray, "128 128"]
     """Prior of hair inside the oval, in the atlas."""
+    bare: Float32[np.ndarray, "128 128"]
+    """1 where the face grows no beard, in the atlas."""
+    skin: tuple[Float32[np.ndarray, " cells"], Float32[np.ndarray, " cells"]] = (_NOTHING, _NOTHING)
+    """How sure each colour cell is to be skin: in the light of the face, and in its shadow."""
 
 
 def parse_clip(
@@ -128,6 +136,7 @@ class _View:
         self.person = cv2.GaussianBlur(raw, (0, 0), 2.0)
         self.person = np.clip((self.person - 0.02) / 0.96, 0, 1)
         self.oval = oval_mask(landmarks, size[1], size[0], self.scale)
+        self.mouth_row = float(landmarks[[61, 291], 1].mean() * self.scale)
         self.depth = cv2.distanceTransform(self.oval.view(np.uint8), cv2.DIST_L2, 3)
 
     def warp(self, atlas: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -222,19 +231,24 @@ def _full_size(view: _View, posterior: np.ndarray) -> UInt8[np.ndarray, "height 
 
 
 def _without_islands(posterior: np.ndarray, view: _View) -> np.ndarray:
-    """Give specks of a class, and people or holes apart from the person, to the next best class."""
+    """Give specks, hair that does not come from the head, and whatever is apart from the person to the next best."""
     import cv2
 
     labels = posterior.argmax(axis=2).astype(np.uint8)
+    person = cv2.connectedComponents((labels > 0).view(np.uint8), connectivity=4)[1]
+    middle = np.bincount(person[view.oval], minlength=2)
+    middle[0] = 0
+    apart = (labels > 0) & (person != middle.argmax())
+    posterior[apart] = np.eye(posterior.shape[2], dtype=np.float32)[0]
     least = 0.0012 * labels.size
     for layer in range(posterior.shape[2]):
         count, pieces, stats, _ = cv2.connectedComponentsWithStats((labels == layer).view(np.uint8), connectivity=4)
-        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < (least if layer != _EARS else least / 3))
-        small = small[small > 0]
-        if len(small):
-            table = np.ones(count, dtype=np.float32)
-            table[small] = 0.0
-            posterior[..., layer] *= table[pieces]
+        unwanted = stats[:, cv2.CC_STAT_AREA] < (least / 3 if layer == _EARS else least)
+        if layer == _HAIR:
+            unwanted |= stats[:, cv2.CC_STAT_TOP] > view.mouth_row
+        unwanted[0] = False
+        if unwanted.any():
+            posterior[..., layer] *= np.where(unwanted, 0.0, 1.0).astype(np.float32)[pieces]
     return posterior
 
 
@@ -265,9 +279,14 @@ def _learn(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray, ma
     core = np.stack([cv2.erode(view.person, margin) > _CERTAIN_PERSON for _, view in views])
     background = background_model(labs, empty, cells)
     model = ClipModel(
-        heads, background, np.zeros((32**3, len(LAYERS)), np.float32), outer_prior(heads.template),
+        heads,
+        background,
+        np.zeros((0, len(LAYERS)), np.float32),
+        outer_prior(heads.template),
         inner_hair_prior(heads.template),
-    )  # fmt: skip
+        bare_face(heads.template),
+    )
+    model = replace(model, skin=_skin_likeness(model, views, cells, core))
     model = replace(model, tables=_first_tables(model, views, cells, core))
     hand = model.outer
     for _ in range(_ROUNDS):
@@ -283,32 +302,49 @@ def _learn(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray, ma
                     np.ascontiguousarray(outside[..., part]), matrix, (ATLAS_SIZE, ATLAS_SIZE),
                     flags=cv2.INTER_AREA | cv2.WARP_INVERSE_MAP,
                 )  # fmt: skip
-        tables = _tables(cells[core], weights[core])
+        tables = _tables(model, cells[core], weights[core])
         model = replace(model, tables=tables, outer=learned_prior(hand, mass))
     return model
+
+
+def _skin_likeness(
+    model: ClipModel, views: list[tuple[int, _View]], cells: np.ndarray, core: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How sure each colour cell is to be skin of this person, 0 to 1: in the light of the face, and in its shadow."""
+    bare = np.zeros(cells.shape, dtype=bool)
+    for row, (index, view) in enumerate(views):
+        upright = view.warp(model.bare, model.heads.to_atlas(index, view.scale)) > 0.5
+        features = np.zeros(view.oval.shape, dtype=np.uint8)
+        paint_features(features, view.landmarks * view.scale)
+        bare[row] = upright & view.oval & (view.depth > 3) & (features == 0)
+    person = np.exp(log_density(cells[core]))
+    lit, shaded = (np.exp(log_density(cells[bare], blur=(light, 1.0, 1.0))) for light in (2.0, 5.0))
+    return lit / (lit + person), shaded / (shaded + 0.2 * person)
 
 
 def _first_tables(
     model: ClipModel, views: list[tuple[int, _View]], cells: np.ndarray, core: np.ndarray
 ) -> Float32[np.ndarray, "cells 5"]:
-    """Colours to begin with: where anatomy is sure of the class."""
+    """Colours to begin with: where anatomy is sure of the class, and of skin or not skin as the class demands."""
     weights = np.empty((*cells.shape, len(LAYERS)), dtype=np.float32)
     for row, (index, view) in enumerate(views):
         matrix = model.heads.to_atlas(index, view.scale)
         for part in (slice(0, 3), slice(3, 5)):
             weights[row][..., part] = view.warp(np.ascontiguousarray(model.outer[..., part]), matrix) ** 4
         weights[row][view.oval] = 0
-        weights[row][..., 0][view.depth > 6] = 1.0
-    weights[..., _EARS - 1] = weights[..., _SKIN - 1]
-    # skin above the oval and beside it is first of all skin: what differs much from the face there is hair
-    tables = _tables(cells[core], weights[core])
-    return tables
+        weights[row][..., _SKIN - 1][view.depth > 6] = 1.0
+    lit = model.skin[0][cells]
+    weights[..., _HAIR - 1] *= (1 - lit) ** 2
+    weights[..., _CLOTH - 1] *= (1 - lit) ** 2
+    return _tables(model, cells[core], weights[core])
 
 
-def _tables(cells: np.ndarray, weights: np.ndarray) -> Float32[np.ndarray, "cells 5"]:
-    """Log densities of the layers' colours; ears are skin."""
+def _tables(model: ClipModel, cells: np.ndarray, weights: np.ndarray) -> Float32[np.ndarray, "cells 5"]:
+    """Log densities of the layers' colours. Ears are skin; a neck has the colours of skin or of its shadow."""
     weights = weights.copy()
     weights[:, _SKIN - 1] += weights[:, _EARS - 1]
+    weights[:, _NECK - 1] *= model.skin[1][cells] ** 2
+    weights[:, _NECK - 1] += 0.02 * weights[:, _SKIN - 1]  # a neck that never shows still has a colour
     columns = [log_density(cells, weights[:, layer]) for layer in range(len(LAYERS))]
     columns[_EARS - 1] = columns[_SKIN - 1]
     return np.stack(columns, axis=1)

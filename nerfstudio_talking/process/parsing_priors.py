@@ -35,9 +35,9 @@ def outer_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "
     """Probability of each of `LAYERS` outside the face oval, given that the pixel shows the person."""
     u, v, distance = face_coordinates(template)
     side = np.abs(u)
-    skin = 0.5 * np.exp(-((np.maximum(distance, 0) / 0.3) ** 2)) * _step(-v, 0.1, 0.06) * _step(-side, -1.1, 0.05)
-    ears = 0.5 * _step(v, -0.3, 0.05) * _step(-v, -0.7, 0.05) * _step(side, 0.85, 0.03) * _step(-side, -1.55, 0.05)
-    neck = _step(v, 0.6, 0.05) * _step(-v, -2.1, 0.15) * _step(-side, -1.15, 0.08)
+    skin = 0.5 * np.exp(-((np.maximum(distance, 0) / 0.3) ** 2)) * _step(-v, 0.03, 0.05) * _step(-side, -1.15, 0.05)
+    ears = 0.6 * _step(v, -0.16, 0.04) * _step(-v, -0.7, 0.05) * _step(side, 0.85, 0.03) * _step(-side, -1.55, 0.05)
+    neck = _step(v, 0.6, 0.05) * (0.1 + _step(-v, -2.1, 0.15)) * (0.05 + _step(-side, -1.15, 0.08))
     cloth = _step(v, 1.2, 0.06)
     beside = _step(side, 0.75, 0.05)
     hair = (
@@ -54,6 +54,12 @@ def inner_hair_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarr
     fringe = 0.3 * _step(-v, 0.38, 0.03) * np.exp(-np.abs(np.minimum(distance, 0)) / 0.15)
     strands = 0.3 * _step(-v, -0.2, 0.05) * _step(distance, -0.08, 0.02) * _step(np.abs(u), 0.7, 0.03)
     return np.clip(np.maximum(fringe, strands), LEAST_PRIOR, 1).astype(np.float32)
+
+
+def bare_face(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "128 128"]:
+    """1 on forehead and upper cheeks, where no beard and hardly any hair is; 0 elsewhere."""
+    u, v, distance = face_coordinates(template)
+    return ((distance < -0.12) & (v > -0.45) & (v < 0.35) & (np.abs(u) < 0.8)).astype(np.float32)
 
 
 def learned_prior(

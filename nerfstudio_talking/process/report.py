@@ -30,7 +30,7 @@ h1{font-size:1.5em;margin:0} h2{font-size:1.1em;margin:1.6em 0 .4em} small,.quie
 .row{display:flex;flex-wrap:wrap;gap:6px} .row figure{flex:1 1 190px;max-width:360px}
 figure{margin:0 0 .5em} figcaption{font-size:.86em;color:#445} img{width:100%;display:block;border-radius:3px}
 .check img{background:repeating-conic-gradient(#ddd 0 25%,#fff 0 50%) 0/16px 16px}
-.wide img{height:130px;object-fit:fill;image-rendering:pixelated}
+.wide img{height:130px;width:94.8%;margin-left:5.2%;object-fit:fill;image-rendering:pixelated}
 svg{width:100%;display:block} svg text{font-size:11px;fill:#667} .frame{fill:#f7f8fa} .tick{stroke:#e2e5ea}
 .key{margin-left:1em;white-space:nowrap} .key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em;
 border:1px solid #0002}
