@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Float
 
-BEHIND, AHEAD = 0.16, 0.13
+BEHIND, AHEAD = 0.15, 0.105
 """Reach of a life-size head behind and ahead of the head's origin, metres, for a head 0.2 m wide."""
 
 
@@ -43,5 +43,15 @@ def head_box(
     if not np.isfinite(low).all():
         low, high = np.array([-0.12, -0.15]), np.array([0.12, 0.17])
     low, high = low - margin, high + margin
-    depth = max((high[0] - low[0]) / 0.24, 0.8)
-    return np.array([[*low, -BEHIND * depth], [*high, AHEAD * min(depth, 1.2)]])
+    depth = np.clip((high[0] - low[0]) / 0.24, 0.8, 1.2)
+    return np.array([[*low, -BEHIND * depth], [*high, AHEAD * depth]])
+
+
+def head_ellipsoid(box: Float[np.ndarray, "2 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    """Centre and radii, metres, of an ellipsoid about as large as the head in a box from `head_box`.
+
+    Its front passes through cheeks and forehead, between the tip of the nose and the temples.
+    """
+    width, height, depth = box[1] - box[0]
+    centre = np.array([box[:, 0].mean(), box[:, 1].mean(), box[0, 2] + 0.45 * depth])
+    return centre, np.array([0.4 * width, 0.46 * height, 0.41 * depth])

@@ -15,7 +15,14 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from torch import Tensor
 
-from nerfstudio_talking.data.ray_sampling import REGIONS, RegionShares, patch_pixels, region_box, sample_pixels
+from nerfstudio_talking.data.ray_sampling import (
+    REGIONS,
+    RegionShares,
+    frame_weights,
+    patch_pixels,
+    region_box,
+    sample_pixels,
+)
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
 
 
@@ -86,6 +93,8 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
             self._parsing = self._parsing.to(self.device)
         self._boxes = {name: torch.from_numpy(table).float().to(self.device) for name, table in boxes.items()}
         self._shares = RegionShares(self.config.head_share, self.config.mouth_share, self.config.eyes_share)
+        frames = [dataset.track_frame(index) for index in range(count)]
+        self._frame_weights = torch.from_numpy(frame_weights(dataset.clip.track.eyes[frames])).float()
         self.train_ray_generator = RayGenerator(dataset.cameras.to(self.device))
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
@@ -102,7 +111,7 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
             indices = torch.cat([patch_pixels(i, self._boxes["mouth"][i], side, width, height) for i in chosen])
             extra["patch_size"] = side
         else:
-            frames = torch.randperm(count)[: config.frames_per_batch].to(self.device)
+            frames = torch.multinomial(self._frame_weights, min(config.frames_per_batch, count)).to(self.device)
             rays = config.train_num_rays_per_batch // len(frames)
             indices = sample_pixels(frames, self._boxes, self._shares, rays, width, height)
         frame, row, column = indices.unbind(-1)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.region_saliency import RegionModule, make_region_module
+from nerfstudio_talking.headbox import head_ellipsoid
 from nerfstudio_talking.semantics import PARSING_CLASSES
 
 
@@ -45,6 +46,8 @@ class HeadField(nn.Module):
     """
 
     box: Tensor
+    centre: Tensor
+    radii: Tensor
 
     def __init__(
         self,
@@ -88,9 +91,11 @@ class HeadField(nn.Module):
             implementation=mlp_implementation,  # type: ignore[arg-type]
         )
         self.semantic_layer = nn.Linear(hidden_dim, len(PARSING_CLASSES))
-        # An initial density that hides about half of the box's depth: every sample gets a gradient from the start.
-        depth = (box[1] - box[0])[2].item()
-        self.density_scale = 2.0 / depth
+        # density of one optical length over the box's depth, before the first guess raises or lowers it
+        self.density_scale = 1.0 / (box[1] - box[0])[2].item()
+        centre, radii = head_ellipsoid(box.detach().cpu().numpy())
+        self.register_buffer("centre", torch.from_numpy(centre).float(), persistent=False)
+        self.register_buffer("radii", torch.from_numpy(radii).float(), persistent=False)
 
     def density(
         self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points channels"]]
@@ -103,7 +108,17 @@ class HeadField(nn.Module):
             weighted, saliency[name] = module(features, conditions[name])
             inputs.append(weighted)
         hidden = self.density_net(torch.cat(inputs, -1)).float()
-        return trunc_exp(hidden[:, 0]) * self.density_scale, hidden[:, 1:], saliency
+        logit = hidden[:, 0] + self.first_guess(points)
+        return trunc_exp(logit) * self.density_scale, hidden[:, 1:], saliency
+
+    def first_guess(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        """What is added to the logarithm of the density: an ellipsoid of a head's size, fog around it.
+
+        A talking head turns little, so that many shapes explain the pictures; without a first guess the surface
+        settles at the front of the box, and turns wrong under poses that were not recorded.
+        """
+        distance = ((points - self.centre) / self.radii).norm(dim=-1)
+        return 4.5 * ((1 - distance) * 5).clamp(-1, 1)
 
     def forward(
         self,

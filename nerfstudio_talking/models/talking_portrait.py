@@ -87,9 +87,9 @@ class TalkingPortraitModelConfig(ModelConfig):
     """Weight of the opacity of head and torso against the parsing."""
     entropy_loss_mult: float = 1e-3
     """Weight of the entropy of the head's opacity."""
-    spread_loss_mult: float = 0.5
+    spread_loss_mult: float = 0.2
     """Weight of the variance of depth along a ray, in units of the box's depth: a head has a skin."""
-    saliency_loss_mult: float = 1e-3
+    saliency_loss_mult: float = 1e-4
     """Weight of saliency outside the region that a modality belongs to."""
     semantic_loss_mult: float = 0.01
     """Weight of the parsing branch."""
@@ -227,7 +227,8 @@ class TalkingPortraitModel(Model):
             audio = self.articulator.tracked[frames]
         else:
             audio = self.articulator(track.audio[frames], track.windows(frames))
-        return FrameCondition(audio, track.eyes[frames], track.camera_to_worlds[frames])
+        # open eyes are the rest position: a blink is then a signal, and its absence none
+        return FrameCondition(audio, 2 * (1 - track.eyes[frames]), track.camera_to_worlds[frames])
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """Colour, depth (metres from the camera), opacity of the head, parsing colours, saliency of each modality."""
