@@ -1,9 +1,10 @@
-"""Sound to articulation as a module: a ridge regression and the field's audio encoder, averaged."""
+"""Sound to articulation as a module: a kernel regression and the field's audio encoder, averaged."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -12,6 +13,7 @@ from nerfstudio_talking.articulation import (
     fit_audio_regression,
     inner_lip_gap,
     mouth_points,
+    sound_kernel,
     unproject_landmarks,
 )
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
@@ -37,7 +39,8 @@ class Articulator(nn.Module):
 
     mean: Tensor
     std: Tensor
-    weights: Tensor
+    support: Tensor
+    dual: Tensor
     bias: Tensor
     tracked: Tensor
 
@@ -59,26 +62,26 @@ class Articulator(nn.Module):
         seen = ~np.isnan(tracked).any(1)
         for column in tracked.T:
             column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
+        self.pool_bands = track.audio_kind == "logmel"
         windows = self.regression_inputs(torch.from_numpy(track.audio).float()).numpy().astype(np.float64)
         usable = np.intersect1d(train_frames, np.flatnonzero(seen))
         fit = fit_audio_regression(windows[usable], tracked[usable])
         self.correlation = fit.correlation
-        for name in ("mean", "std", "weights", "bias"):
+        for name in ("mean", "std", "support", "dual", "bias"):
             self.register_buffer(name, torch.from_numpy(getattr(fit, name)).float())
         self.register_buffer("tracked", torch.from_numpy(tracked).float(), persistent=False)
         self.encoder = AudioEncoder(track.audio.shape[2], 32, dropout, noise)
         self.to_articulation = nn.Linear(32, tracked.shape[1])
 
-    @staticmethod
-    def regression_inputs(audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames inputs"]:
-        """Each frame's window averaged to at most eight steps and flattened."""
-        steps = min(audio.shape[1], 8)
-        pooled = nn.functional.adaptive_avg_pool1d(audio.transpose(1, 2), steps)
-        return pooled.flatten(1)
+    def regression_inputs(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames inputs"]:
+        """Each frame's window averaged to at most eight steps, mel bands to at most twenty, and flattened."""
+        size = (min(audio.shape[1], 8), min(audio.shape[2], 20) if self.pool_bands else audio.shape[2])
+        return F.adaptive_avg_pool2d(audio, size).flatten(1)
 
     def from_regression(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames count"]:
-        """The ridge regression's prediction."""
-        return (self.regression_inputs(audio) - self.mean) / self.std @ self.weights + self.bias
+        """The regression's prediction."""
+        x = (self.regression_inputs(audio) - self.mean) / self.std
+        return sound_kernel(x, self.support) @ self.dual + self.bias
 
     def from_encoder(
         self, windows: Float[Tensor, "frames neighbours window channels"]
