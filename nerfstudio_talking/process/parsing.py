@@ -31,6 +31,7 @@ from nerfstudio_talking.process.parsing_priors import (
     inner_hair_prior,
     learned_prior,
     outer_prior,
+    torso_prior,
 )
 from nerfstudio_talking.semantics import CLASS_ID
 
@@ -41,6 +42,7 @@ _CERTAIN_PERSON, _CERTAIN_BACKGROUND = 0.95, 0.02
 _MEMORY = 0.6  # weight of the previous frames' probabilities
 _MEMORY_ERROR = 12.0  # grey levels of difference along the flow at which memory fades
 _COLOUR_WEIGHT = 0.7  # neighbouring pixels repeat each other: one pixel's colour counts for less than a whole sample
+_BEARD = 0.13  # reach of a beard below the jaw, in half widths of the face
 _GUIDE_RADIUS, _GUIDE_EPSILON = 2, 16.0
 
 _IDS = np.array([CLASS_ID[name] for name in ("background", *LAYERS)], dtype=np.uint8)
@@ -66,6 +68,8 @@ class ClipModel:
     """1 where the face grows no beard, in the atlas."""
     skin: tuple[Float32[np.ndarray, " cells"], Float32[np.ndarray, " cells"]] = (_NOTHING, _NOTHING)
     """How sure each colour cell is to be skin: in the light of the face, and in its shadow."""
+    torso: Float32[np.ndarray, "height width 2"] | None = None
+    """Factors of the priors of neck and clothes in the picture, at working size."""
 
 
 def parse_clip(
@@ -136,7 +140,11 @@ class _View:
         self.person = cv2.GaussianBlur(raw, (0, 0), 2.0)
         self.person = np.clip((self.person - 0.02) / 0.96, 0, 1)
         self.oval = oval_mask(landmarks, size[1], size[0], self.scale)
+        away = cv2.distanceTransform((~self.oval).view(np.uint8), cv2.DIST_L2, 3)
+        away *= 2 / (_BEARD * max(float(np.ptp(landmarks[:, 0])) * self.scale, 1.0))
+        self.beard = 0.25 * np.exp(-away * away)
         self.mouth_row = float(landmarks[[61, 291], 1].mean() * self.scale)
+        self.beard[: max(round(self.mouth_row), 0)] = 0
         self.depth = cv2.distanceTransform(self.oval.view(np.uint8), cv2.DIST_L2, 3)
 
     def warp(self, atlas: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -161,6 +169,10 @@ def _posterior(model: ClipModel, view: _View, index: int) -> Float32[np.ndarray,
     prior = np.concatenate(
         [view.warp(np.ascontiguousarray(model.outer[..., :3]), matrix), view.warp(model.outer[..., 3:], matrix)], axis=2
     )
+    if model.torso is not None:
+        prior[..., _NECK - 1 : _CLOTH] *= model.torso
+    # a beard reaches below the landmarks' jaw
+    prior[..., _SKIN - 1] += view.beard
     hair = view.warp(model.inner, matrix)[view.oval]
     inside = np.full((len(hair), len(LAYERS)), LEAST_PRIOR**2, dtype=np.float32)
     inside[:, _SKIN - 1], inside[:, _HAIR - 1] = 1 - hair, hair
@@ -242,8 +254,10 @@ def _without_islands(posterior: np.ndarray, view: _View) -> np.ndarray:
     posterior[apart] = np.eye(posterior.shape[2], dtype=np.float32)[0]
     least = 0.0012 * labels.size
     for layer in range(posterior.shape[2]):
-        count, pieces, stats, _ = cv2.connectedComponentsWithStats((labels == layer).view(np.uint8), connectivity=4)
+        _, pieces, stats, _ = cv2.connectedComponentsWithStats((labels == layer).view(np.uint8), connectivity=4)
         unwanted = stats[:, cv2.CC_STAT_AREA] < (least / 3 if layer == _EARS else least)
+        if layer == _NECK:
+            unwanted |= stats[:, cv2.CC_STAT_AREA] < 0.25 * stats[1:, cv2.CC_STAT_AREA].max(initial=0)
         if layer == _HAIR:
             unwanted |= stats[:, cv2.CC_STAT_TOP] > view.mouth_row
         unwanted[0] = False
@@ -258,9 +272,6 @@ def _finish(ids: np.ndarray, view: _View) -> UInt8[np.ndarray, "height width"]:
     table = np.arange(256, dtype=np.uint8)
     table[[CLASS_ID[name] for name in ("neck", "cloth", "ears")]] = CLASS_ID["skin"]
     ids[oval] = table[ids[oval]]
-    jaw = int(view.landmarks[[172, 397], 1].mean())
-    below = ids[max(jaw, 0) :]
-    below[(below == CLASS_ID["skin"]) & ~oval[max(jaw, 0) :]] = CLASS_ID["neck"]
     paint_features(ids, view.landmarks)
     return ids
 
@@ -290,11 +301,12 @@ def _learn(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray, ma
     model = replace(model, tables=_first_tables(model, views, cells, core))
     hand = model.outer
     for _ in range(_ROUNDS):
-        mass = np.zeros_like(hand)
+        mass, torso = np.zeros_like(hand), np.zeros((*cells.shape[1:], 2), dtype=np.float32)
         weights = np.empty((*cells.shape, len(LAYERS)), dtype=np.float32)
         for row, (index, view) in enumerate(views):
             posterior = _posterior(model, view, index)
             weights[row] = posterior[..., 1:]
+            torso += posterior[..., _NECK : _CLOTH + 1]
             matrix = cv2.invertAffineTransform(_centred(heads.to_atlas(index, view.scale)))
             outside = np.where(view.oval[..., None], 0, posterior[..., 1:])
             for part in (slice(0, 3), slice(3, 5)):
@@ -303,7 +315,7 @@ def _learn(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray, ma
                     flags=cv2.INTER_AREA | cv2.WARP_INVERSE_MAP,
                 )  # fmt: skip
         tables = _tables(model, cells[core], weights[core])
-        model = replace(model, tables=tables, outer=learned_prior(hand, mass))
+        model = replace(model, tables=tables, outer=learned_prior(hand, mass), torso=torso_prior(torso))
     return model
 
 

@@ -38,6 +38,7 @@ def outer_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "
     skin = 0.5 * np.exp(-((np.maximum(distance, 0) / 0.3) ** 2)) * _step(-v, 0.03, 0.05) * _step(-side, -1.15, 0.05)
     ears = 0.6 * _step(v, -0.16, 0.04) * _step(-v, -0.7, 0.05) * _step(side, 0.85, 0.03) * _step(-side, -1.55, 0.05)
     neck = _step(v, 0.6, 0.05) * (0.1 + _step(-v, -2.1, 0.15)) * (0.05 + _step(-side, -1.15, 0.08))
+    neck *= 1 - 0.85 * _step(side, 0.95, 0.04) * _step(-v, -1.02, 0.04)  # beside the jaw there is more often hair
     cloth = _step(v, 1.2, 0.06)
     beside = _step(side, 0.75, 0.05)
     hair = (
@@ -70,6 +71,12 @@ def learned_prior(
     """The prior after seeing `mass` frames' worth of each class in each place."""
     seen = gaussian_filter(mass, (1.0, 1.0, 0.0))
     return normalised(prior * strength + seen)
+
+
+def torso_prior(mass: Float32[np.ndarray, "height width 2"]) -> Float32[np.ndarray, "height width 2"]:
+    """Twice the shares of neck and clothes in each place of the picture: where they show moves little with the head."""
+    seen = gaussian_filter(mass, (2.5, 2.5, 0.0)) + 1.0
+    return (2 * seen / seen.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def normalised(weights: np.ndarray) -> Float32[np.ndarray, "*bs classes"]:
