@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-_RELAXATIONS = 24
+_RELAXATIONS = 10
 
 
 def fill_smoothly(

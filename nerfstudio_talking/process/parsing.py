@@ -142,7 +142,7 @@ class _View:
         self.oval = oval_mask(landmarks, size[1], size[0], self.scale)
         away = cv2.distanceTransform((~self.oval).view(np.uint8), cv2.DIST_L2, 3)
         away *= 2 / (_BEARD * max(float(np.ptp(landmarks[:, 0])) * self.scale, 1.0))
-        self.beard = 0.25 * np.exp(-away * away)
+        self.beard = 0.5 * np.exp(-away * away)
         self.mouth_row = float(landmarks[[61, 291], 1].mean() * self.scale)
         self.beard[: max(round(self.mouth_row), 0)] = 0
         self.depth = cv2.distanceTransform(self.oval.view(np.uint8), cv2.DIST_L2, 3)
@@ -330,8 +330,8 @@ def _skin_likeness(
         paint_features(features, view.landmarks * view.scale)
         bare[row] = upright & view.oval & (view.depth > 3) & (features == 0)
     person = np.exp(log_density(cells[core]))
-    lit, shaded = (np.exp(log_density(cells[bare], blur=(light, 1.0, 1.0))) for light in (2.0, 5.0))
-    return lit / (lit + person), shaded / (shaded + 0.2 * person)
+    lit, shaded = (np.exp(log_density(cells[bare], blur=(light, 1.0, 1.0))) for light in (3.0, 5.0))
+    return lit / (lit + 0.5 * person), shaded / (shaded + 0.2 * person)
 
 
 def _first_tables(

@@ -10,10 +10,12 @@ from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.process.filling import fill_smoothly
-from nerfstudio_talking.semantics import HEAD_CLASSES, TORSO_CLASSES, class_mask
+from nerfstudio_talking.semantics import HEAD_CLASSES, class_mask
 
-_NECK_REACH, _CLOTH_REACH = 0.11, 0.02  # of the picture's height, upwards under the head
-_BLURRED = 0.004  # of the picture's height: width of the border where torso and head mix
+# Lengths as shares of the picture's height.
+_NECK_REACH, _CLOTH_REACH, _HAIR_REACH = 0.11, 0.02, 0.25  # upwards under the head; clothes under long hair
+_BORDER, _BLUR = 0.012, 0.003
+_FACE = ("skin", "nose", "lips", "inner_mouth")
 _RADIANS_PER_METRE = 2.0
 
 
@@ -76,18 +78,40 @@ def torso_picture(
     import cv2
 
     height = ids.shape[0]
-    neck, cloth = class_mask(ids, TORSO_CLASSES[:1]), class_mask(ids, TORSO_CLASSES[1:])
+    neck, cloth = class_mask(ids, ("neck",)), class_mask(ids, ("cloth",))
     head = class_mask(ids, HEAD_CLASSES)
-    torso = neck | cloth
-    reach = _upwards(neck, round(_NECK_REACH * height)) | _upwards(cloth, round(_CLOTH_REACH * height))
-    # the camera mixes colours along borders: take none from there
-    border = 2 * max(1, round(_BLURRED * height)) + 1
-    sure = cv2.erode(torso.view(np.uint8), np.ones((border, border), np.uint8), borderValue=1) > 0
-    colours = fill_smoothly(frame, sure if sure.any() else torso)
-    inner = cv2.erode(torso.view(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) > 0
-    colours[inner] = frame[inner]
-    alpha = cv2.GaussianBlur((torso | (reach & head)).astype(np.float32), (0, 0), max(0.6, 0.0015 * height))
-    return np.dstack([np.clip(np.rint(colours), 0, 255), np.rint(alpha * 255)]).astype(np.uint8)
+    face_rows = np.flatnonzero(class_mask(ids, _FACE).any(axis=1))
+    chin = face_rows[-1] if len(face_rows) else 0
+    under_neck = head & _upwards(neck, round(_NECK_REACH * height))
+    under_cloth = head & _upwards(cloth, round(_CLOTH_REACH * height))
+    under_hair = head & _upwards(cloth, round(_HAIR_REACH * height))
+    under_hair[: chin + 1] = False
+    # close to the head lie its shadow, beard and blurred border: take no colour from there
+    border = _disc(_BORDER * height)
+    clear = cv2.dilate(head.view(np.uint8), border) == 0
+    inner = cv2.erode((neck | cloth).view(np.uint8), _disc(_BLUR * height), borderValue=1) > 0
+    alpha = neck | cloth | under_neck | under_cloth | under_hair
+    colours = fill_smoothly(frame, _some(inner & clear, inner, neck | cloth))
+    skin = fill_smoothly(frame, _some(neck & inner & clear, neck))
+    hidden = (neck & ~clear) | (under_neck & ~cloth)
+    if neck.any():
+        colours[hidden] = skin[hidden]
+    kept = inner & ~hidden
+    colours[kept] = frame[kept]
+    soft = cv2.GaussianBlur(alpha.astype(np.float32), (0, 0), max(0.6, _BLUR * height / 2))
+    return np.dstack([np.clip(np.rint(colours), 0, 255), np.rint(soft * 255)]).astype(np.uint8)
+
+
+def _some(*masks: np.ndarray) -> np.ndarray:
+    """The first mask that is not empty, or the last."""
+    return next((mask for mask in masks if mask.any()), masks[-1])
+
+
+def _disc(radius: float) -> np.ndarray:
+    import cv2
+
+    side = 2 * max(1, round(radius)) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
 
 
 def _upwards(mask: np.ndarray, pixels: int) -> np.ndarray:
