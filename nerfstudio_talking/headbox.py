@@ -47,7 +47,7 @@ def head_box(
     return np.array([[*low, -BEHIND * depth], [*high, AHEAD * depth]])
 
 
-def head_ellipsoid(box: Float[np.ndarray, "2 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+def head_ellipsoid(box: Float[np.ndarray, "2 3"]) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
     """Centre and radii, metres, of an ellipsoid about as large as the head in a box from `head_box`.
 
     Its front passes through cheeks and forehead, between the tip of the nose and the temples.
