@@ -1,0 +1,126 @@
+"""Read a folder of parsing maps made elsewhere, whichever of the field's formats they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.process.foreign_parsing import parsing_files
+from nerfstudio_talking.semantics import AD_NERF_COLOURS, PARSING_CLASSES, from_ad_nerf, from_bisenet
+
+ParsingFormat = Literal["ids", "bisenet", "ad-nerf"]
+
+_LOOK_AT = 8
+_BISENET_IDS = 19
+_FAR = 40.0  # levels: JPEG moves a colour less
+_MEND = "Give 8-bit pictures of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured pictures, one per frame."
+
+
+def load_parsing_folder(
+    folder: Path, num_frames: int, size: tuple[int, int]
+) -> Iterator[UInt8[np.ndarray, "height width"]]:
+    """Class ids of each frame, from maps numbered by name; `parsing_format` says how they are read.
+
+    Args:
+        folder: the maps, at least one per frame; more are left unread.
+        num_frames: how many to read.
+        size: width and height of the answer in pixels; maps of another size but the same shape are resized.
+
+    Raises:
+        TalkingError: too few maps, one that cannot be read, or one of another shape or format.
+    """
+    files = parsing_files(folder)
+    if len(files) < num_frames:
+        raise TalkingError(
+            folder,
+            expected=f"{num_frames} parsing maps, one per frame",
+            found=f"{len(files)}",
+            mend="Make the missing ones, or choose fewer frames.",
+        )
+    kind = parsing_format(folder)
+    for path in files[:num_frames]:
+        ids = decode_parsing(_read(path), kind, path)
+        if abs(ids.shape[1] * size[1] - ids.shape[0] * size[0]) > max(ids.shape) * max(size) * 0.01:
+            raise TalkingError(
+                path,
+                expected=f"the shape of the frames, {size[0]}x{size[1]}",
+                found=f"{ids.shape[1]}x{ids.shape[0]}",
+                mend="Parse the pictures of the dataset, not others.",
+            )
+        if (ids.shape[1], ids.shape[0]) != size:
+            ids = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+        yield ids
+
+
+def parsing_format(folder: Path) -> ParsingFormat:
+    """What the maps of a folder hold, told from a few of them.
+
+    Single-channel pictures with ids past our eleven are BiSeNet's: every map of its shows neck, clothes or hair, whose
+    ids are 14, 16 and 17.
+
+    Raises:
+        TalkingError: no maps, or none of the known formats.
+    """
+    files = parsing_files(folder)
+    looked = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOK_AT).round().astype(int))]
+    pictures = [_read(path) for path in looked]
+    if all(picture.ndim == 2 for picture in pictures):
+        highest, path = max((int(picture.max(initial=0)), path) for picture, path in zip(pictures, looked))
+        if highest >= _BISENET_IDS:
+            raise TalkingError(
+                path, expected=f"class ids below {_BISENET_IDS}", found=f"the value {highest}", mend=_MEND
+            )
+        return "bisenet" if highest >= len(PARSING_CLASSES) else "ids"
+    for path, picture in zip(looked, pictures):
+        _require_colours(picture, path)
+    return "ad-nerf"
+
+
+def decode_parsing(
+    picture: UInt8[np.ndarray, "height width *channels"], kind: ParsingFormat, path: Path
+) -> UInt8[np.ndarray, "height width"]:
+    """One map to class ids.
+
+    Raises:
+        TalkingError: the map is not in the given format.
+    """
+    if kind == "ad-nerf":
+        _require_colours(picture, path)
+        return from_ad_nerf(picture)
+    limit = _BISENET_IDS if kind == "bisenet" else len(PARSING_CLASSES)
+    if picture.ndim != 2 or picture.max(initial=0) >= limit:
+        found = f"{picture.shape[2]} channels" if picture.ndim != 2 else f"the value {picture.max()}"
+        raise TalkingError(path, expected=f"class ids below {limit}, as in the other maps", found=found, mend=_MEND)
+    return from_bisenet(picture) if kind == "bisenet" else picture
+
+
+def _require_colours(picture: np.ndarray, path: Path) -> None:
+    """Refuse coloured pictures that are not AD-NeRF's."""
+    if picture.ndim == 3:
+        anchors = np.array([*AD_NERF_COLOURS.values(), (100, 100, 100), (0, 0, 0)], dtype=np.float32)
+        colours, count = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+        off = np.linalg.norm(colours[:, None] - anchors, axis=2).min(axis=1) > _FAR
+        if count[off].sum() <= 0.02 * count.sum():
+            return
+        found = f"other colours in {count[off].sum() / count.sum():.0%} of it"
+    else:
+        found = "a single channel among coloured maps"
+    raise TalkingError(path, expected="AD-NeRF's red, green, blue and white", found=found, mend=_MEND)
+
+
+def _read(path: Path) -> np.ndarray:
+    """A map as ids (2-D) where it has one channel or three equal ones, else as RGB."""
+    try:
+        with Image.open(path) as file:
+            picture = np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
+    except OSError as error:  # PIL's UnidentifiedImageError is one
+        raise TalkingError(path, expected="a parsing map", found=str(error), mend="Make it again.") from error
+    if picture.ndim == 3 and picture.max(initial=0) < _BISENET_IDS and (picture == picture[..., :1]).all():
+        return picture[..., 0]
+    return picture
