@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -182,9 +183,11 @@ def _posterior(model: ClipModel, view: _View, index: int) -> Float32[np.ndarray,
     joint = np.empty((*view.oval.shape, 1 + len(LAYERS)), dtype=np.float32)
     joint[..., 0] = model.background.log_density(view.lab, view.cells) * _COLOUR_WEIGHT + np.log(1 - person + 1e-6)
     joint[..., 1:] = model.tables[view.cells] * _COLOUR_WEIGHT + np.log(prior * (person + 1e-6)[..., None])
-    joint -= joint.max(axis=2, keepdims=True)
+    # over six channels, sums and maxima plane by plane are several times faster than along the last axis
+    planes = range(1, joint.shape[2])
+    joint -= reduce(np.maximum, (joint[..., k] for k in planes), joint[..., 0])[..., None]
     np.exp(joint, out=joint)
-    joint /= joint.sum(axis=2, keepdims=True)
+    joint /= (joint @ np.ones(joint.shape[2], dtype=np.float32))[..., None]
     return joint
 
 
@@ -246,7 +249,11 @@ def _without_islands(posterior: np.ndarray, view: _View) -> np.ndarray:
     """Give specks, hair that does not come from the head, and whatever is apart from the person to the next best."""
     import cv2
 
-    labels = posterior.argmax(axis=2).astype(np.uint8)
+    best, labels = posterior[..., 0].copy(), np.zeros(posterior.shape[:2], dtype=np.uint8)
+    for layer in range(1, posterior.shape[2]):
+        better = posterior[..., layer] > best
+        np.copyto(best, posterior[..., layer], where=better)
+        labels[better] = layer
     person = cv2.connectedComponents((labels > 0).view(np.uint8), connectivity=4)[1]
     middle = np.bincount(person[view.oval], minlength=2)
     middle[0] = 0
