@@ -263,6 +263,7 @@ class TalkingPortraitModel(Model):
             behind[:, CLASS_ID["background"]] = 1 - torso_alpha[:, 0]
             winner = over(outputs["accumulation"] * classes, outputs["accumulation"], behind).argmax(-1)
             outputs["parsing"] = self.palette[winner]
+            outputs.pop("spread", None)
             outputs = {"rgb": outputs.pop("rgb"), **outputs}
         outputs["torso_alpha"] = torso_alpha
         if self.training:
@@ -275,6 +276,8 @@ class TalkingPortraitModel(Model):
         """Colour, opacity and deformation of the torso under every ray; nothing is evaluated where it never is."""
         inside = sample_maps(self.torso_region, uv.clamp(-1, 1)[None])[0, :, 0] > 0
         rgb, alpha = uv.new_zeros(len(uv), 3), uv.new_zeros(len(uv), 1)
+        if not inside.any():
+            return rgb, alpha, uv.new_zeros(1, 2)
         if self.training:
             maps = self.torso.reference_maps()
         else:
@@ -301,6 +304,12 @@ class TalkingPortraitModel(Model):
         points = origins[hit][:, None] + distance[..., None] * directions[hit][:, None]
         unit = (points - box[0]) / (box[1] - box[0])
         occupied = self.occupancy.occupied(unit)
+        if not occupied.any():
+            # nothing to evaluate, as in a view past the head: the outputs are there all the same
+            nothing = {name: origins.new_zeros(len(origins), 1) for name in ("accumulation", "depth", "spread")}
+            nothing |= {f"saliency_{name}": origins.new_zeros(len(origins), 1) for name in self.head.regions}
+            semantics = origins.new_zeros(len(origins), len(self.palette))
+            return {"head": origins.new_zeros(len(origins), 3), "semantics": semantics, **nothing}
         ray = occupied.nonzero()[:, 0]
         frame = of_ray[hit][ray]
         samples = self.head(
