@@ -150,6 +150,8 @@ def test_bad_input_is_told(drawn):
         next(parse_clip(lambda: iter(frames), points, masks[:, :100]))
     with pytest.raises(TalkingError, match="frames"):
         list(parse_clip(lambda: iter(frames[:5]), points, masks))
+    with pytest.raises(TalkingError, match="found none"):
+        next(parse_clip(lambda: iter([]), points, masks))
 
 
 def test_heads_are_aligned(drawn):

@@ -94,7 +94,7 @@ def fill_polygon(
 
     # OpenCV's integer coordinates are centres of pixels
     corners = np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(picture, [corners], value, shift=_SHIFT)
+    cv2.fillPoly(picture, [corners], (value,), shift=_SHIFT)
 
 
 def oval_mask(

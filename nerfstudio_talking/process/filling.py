@@ -33,9 +33,9 @@ def _fill(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     # averages over whole 2x2 blocks: pad an odd side with nothing known
     padding = (0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT)
     total = cv2.resize(
-        cv2.copyMakeBorder(values * weight[..., None], *padding, value=0), size, interpolation=cv2.INTER_AREA
+        cv2.copyMakeBorder(values * weight[..., None], *padding, value=(0,)), size, interpolation=cv2.INTER_AREA
     )
-    share = cv2.resize(cv2.copyMakeBorder(weight, *padding, value=0), size, interpolation=cv2.INTER_AREA)
+    share = cv2.resize(cv2.copyMakeBorder(weight, *padding, value=(0,)), size, interpolation=cv2.INTER_AREA)
     some = share > 0
     coarse = np.zeros_like(total)
     coarse[some] = total[some] / share[some, None]

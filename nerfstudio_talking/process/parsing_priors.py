@@ -23,11 +23,12 @@ def face_coordinates(template: Float32[np.ndarray, "478 2"]) -> tuple[np.ndarray
     to the oval in its half widths, negative inside."""
     rows, columns = np.mgrid[:ATLAS_SIZE, :ATLAS_SIZE] + 0.5
     oval = template[list(FACE_OVAL)]
-    half = np.ptp(oval[:, 0]) / 2
+    half = float(oval[:, 0].max() - oval[:, 0].min()) / 2
     u = (columns - (oval[:, 0].max() + oval[:, 0].min()) / 2) / half
     v = (rows - template[NOSE_BRIDGE, 1]) / (template[CHIN, 1] - template[NOSE_BRIDGE, 1])
     inside = oval_mask(template, ATLAS_SIZE, ATLAS_SIZE)
-    distance = np.where(inside, -distance_transform_edt(inside), distance_transform_edt(~inside)) / half
+    within, without = (np.asarray(distance_transform_edt(mask)) for mask in (inside, ~inside))
+    distance = (without - within) / half
     return u, v, distance
 
 

@@ -89,7 +89,7 @@ def torso_picture(
     # close to the head lie its shadow, beard and blurred border: take no colour from there
     border = _disc(_BORDER * height)
     clear = cv2.dilate(head.view(np.uint8), border) == 0
-    inner = cv2.erode((neck | cloth).view(np.uint8), _disc(_BLUR * height), borderValue=1) > 0
+    inner = cv2.erode((neck | cloth).view(np.uint8), _disc(_BLUR * height), borderValue=(1,)) > 0
     alpha = neck | cloth | under_neck | under_cloth | under_hair
     colours = fill_smoothly(frame, _some(inner & clear, inner, neck | cloth))
     skin = fill_smoothly(frame, _some(neck & inner & clear, neck))
