@@ -107,16 +107,17 @@ def _first_tables(
             weights[row][..., part] = view.warp(np.ascontiguousarray(model.outer[..., part]), matrix) ** 4
         weights[row][view.oval] = 0
         weights[row][..., SKIN - 1][view.depth > 6] = 1.0
-    lit = model.skin[0][cells]
-    weights[..., HAIR - 1] *= (1 - lit) ** 2
-    weights[..., CLOTH - 1] *= (1 - lit) ** 2
+    not_skin = 1 - model.skin[0][cells]
+    weights[..., HAIR - 1] *= not_skin
+    weights[..., CLOTH - 1] *= not_skin**2
     return _tables(model, cells[core], weights[core])
 
 
 def _tables(model: ClipModel, cells: np.ndarray, weights: np.ndarray) -> Float32[np.ndarray, "cells 5"]:
-    """Log densities of the layers' colours. Ears are skin; a neck has the colours of skin or of its shadow."""
+    """Log densities of the layers' colours. Ears are skin, hair is not, a neck is skin or its shadow."""
     weights = weights.copy()
     weights[:, SKIN - 1] += weights[:, EARS - 1]
+    weights[:, HAIR - 1] *= 1 - model.skin[0][cells]
     weights[:, NECK - 1] *= model.skin[1][cells] ** 2
     weights[:, NECK - 1] += 0.02 * weights[:, SKIN - 1]  # a neck that never shows still has a colour
     columns = [log_density(cells, weights[:, layer]) for layer in range(len(LAYERS))]

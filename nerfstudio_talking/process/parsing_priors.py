@@ -40,7 +40,7 @@ def outer_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "
     ears = 0.6 * _step(v, -0.16, 0.04) * _step(-v, -0.7, 0.05) * _step(side, 0.85, 0.03) * _step(-side, -1.55, 0.05)
     neck = _step(v, 0.6, 0.05) * (0.1 + _step(-v, -2.1, 0.15)) * (0.05 + _step(-side, -1.15, 0.08))
     neck *= 1 - 0.85 * _step(side, 0.95, 0.04) * _step(-v, -1.02, 0.04)  # beside the jaw there is more often hair
-    cloth = _step(v, 1.2, 0.06)
+    cloth = _step(v, 1.2, 0.06) + 0.2 * _step(v, 0.85, 0.06) * _step(side, 0.65, 0.05)  # collars stand up beside
     beside = _step(side, 0.75, 0.05)
     hair = (
         _step(-v, -0.05, 0.05)
