@@ -45,7 +45,7 @@ def outer_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "
     hair = (
         _step(-v, -0.05, 0.05)
         + 0.5 * _step(v, 0.05, 0.05) * _step(-v, -1.0, 0.1) * beside
-        + 0.25 * _step(v, 1.0, 0.1) * _step(-v, -1.8, 0.15) * beside
+        + 0.5 * _step(v, 1.0, 0.1) * _step(-v, -1.8, 0.15) * beside
     )
     hair *= 1 - 0.6 * _step(v, -0.12, 0.04) * _step(-v, -0.6, 0.05) * _step(side, 0.95, 0.03) * _step(-side, -1.5, 0.05)
     return normalised(np.stack([skin, ears, neck, cloth, hair], axis=-1))
