@@ -1,4 +1,4 @@
-"""Parsing maps made elsewhere: a folder of AD-NeRF's coloured pictures or of BiSeNet's nineteen ids."""
+"""Parsing maps made elsewhere, brought to the frames of a dataset."""
 
 from __future__ import annotations
 
@@ -7,28 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.process.crop import Crop
-from nerfstudio_talking.semantics import from_ad_nerf, from_bisenet
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-
-
-def parsing_files(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of the numbers in their names.
-
-    Raises:
-        TalkingError: there is no such folder, or no picture in it.
-    """
-    mend = "Give a folder with one parsing map per frame, numbered."
-    if not folder.is_dir():
-        raise TalkingError(folder, expected="a folder of parsing maps", found="no such folder", mend=mend)
-    files = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.stem.endswith("_face")]
-    if not files:
-        raise TalkingError(folder, expected="a folder of parsing maps", found="no pictures in it", mend=mend)
-    return sorted(files, key=lambda path: (len(path.stem), path.stem))
+from nerfstudio_talking.process.parsing_folder import decode_parsing, parsing_files, parsing_format, read_map
 
 
 def read_parsings(
@@ -52,13 +35,9 @@ def read_parsings(
             found=f"{len(files)}",
             mend="Make one for each frame of the range, or leave --parsing out.",
         )
+    kind = parsing_format(folder)
     for path in files:
-        try:
-            with Image.open(path) as file:
-                picture = np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise TalkingError(path, expected="a parsing map", found=str(error), mend="Make it again.") from error
-        ids = from_bisenet(picture) if picture.ndim == 2 else from_ad_nerf(picture)
+        ids = decode_parsing(read_map(path), kind, path)
         if (ids.shape[1], ids.shape[0]) == source_size:
             ids = ids[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
         yield np.asarray(Image.fromarray(ids).resize((crop.out_width, crop.out_height), Image.Resampling.NEAREST))

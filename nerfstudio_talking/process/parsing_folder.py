@@ -11,15 +11,30 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.process.foreign_parsing import parsing_files
 from nerfstudio_talking.semantics import AD_NERF_COLOURS, PARSING_CLASSES, from_ad_nerf, from_bisenet
 
 ParsingFormat = Literal["ids", "bisenet", "ad-nerf"]
 
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _LOOK_AT = 8
 _BISENET_IDS = 19
 _FAR = 40.0  # levels: JPEG moves a colour less
 _MEND = "Give 8-bit pictures of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured pictures, one per frame."
+
+
+def parsing_files(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of the numbers in their names.
+
+    Raises:
+        TalkingError: there is no such folder, or no picture in it.
+    """
+    mend = "Give a folder with one parsing map per frame, numbered."
+    if not folder.is_dir():
+        raise TalkingError(folder, expected="a folder of parsing maps", found="no such folder", mend=mend)
+    files = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.stem.endswith("_face")]
+    if not files:
+        raise TalkingError(folder, expected="a folder of parsing maps", found="no pictures in it", mend=mend)
+    return sorted(files, key=lambda path: (len(path.stem), path.stem))
 
 
 def load_parsing_folder(
@@ -45,7 +60,7 @@ def load_parsing_folder(
         )
     kind = parsing_format(folder)
     for path in files[:num_frames]:
-        ids = decode_parsing(_read(path), kind, path)
+        ids = decode_parsing(read_map(path), kind, path)
         if abs(ids.shape[1] * size[1] - ids.shape[0] * size[0]) > max(ids.shape) * max(size) * 0.01:
             raise TalkingError(
                 path,
@@ -69,7 +84,7 @@ def parsing_format(folder: Path) -> ParsingFormat:
     """
     files = parsing_files(folder)
     looked = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOK_AT).round().astype(int))]
-    pictures = [_read(path) for path in looked]
+    pictures = [read_map(path) for path in looked]
     if all(picture.ndim == 2 for picture in pictures):
         highest, path = max((int(picture.max(initial=0)), path) for picture, path in zip(pictures, looked))
         if highest >= _BISENET_IDS:
@@ -114,7 +129,7 @@ def _require_colours(picture: np.ndarray, path: Path) -> None:
     raise TalkingError(path, expected="AD-NeRF's red, green, blue and white", found=found, mend=_MEND)
 
 
-def _read(path: Path) -> np.ndarray:
+def read_map(path: Path) -> np.ndarray:
     """A map as ids (2-D) where it has one channel or three equal ones, else as RGB."""
     try:
         with Image.open(path) as file:

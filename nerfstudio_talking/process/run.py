@@ -17,7 +17,7 @@ from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.frame_range import parse_frame_range
 from nerfstudio_talking.process import checks, measure, sound, steps
 from nerfstudio_talking.process.config import ProcessConfig
-from nerfstudio_talking.process.foreign_parsing import parsing_files
+from nerfstudio_talking.process.parsing_folder import parsing_files
 from nerfstudio_talking.process.stages import Workspace, file_digest, stage_key
 from nerfstudio_talking.process.steps import Job
 from nerfstudio_talking.track import TRACK_JSON, TalkingTrack, load_track, save_track
