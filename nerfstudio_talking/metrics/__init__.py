@@ -1,1 +1,0 @@
-"""Scores: functions first, torchmetrics classes on top."""
