@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From a video to a portrait that speaks a voice it was not trained with: scripts/demo.sh [VIDEO] [VOICE]
 # Without arguments it takes the sample clip. STEPS sets the length of the training, OUT the folder of the results.
-# Run again, it goes on where it stopped.
+# Run again, it keeps what is finished: the dataset's stages and a complete training.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -20,7 +20,10 @@ echo "== 1/4 process: $video"
 ns-talking process "$video" --output "$data" --size "${SIZE:-256}"
 
 echo "== 2/4 train: $steps steps on $device"
-if ! ls "$run"/nerfstudio_models/step-*.ckpt >/dev/null 2>&1; then
+# only the last checkpoint ends a training: one that was cut off starts anew, as its schedule spans the whole run
+if [ -f "$run/nerfstudio_models/$(printf 'step-%09d.ckpt' "$((steps - 1))")" ]; then
+    echo "Trained already: $run"
+else
     ns-train talking-portrait-small --data "$data" --machine.device-type "$device" --vis tensorboard \
         --max-num-iterations "$steps" --output-dir "$(dirname "$out")" --experiment-name "$name" --timestamp run
 fi

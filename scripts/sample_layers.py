@@ -97,7 +97,7 @@ def take_apart(photograph: np.ndarray) -> Layers:
     suit = _suit(picture, head_cut)
     suit_alpha = _soft(suit, 1.0)
     torso_colour = _behind_the_neck(colour, head_cut, suit)
-    person = cv2.dilate(np.maximum(head_cut, suit), np.ones((21, 21), np.uint8)) > 0
+    person = cv2.dilate(np.maximum(head_cut, suit), np.ones((41, 41), np.uint8)) > 0
     background = _backdrop(colour, person)
 
     holes = _holes()
