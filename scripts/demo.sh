@@ -25,7 +25,7 @@ if [ -f "$run/nerfstudio_models/$(printf 'step-%09d.ckpt' "$((steps - 1))")" ]; 
     echo "Trained already: $run"
 else
     ns-train talking-portrait-small --data "$data" --machine.device-type "$device" --vis tensorboard \
-        --max-num-iterations "$steps" --output-dir "$(dirname "$out")" --experiment-name "$name" --timestamp run
+        --max-num-iterations "$steps" --output-dir "$(dirname "$out")" --experiment-name "$(basename "$out")" --timestamp run
 fi
 
 echo "== 3/4 evaluate"
