@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from nerfstudio_talking.ad_nerf import load_ad_nerf_clip
-from nerfstudio_talking.dataparsers.portrait import clip_outputs
+from nerfstudio_talking.clip import Clip
+from nerfstudio_talking.dataparsers.portrait import PortraitDataParser
 
 
 @dataclass
@@ -26,16 +27,14 @@ class AdNerfDataParserConfig(DataParserConfig):
     """Frames per second."""
 
 
-class AdNerfDataParser(DataParser):
+class AdNerfDataParser(PortraitDataParser):
     """Reads a folder of the AD-NeRF family (see nerfstudio_talking/ad_nerf.py)."""
 
     config: AdNerfDataParserConfig
-    includes_time: bool = True
-    downscale_factor: int | None = None
-    """Read by nerfstudio's renderer; pictures keep their size."""
 
-    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
-        return clip_outputs(load_ad_nerf_clip(self.config.data, self.config.audio, self.config.fps), split)
+    def load_clip(self) -> Clip:
+        """Read the folder."""
+        return load_ad_nerf_clip(self.config.data, self.config.audio, self.config.fps)
 
 
 ad_nerf_data = DataParserSpecification(

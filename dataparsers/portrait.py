@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from functools import cached_property
+
 import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
-from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
 from nerfstudio_talking.clip import Clip, load_parsing
@@ -24,7 +27,7 @@ def clip_box(clip: Clip, most: int = 24) -> SceneBox:
     return SceneBox(aabb=torch.from_numpy(box).float())
 
 
-def clip_outputs(clip: Clip, split: str) -> DataparserOutputs:
+def clip_outputs(clip: Clip, split: str, scene_box: SceneBox | None = None) -> DataparserOutputs:
     """Cameras with times, pictures, the head's box, and the clip itself as metadata.
 
     Training and evaluation frames share the clip's clock; world is the head, so nothing is oriented, centred or scaled.
@@ -45,8 +48,31 @@ def clip_outputs(clip: Clip, split: str) -> DataparserOutputs:
     return DataparserOutputs(
         image_filenames=[clip.image_paths[frame] for frame in frames],
         cameras=cameras,
-        scene_box=clip_box(clip),
+        scene_box=scene_box or clip_box(clip),
         metadata={"clip": clip, "frame_indices": frames},
         dataparser_scale=1.0,
         dataparser_transform=torch.eye(4)[:3],
     )
+
+
+class PortraitDataParser(DataParser):
+    """A dataparser that reads its clip, and finds the head's box in it, once for both splits."""
+
+    includes_time: bool = True
+    downscale_factor: int | None = None
+    """Read by nerfstudio's renderer; pictures keep their size."""
+
+    @abstractmethod
+    def load_clip(self) -> Clip:
+        """Read the clip."""
+
+    @cached_property
+    def _clip(self) -> Clip:
+        return self.load_clip()
+
+    @cached_property
+    def _scene_box(self) -> SceneBox:
+        return clip_box(self._clip)
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        return clip_outputs(self._clip, split, self._scene_box)

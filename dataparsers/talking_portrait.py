@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from nerfstudio_talking.clip import load_clip
-from nerfstudio_talking.dataparsers.portrait import clip_outputs
+from nerfstudio_talking.clip import Clip, load_clip
+from nerfstudio_talking.dataparsers.portrait import PortraitDataParser
 
 
 @dataclass
@@ -24,16 +24,14 @@ class TalkingPortraitDataParserConfig(DataParserConfig):
     """Share of the frames, from the front, to train on; the rest evaluates."""
 
 
-class TalkingPortraitDataParser(DataParser):
+class TalkingPortraitDataParser(PortraitDataParser):
     """Reads a dataset folder (see track.py)."""
 
     config: TalkingPortraitDataParserConfig
-    includes_time: bool = True
-    downscale_factor: int | None = None
-    """Read by nerfstudio's renderer; pictures keep their size."""
 
-    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
-        return clip_outputs(load_clip(self.config.data, self.config.train_fraction), split)
+    def load_clip(self) -> Clip:
+        """Read the folder."""
+        return load_clip(self.config.data, self.config.train_fraction)
 
 
 talking_portrait_data = DataParserSpecification(

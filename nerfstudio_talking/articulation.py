@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LIPS_478 = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
-    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-)
-"""FaceMesh points of the outer, then the inner lip line."""
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+"""FaceMesh points of the outer lip line, a closed outline."""
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+"""FaceMesh points of the inner lip line, a closed outline."""
+LIPS_478 = OUTER_LIPS + INNER_LIPS
 CHIN_478 = (152, 148, 377, 176, 400, 18, 200, 199, 175)
 MOUTH_68 = (*range(48, 68), *range(6, 11))
 _LIP_DEPTH = 0.05

@@ -10,9 +10,10 @@ from PIL import Image
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.process import face_regions
 from nerfstudio_talking.process.colour_model import colour_cells, log_density
+from nerfstudio_talking.process.crop import Crop
 from nerfstudio_talking.process.face_regions import align_heads, fill_polygon
 from nerfstudio_talking.process.parsing import parse_clip
-from nerfstudio_talking.process.parsing_folder import load_parsing_folder, parsing_format
+from nerfstudio_talking.process.parsing_folder import parsing_format, read_parsings
 from nerfstudio_talking.semantics import AD_NERF_COLOURS, CLASS_ID, PARSING_CLASSES
 
 CLIP = Path(__file__).parents[1].parent / "shared" / "clips" / "obama.mp4"
@@ -199,6 +200,11 @@ def test_a_real_clip():
         assert (column == CLASS_ID[name]).all(), name
 
 
+def read(folder, num_frames, size):
+    """Maps that show the whole picture of a dataset of the given size; the video had another."""
+    return read_parsings(folder, Crop(0, 0, 999, 999, *size), (999, 999), 0, num_frames)
+
+
 def save(folder, maps):
     folder.mkdir(parents=True, exist_ok=True)
     for index, picture in enumerate(maps):
@@ -210,7 +216,7 @@ def test_own_ids_are_read(tmp_path):
     maps = np.random.default_rng(0).integers(0, 11, size=(3, 20, 30), dtype=np.uint8)
     folder = save(tmp_path / "ids", maps)
     assert parsing_format(folder) == "ids"
-    np.testing.assert_array_equal(np.stack(list(load_parsing_folder(folder, 3, (30, 20)))), maps)
+    np.testing.assert_array_equal(np.stack(list(read(folder, 3, (30, 20)))), maps)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -219,7 +225,7 @@ def test_bisenet_is_read(tmp_path, channels):
     maps = [ids if channels == 1 else np.repeat(ids[..., None], 3, axis=2)] * 12
     folder = save(tmp_path / "bisenet", maps)
     assert parsing_format(folder) == "bisenet"
-    (first, *_) = load_parsing_folder(folder, 12, (30, 20))
+    (first, *_) = read(folder, 12, (30, 20))
     for theirs, ours in ((0, "background"), (1, "skin"), (2, "brows"), (14, "neck"), (16, "cloth"), (17, "hair")):
         assert (first[ids == theirs] == CLASS_ID[ours]).all()
 
@@ -230,7 +236,7 @@ def test_ad_nerf_is_read_and_resized(tmp_path):
         picture[:, 10 * column : 10 * column + 10] = colour
     folder = save(tmp_path / "parsing", [picture, picture])
     assert parsing_format(folder) == "ad-nerf"
-    ids = next(load_parsing_folder(folder, 2, (80, 40)))
+    ids = next(read(folder, 2, (80, 40)))
     assert ids.shape == (40, 80)
     for column, name in enumerate(AD_NERF_COLOURS):
         assert (ids[:, 20 * column : 20 * column + 20] == CLASS_ID[name]).all()
@@ -238,18 +244,18 @@ def test_ad_nerf_is_read_and_resized(tmp_path):
 
 def test_bad_folders_are_told(tmp_path):
     with pytest.raises(TalkingError, match="no such folder"):
-        next(load_parsing_folder(tmp_path / "gone", 1, (8, 8)))
+        next(read(tmp_path / "gone", 1, (8, 8)))
     ids = np.zeros((8, 8), dtype=np.uint8)
     with pytest.raises(TalkingError, match="3 parsing maps"):
-        next(load_parsing_folder(save(tmp_path / "few", [ids, ids]), 3, (8, 8)))
-    with pytest.raises(TalkingError, match="frames, 16x8"):
-        next(load_parsing_folder(save(tmp_path / "shape", [ids]), 1, (16, 8)))
+        next(read(save(tmp_path / "few", [ids, ids]), 3, (8, 8)))
+    with pytest.raises(TalkingError, match="pictures, 16x8"):
+        next(read(save(tmp_path / "shape", [ids]), 1, (16, 8)))
     with pytest.raises(TalkingError, match="the value 200"):
-        next(load_parsing_folder(save(tmp_path / "grey", [ids + 200]), 1, (8, 8)))
+        next(read(save(tmp_path / "grey", [ids + 200]), 1, (8, 8)))
     photo = np.random.default_rng(0).integers(0, 255, size=(8, 8, 3), dtype=np.uint8)
     with pytest.raises(TalkingError, match="other colours"):
-        next(load_parsing_folder(save(tmp_path / "photo", [photo]), 1, (8, 8)))
+        next(read(save(tmp_path / "photo", [photo]), 1, (8, 8)))
     folder = save(tmp_path / "torn", [ids, ids])
     (folder / "1.png").write_bytes((folder / "0.png").read_bytes()[:40])
     with pytest.raises(TalkingError, match=r"1\.png"):
-        next(load_parsing_folder(folder, 2, (8, 8)))
+        next(read(folder, 2, (8, 8)))

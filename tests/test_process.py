@@ -16,7 +16,7 @@ from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.media import VideoWriter
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.crop import choose_crop
-from nerfstudio_talking.process.foreign_parsing import read_parsings
+from nerfstudio_talking.process.parsing_folder import read_parsings
 from nerfstudio_talking.process.run import process_video
 from nerfstudio_talking.process.sound import cut_sound
 from nerfstudio_talking.process.stages import Workspace, stage_key

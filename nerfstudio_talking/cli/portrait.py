@@ -14,6 +14,25 @@ from nerfstudio.utils.eval_utils import eval_setup
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
 
+_MEND = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
+
+
+def read_run(load_config: Path) -> TrainerConfig:
+    """The configuration of a training run, without its weights.
+
+    Raises:
+        TalkingError: there is no such file, or it is no run's configuration.
+    """
+    if not load_config.is_file():
+        raise TalkingError(load_config, expected="a config.yml", found="no such file", mend=_MEND)
+    try:
+        config = yaml.load(load_config.read_text(encoding="utf-8"), Loader=yaml.Loader)
+    except yaml.YAMLError as error:
+        raise TalkingError(load_config, expected="a config.yml", found=str(error).split("\n")[0], mend=_MEND) from error
+    if not isinstance(config, TrainerConfig):
+        raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", mend=_MEND)
+    return config
+
 
 def load_portrait(load_config: Path) -> tuple[VanillaPipeline, TalkingPortraitModel]:
     """The pipeline and model of a training run, ready to render.
@@ -21,15 +40,7 @@ def load_portrait(load_config: Path) -> tuple[VanillaPipeline, TalkingPortraitMo
     Raises:
         TalkingError: there is no such run, it has no checkpoint yet, or it is not a portrait.
     """
-    mend = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
-    if not load_config.is_file():
-        raise TalkingError(load_config, expected="a config.yml", found="no such file", mend=mend)
-    try:
-        config = yaml.load(load_config.read_text(encoding="utf-8"), Loader=yaml.Loader)
-    except yaml.YAMLError as error:
-        raise TalkingError(load_config, expected="a config.yml", found=str(error).split("\n")[0], mend=mend) from error
-    if not isinstance(config, TrainerConfig):
-        raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", mend=mend)
+    config = read_run(load_config)
     checkpoints = config.get_checkpoint_dir()
     if not list(checkpoints.glob("step-*.ckpt")):
         raise TalkingError(
@@ -42,7 +53,7 @@ def load_portrait(load_config: Path) -> tuple[VanillaPipeline, TalkingPortraitMo
     model = pipeline.model
     if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, TalkingPortraitModel):
         raise TalkingError(
-            load_config, expected="a portrait of this package", found=f"method {config.method_name}", mend=mend
+            load_config, expected="a portrait of this package", found=f"method {config.method_name}", mend=_MEND
         )
     return pipeline, model
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nerfstudio.scripts.render import RenderCameraPath
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from nerfstudio_talking.check import load_any_clip
 from nerfstudio_talking.errors import TalkingError
 
 
@@ -17,7 +18,7 @@ class Render(RenderCameraPath):
 
     def main(self) -> None:
         """Render silently beside the target, then join picture and sound."""
-        from nerfstudio_talking.cli.portrait import ensure_ffmpeg, load_portrait
+        from nerfstudio_talking.cli.portrait import ensure_ffmpeg, read_run
         from nerfstudio_talking.media import mux_audio, read_audio
 
         if not self.camera_path_filename.is_file():
@@ -28,7 +29,9 @@ class Render(RenderCameraPath):
                 mend="Write one with `ns-talking path --data DIR`.",
             )
         path = json.loads(self.camera_path_filename.read_text(encoding="utf-8"))
-        track = load_portrait(self.load_config)[1].track
+        manager = read_run(self.load_config).pipeline.datamanager
+        data = manager.data or manager.dataparser.data  # type: ignore[attr-defined]
+        track = load_any_clip(data).track
         if track.audio_path is None:
             raise TalkingError(
                 self.load_config, expected="a clip with sound", found="none", mend="Use ns-render for a silent video."

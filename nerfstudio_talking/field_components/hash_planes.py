@@ -8,8 +8,7 @@ Two implementations with equal numbers, forward and backward: `torch`, which run
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -58,118 +57,33 @@ def planes_torch(
     return out.flatten(1)
 
 
-@lru_cache(maxsize=1)
-def _kernels() -> tuple[Any, Any, Any]:
-    """Compile the numba kernels on first use; the machine code is cached on disk."""
-    import numba
-
-    @numba.njit(inline="always")
-    def cell(x, y, res):
-        fx = min(max(x, 0.0), 1.0) * res
-        fy = min(max(y, 0.0), 1.0) * res
-        ix = min(int(fx), res - 1)
-        iy = min(int(fy), res - 1)
-        return ix, iy, fx - ix, fy - iy
-
-    @numba.njit(inline="always")
-    def entry(ix, iy, res, start, size):
-        if (res + 1) * (res + 1) <= size:
-            return start + iy * (res + 1) + ix
-        return start + (ix ^ (iy * 2654435761)) % size
-
-    @numba.njit(parallel=True, fastmath=True, nogil=True)
-    def forward(table, coords, resolutions, offsets, out):
-        num_planes, _, num_features = table.shape
-        num_levels = len(resolutions)
-        for n in numba.prange(coords.shape[0]):
-            for p in range(num_planes):
-                for level in range(num_levels):
-                    res, start = resolutions[level], offsets[level]
-                    size = offsets[level + 1] - start
-                    ix, iy, u, v = cell(coords[n, p, 0], coords[n, p, 1], res)
-                    a = entry(ix, iy, res, start, size)
-                    b = entry(ix + 1, iy, res, start, size)
-                    c = entry(ix, iy + 1, res, start, size)
-                    d = entry(ix + 1, iy + 1, res, start, size)
-                    column = (p * num_levels + level) * num_features
-                    for f in range(num_features):
-                        top = table[p, a, f] * (1 - u) + table[p, b, f] * u
-                        bottom = table[p, c, f] * (1 - u) + table[p, d, f] * u
-                        out[n, column + f] = top * (1 - v) + bottom * v
-
-    @numba.njit(parallel=True, fastmath=True, nogil=True)
-    def backward_table(grad, coords, resolutions, offsets, out):
-        # One task per plane and level: each writes a slice of its own, so there is no race and the sum has one order.
-        num_planes, _, num_features = out.shape
-        num_levels = len(resolutions)
-        for task in numba.prange(num_planes * num_levels):
-            p, level = task // num_levels, task % num_levels
-            res, start = resolutions[level], offsets[level]
-            size = offsets[level + 1] - start
-            column = task * num_features
-            for n in range(coords.shape[0]):
-                ix, iy, u, v = cell(coords[n, p, 0], coords[n, p, 1], res)
-                a = entry(ix, iy, res, start, size)
-                b = entry(ix + 1, iy, res, start, size)
-                c = entry(ix, iy + 1, res, start, size)
-                d = entry(ix + 1, iy + 1, res, start, size)
-                for f in range(num_features):
-                    g = grad[n, column + f]
-                    out[p, a, f] += g * (1 - u) * (1 - v)
-                    out[p, b, f] += g * u * (1 - v)
-                    out[p, c, f] += g * (1 - u) * v
-                    out[p, d, f] += g * u * v
-
-    @numba.njit(parallel=True, fastmath=True, nogil=True)
-    def backward_coords(grad, table, coords, resolutions, offsets, out):
-        num_planes, _, num_features = table.shape
-        num_levels = len(resolutions)
-        for n in numba.prange(coords.shape[0]):
-            for p in range(num_planes):
-                gx, gy = 0.0, 0.0
-                for level in range(num_levels):
-                    res, start = resolutions[level], offsets[level]
-                    size = offsets[level + 1] - start
-                    ix, iy, u, v = cell(coords[n, p, 0], coords[n, p, 1], res)
-                    a = entry(ix, iy, res, start, size)
-                    b = entry(ix + 1, iy, res, start, size)
-                    c = entry(ix, iy + 1, res, start, size)
-                    d = entry(ix + 1, iy + 1, res, start, size)
-                    column = (p * num_levels + level) * num_features
-                    for f in range(num_features):
-                        g = grad[n, column + f] * res
-                        ta, tb, tc, td = table[p, a, f], table[p, b, f], table[p, c, f], table[p, d, f]
-                        gx += g * ((tb - ta) * (1 - v) + (td - tc) * v)
-                        gy += g * ((tc - ta) * (1 - u) + (td - tb) * u)
-                x, y = coords[n, p, 0], coords[n, p, 1]
-                out[n, p, 0] = gx if 0.0 <= x <= 1.0 else 0.0
-                out[n, p, 1] = gy if 0.0 <= y <= 1.0 else 0.0
-
-    return forward, backward_table, backward_coords
-
-
 class _NumbaPlanes(torch.autograd.Function):
     @staticmethod
     def forward(ctx, table, coords, resolutions, offsets):  # type: ignore[override]
         coords = coords.contiguous()
         ctx.save_for_backward(table, coords, resolutions, offsets)
         out = table.new_empty(len(coords), table.shape[0] * len(resolutions) * table.shape[2])
-        arrays = [t.detach().numpy() for t in (table, coords, resolutions, offsets, out)]
-        _kernels()[0](*arrays)
+        from nerfstudio_talking.field_components import hash_planes_numba as kernels
+
+        kernels.forward(*(t.detach().numpy() for t in (table, coords, resolutions, offsets, out)))
         return out
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
+        from nerfstudio_talking.field_components import hash_planes_numba as kernels
+
         table, coords, resolutions, offsets = ctx.saved_tensors
         grad = grad.contiguous()
         grad_table = grad_coords = None
         shared = (resolutions.numpy(), offsets.numpy())
         if ctx.needs_input_grad[0]:
             grad_table = torch.zeros_like(table)
-            _kernels()[1](grad.numpy(), coords.detach().numpy(), *shared, grad_table.numpy())
+            kernels.backward_table(grad.numpy(), coords.detach().numpy(), *shared, grad_table.numpy())
         if ctx.needs_input_grad[1]:
             grad_coords = torch.empty_like(coords)
-            _kernels()[2](grad.numpy(), table.detach().numpy(), coords.detach().numpy(), *shared, grad_coords.numpy())
+            kernels.backward_coords(
+                grad.numpy(), table.detach().numpy(), coords.detach().numpy(), *shared, grad_coords.numpy()
+            )
         return grad_table, grad_coords, None, None
 
 

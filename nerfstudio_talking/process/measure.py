@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from nerfstudio_talking.articulation import OUTER_LIPS
+
 OUTER_EYE_CORNERS = (33, 263)
 EYE_LIDS = (((160, 144), (159, 145), (158, 153)), ((387, 373), (386, 374), (385, 380)))
 """Upper and lower lid partners over the middle of each eye: the person's right eye, then the left."""
 INNER_LIPS = ((82, 87), (13, 14), (312, 317))
 """Upper and lower partners over the middle of the inner lip contour."""
-OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 NUM_MESH_POINTS = 468
 
 

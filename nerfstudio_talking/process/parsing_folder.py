@@ -1,23 +1,23 @@
-"""Read a folder of parsing maps made elsewhere, whichever of the field's formats they are in."""
+"""Parsing maps made elsewhere, in any of the field's formats, brought to the frames of a dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from nerfstudio_talking.clip import ParsingFormat
 from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.process.crop import Crop
 from nerfstudio_talking.semantics import AD_NERF_COLOURS, PARSING_CLASSES, from_ad_nerf, from_bisenet
-
-ParsingFormat = Literal["ids", "bisenet", "ad-nerf"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 _LOOK_AT = 8
 _BISENET_IDS = 19
+_ROUNDING = 0.01  # of the longer sides' product: sizes are whole pixels
 _FAR = 40.0  # levels: JPEG moves a colour less
 _MEND = "Give 8-bit pictures of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured pictures, one per frame."
 
@@ -37,40 +37,43 @@ def parsing_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: (len(path.stem), path.stem))
 
 
-def load_parsing_folder(
-    folder: Path, num_frames: int, size: tuple[int, int]
+def read_parsings(
+    folder: Path, crop: Crop, source_size: tuple[int, int], start: int, num_frames: int
 ) -> Iterator[UInt8[np.ndarray, "height width"]]:
-    """Class ids of each frame, from maps numbered by name; `parsing_format` says how they are read.
+    """Class ids for the dataset's frames, whichever format `parsing_format` finds.
 
-    Args:
-        folder: the maps, at least one per frame; more are left unread.
-        num_frames: how many to read.
-        size: width and height of the answer in pixels; maps of another size but the same shape are resized.
+    Maps of the source's size are cropped and resized like the frames; others must show the cropped picture, at any
+    scale. A folder with as many maps as the dataset has frames is taken in order, a larger one from the range's start.
 
     Raises:
         TalkingError: too few maps, one that cannot be read, or one of another shape or format.
     """
     files = parsing_files(folder)
+    if len(files) != num_frames:
+        files = files[start : start + num_frames]
     if len(files) < num_frames:
         raise TalkingError(
             folder,
-            expected=f"{num_frames} parsing maps, one per frame",
+            expected=f"{num_frames} parsing maps",
             found=f"{len(files)}",
-            mend="Make the missing ones, or choose fewer frames.",
+            mend="Make one for each frame of the range, or leave --parsing out.",
         )
     kind = parsing_format(folder)
-    for path in files[:num_frames]:
+    size = (crop.out_width, crop.out_height)
+    for path in files:
         ids = decode_parsing(read_map(path), kind, path)
-        if abs(ids.shape[1] * size[1] - ids.shape[0] * size[0]) > max(ids.shape) * max(size) * 0.01:
+        height, width = ids.shape
+        if (width, height) == source_size:
+            ids = ids[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+        elif abs(width * size[1] - height * size[0]) > max(ids.shape) * max(size) * _ROUNDING:
             raise TalkingError(
                 path,
-                expected=f"the shape of the frames, {size[0]}x{size[1]}",
-                found=f"{ids.shape[1]}x{ids.shape[0]}",
-                mend="Parse the pictures of the dataset, not others.",
+                expected=f"the size of the video, {source_size[0]}x{source_size[1]}, or the shape of the dataset's "
+                f"pictures, {size[0]}x{size[1]}",
+                found=f"{width}x{height}",
+                mend="Parse the pictures of this video, not others.",
             )
-        if (ids.shape[1], ids.shape[0]) != size:
-            ids = np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
-        yield ids
+        yield np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
 
 
 def parsing_format(folder: Path) -> ParsingFormat:

@@ -204,7 +204,7 @@ def lip_curve(job: Job) -> Float32[np.ndarray, " frames"]:
 
 def _parsings_of(job: Job) -> Iterator[UInt8[np.ndarray, "height width"]]:
     if job.config.parsing is not None:
-        from nerfstudio_talking.process.foreign_parsing import read_parsings
+        from nerfstudio_talking.process.parsing_folder import read_parsings
 
         yield from read_parsings(
             job.config.parsing, clip_crop(job), (job.info.width, job.info.height), job.start, job.num_frames
