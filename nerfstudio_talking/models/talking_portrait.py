@@ -33,6 +33,7 @@ from nerfstudio_talking.fields.torso_field import TorsoField, TorsoKind
 from nerfstudio_talking.proxy_plane import plane_positions
 from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, PALETTE, TORSO_CLASSES, class_mask
 from nerfstudio_talking.track import TalkingTrack
+from nerfstudio_talking.viewer.opening_view import OpeningView
 
 _AUDIO_CLASSES = ("skin", "inner_mouth", "lips", "neck")
 _EYE_CLASSES = ("skin", "brows", "eyes")
@@ -177,6 +178,7 @@ class TalkingPortraitModel(Model):
         digest = np.frombuffer(self.track.digest.encode()[:64].ljust(64, b"0"), dtype=np.uint8)
         self.register_buffer("clip_digest", torch.from_numpy(digest.copy()))
         self.register_load_state_dict_pre_hook(_refuse_other_clip)
+        self.opening_view = OpeningView(self.track.camera_to_worlds, self.track.focal, self.track.height)
         self._warned_no_time = False
         self._eval_maps: Tensor | None = None
 

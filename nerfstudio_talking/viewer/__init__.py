@@ -1,0 +1,1 @@
+"""What nerfstudio's viewer shows of a portrait beside the picture."""

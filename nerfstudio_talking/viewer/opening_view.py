@@ -1,0 +1,51 @@
+"""The viewer opens where the recording camera stood, upright."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from nerfstudio.viewer.viewer_elements import ViewerControl
+
+if TYPE_CHECKING:
+    from nerfstudio.viewer.viewer import Viewer
+    from viser import ClientHandle
+
+_UP = (0.0, 1.0, 0.0)
+
+
+class OpeningView(ViewerControl):
+    """Turns the viewer's world upright and sets each browser's first camera.
+
+    nerfstudio's scenes have z upwards; a head has y. Without this the viewer opens above the head, lying on its side.
+
+    Args:
+        poses: (frames, 3, 4) camera-to-world of the recording, metres.
+        focal: pixels.
+        height: of the picture, pixels.
+    """
+
+    def __init__(self, poses: Float[np.ndarray, "frames 3 4"], focal: float, height: int) -> None:
+        middle = poses[:, :, 3].mean(0)
+        pose = poses[np.linalg.norm(poses[:, :, 3] - middle, axis=1).argmin()]
+        self.position = pose[:, 3].astype(np.float64)
+        # the point of the optical axis beside the head's centre: the world's origin
+        forward = -pose[:, 2].astype(np.float64)
+        self.look_at = self.position - forward * (self.position @ forward)
+        self.fov = 2 * math.atan(height / (2 * focal))
+
+    def _setup(self, viewer: Viewer) -> None:
+        from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO
+
+        super()._setup(viewer)
+        viewer.viser_server.scene.set_up_direction(_UP)
+
+        @viewer.viser_server.on_client_connect
+        def _(client: ClientHandle) -> None:
+            with client.atomic():
+                client.camera.up_direction = _UP
+                client.camera.fov = self.fov
+                client.camera.position = self.position * VISER_NERFSTUDIO_SCALE_RATIO
+                client.camera.look_at = self.look_at * VISER_NERFSTUDIO_SCALE_RATIO
