@@ -43,6 +43,11 @@ def smooth_poses(camera_to_worlds: Float[np.ndarray, "frames 3 4"], sigma: float
     return np.concatenate([rotation, mean[:, :, 3:]], axis=2).astype(camera_to_worlds.dtype)
 
 
+def smooth_body(motions: Float[np.ndarray, "frames 2 3"], sigma: float) -> Float[np.ndarray, "frames 2 3"]:
+    """Gaussian smoothing of the body's motions over time; `sigma` in frames, 0 leaves them as they are."""
+    return gaussian_filter1d(motions, sigma, axis=0, mode="nearest") if sigma > 0 else motions
+
+
 def driving_track(
     portrait: TalkingTrack,
     audio: Float[np.ndarray, "target window channels"],
@@ -55,13 +60,14 @@ def driving_track(
         portrait: the recorded track.
         audio: features of the new sound, one window per new frame, of the portrait's kind.
         pose: how the recorded head poses and eyes are arranged to the new length.
-        smoothing: standard deviation in frames of the smoothing over the arranged poses.
+        smoothing: standard deviation in frames of the smoothing over the arranged poses of head and body.
     """
     chosen = frame_sequence(portrait.num_frames, len(audio), pose)
     return portrait.replace(
         camera_to_worlds=smooth_poses(portrait.camera_to_worlds[chosen], smoothing),
         audio=audio,
         eyes=portrait.eyes[chosen],
+        body=None if portrait.body is None else smooth_body(portrait.body[chosen], smoothing),
         expression=None if portrait.expression is None else portrait.expression[chosen],
         lips=None,
         landmarks=None,

@@ -46,6 +46,16 @@ def plane_positions(
     return torch.stack([u, v], dim=-1).clamp(-10.0, 10.0)
 
 
+def carry(
+    positions: Float[Tensor, "*bs 2"], motions: Float[Tensor, "*bs 2 3"], back: bool = False
+) -> Float[Tensor, "*bs 2"]:
+    """Positions at rest carried by affine motions to where they are seen; `back` from there to rest."""
+    linear, shift = motions[..., :2], motions[..., 2]
+    if back:
+        return torch.linalg.solve(linear, (positions - shift)[..., None])[..., 0]
+    return (linear @ positions[..., None])[..., 0] + shift
+
+
 def project(
     points: Float[Tensor, "points 3"],
     camera_to_worlds: Float[Tensor, "frames 3 4"],

@@ -34,7 +34,7 @@ TRACK_JSON, TRACK_NPZ = "track.json", "track.npz"
 IMAGE_DIR, PARSING_DIR, TORSO_DIR = "images", "parsing", "torso"
 BACKGROUND_NAME, AUDIO_NAME, TORSO_JSON = "background.png", "audio.wav", "torso.json"
 
-_ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "frame_ids")
+_ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,9 @@ class TalkingTrack:
     """The 52 blendshapes of MediaPipe in [0, 1], or whatever expression vector the dataset carries."""
     landmarks: Float32[np.ndarray, "frames points 2"] | None = None
     """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where not seen."""
+    body: Float32[np.ndarray, "frames 2 3"] | None = None
+    """Motion of the body in the picture: the affine map that carries a position at rest to where this frame shows it,
+    positions in [-1, 1] (x right, y down; -1 and 1 are the picture's edges). At rest throughout where None."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
     audio_path: Path | None = None
@@ -76,7 +79,7 @@ class TalkingTrack:
     """How each column was made, and the figures of the report."""
 
     def __post_init__(self) -> None:
-        for name in ("audio", "eyes", "lips", "expression", "landmarks", "frame_ids"):
+        for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids"):
             value = getattr(self, name)
             if value is not None and len(value) != self.num_frames:
                 raise ValueError(f"track.{name} has {len(value)} rows for {self.num_frames} frames")

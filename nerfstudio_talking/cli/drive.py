@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -27,10 +27,15 @@ class Drive:
     """The mp4 to write."""
     audio_features: Path | None = None
     """Features of the sound as .npy, one row per frame, for portraits trained on ready-made arrays."""
-    pose: PoseMode = "ping-pong"
-    """How the recorded head motion is arranged to the length of the sound."""
+    pose: PoseMode | Literal["generated"] = "ping-pong"
+    """How the recorded head motion is arranged to the length of the sound; 'generated' takes --motion instead."""
+    motion: Path | None = None
+    """For --pose generated: a personal motion model (`ns-talking motion finetune`), or a motion track made from this
+    sound (`ns-talking motion generate`)."""
+    motion_seed: int = 0
+    """Of the motion that a model generates: another seed, another head motion and other blinks."""
     smoothing: float = 1.0
-    """Smoothing of the head poses: standard deviation in frames; 0 for none."""
+    """Smoothing of the poses of head and body: standard deviation in frames; 0 for none."""
     scale: float = 1.0
     """Size of the picture relative to the recording."""
     crf: Annotated[int, tyro.conf.arg(metavar="0-51")] = 18
@@ -42,6 +47,13 @@ class Drive:
         from nerfstudio_talking.cli.portrait import load_portrait
         from nerfstudio_talking.media import VideoWriter, read_audio
 
+        if (self.pose == "generated") != (self.motion is not None):
+            raise TalkingError(
+                "--pose generated",
+                expected="--motion with it, and only with it",
+                found="one without the other",
+                mend="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
+            )
         samples = read_audio(self.audio)
         pipeline, model = load_portrait(self.load_config)
         portrait = model.track
@@ -55,7 +67,14 @@ class Drive:
             )
         kind = str(self.audio_features) if self.audio_features is not None else portrait.audio_kind
         features = extract_features(samples, portrait.fps, num_frames, kind)[0]
-        track = driving_track(portrait, features, self.pose, self.smoothing)
+        if self.motion is not None:
+            from nerfstudio_talking.motion.generation import generated_track, motion_for
+
+            motion = motion_for(self.motion, samples, portrait.fps, num_frames, self.motion_seed)
+            track = generated_track(portrait, features, motion, self.smoothing)
+        else:
+            assert self.pose != "generated"
+            track = driving_track(portrait, features, self.pose, self.smoothing)
         model.drive(track)
         width, height = (max(2, round(side * self.scale / 2) * 2) for side in (portrait.width, portrait.height))
         focal = portrait.focal * width / portrait.width

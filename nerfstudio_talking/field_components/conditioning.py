@@ -23,6 +23,7 @@ class FrameCondition:
     audio: Float[Tensor, "frames channels"]
     eyes: Float[Tensor, "frames eyes"]
     poses: Float[Tensor, "frames 3 4"]
+    body: Float[Tensor, "frames 2 3"]
 
 
 class ConditioningTrack(nn.Module):
@@ -31,6 +32,7 @@ class ConditioningTrack(nn.Module):
     camera_to_worlds: Tensor
     audio: Tensor
     eyes: Tensor
+    body: Tensor
 
     def __init__(self, track: TalkingTrack) -> None:
         super().__init__()
@@ -57,6 +59,10 @@ class ConditioningTrack(nn.Module):
         for name in ("camera_to_worlds", "audio", "eyes"):
             value = torch.from_numpy(getattr(track, name)).float().to(device)
             self.register_buffer(name, value, persistent=False)
+        body = torch.eye(2, 3).repeat(track.num_frames, 1, 1)
+        if track.body is not None:
+            body = torch.from_numpy(track.body).float()
+        self.register_buffer("body", body.to(device), persistent=False)
 
     @property
     def num_frames(self) -> int:

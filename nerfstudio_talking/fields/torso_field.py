@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.reference_features import ReferenceUNet, sample_maps
-from nerfstudio_talking.proxy_plane import project
+from nerfstudio_talking.proxy_plane import carry, project
 
 TorsoKind = Literal["reference", "deformable_grid"]
 
@@ -34,11 +34,13 @@ class TorsoField(nn.Module):
     Three anchor points move with the head. From them and from the position a network predicts where to look: in a
     2-D hash table of the body at rest, and in each reference image, both its pixels and its features. The pose
     reaches the picture through this deformation alone, in low frequencies, so that a smooth pose moves the torso
-    smoothly and its texture never flickers. `deformable_grid` is ER-NeRF's torso (section 3.4): no references, and
-    the anchors enter the colour.
+    smoothly and its texture never flickers. Where the body was tracked, its motion carries positions and anchors to
+    rest first, and the network answers for what is left: the neck, folds. `deformable_grid` is ER-NeRF's torso
+    (section 3.4): no references, no tracked body, and the anchors enter the colour.
     """
 
     references: Tensor
+    reference_motions: Tensor
     anchor_rest: Tensor
 
     def __init__(
@@ -48,6 +50,7 @@ class TorsoField(nn.Module):
         width: int,
         height: int,
         kind: TorsoKind = "reference",
+        reference_motions: Float[Tensor, "references 2 3"] | None = None,
         feature_dim: int = 8,
         hidden_dim: int = 64,
         implementation: Implementation = "auto",
@@ -57,6 +60,9 @@ class TorsoField(nn.Module):
         self.kind: TorsoKind = kind
         self.picture = (focal, width, height)
         self.register_buffer("references", references, persistent=False)
+        if reference_motions is None:
+            reference_motions = torch.eye(2, 3).repeat(len(references), 1, 1)
+        self.register_buffer("reference_motions", reference_motions, persistent=False)
         num_references = len(references) if kind == "reference" else 0
         # behind the face, about the neck's root and the shoulders (metres)
         self.anchors = nn.Parameter(torch.tensor([[0.0, -0.12, -0.08], [-0.12, -0.2, -0.08], [0.12, -0.2, -0.08]]))
@@ -86,10 +92,19 @@ class TorsoField(nn.Module):
         )
         self.register_buffer("anchor_rest", torch.zeros(6))
 
-    def set_rest(self, poses: Float[Tensor, "frames 3 4"]) -> None:
+    def set_rest(self, poses: Float[Tensor, "frames 3 4"], motions: Float[Tensor, "frames 2 3"]) -> None:
         """Take the mean anchor positions over a clip as the pose at rest."""
         with torch.no_grad():
-            self.anchor_rest.copy_(project(self.anchors, poses, *self.picture).flatten(1).mean(0))
+            self.anchor_rest.copy_(self._anchors(poses, motions).mean(0))
+
+    def _anchors(
+        self, poses: Float[Tensor, "frames 3 4"], motions: Float[Tensor, "frames 2 3"]
+    ) -> Float[Tensor, "frames 6"]:
+        """Where the anchors are seen beside the body at rest."""
+        seen = project(self.anchors, poses, *self.picture)  # (F, 3, 2)
+        if self.kind == "reference":
+            seen = carry(seen, motions[:, None].expand(-1, seen.shape[1], -1, -1), back=True)
+        return seen.flatten(1)
 
     def reference_maps(self) -> Float[Tensor, "references features h w"] | None:
         """Feature maps of the reference images; the same for every frame."""
@@ -99,6 +114,7 @@ class TorsoField(nn.Module):
         self,
         positions: Float[Tensor, "points 2"],
         poses: Float[Tensor, "frames 3 4"],
+        motions: Float[Tensor, "frames 2 3"],
         frames: Tensor,
         maps: Float[Tensor, "references features h w"] | None,
     ) -> TorsoSamples:
@@ -107,19 +123,23 @@ class TorsoField(nn.Module):
         Args:
             positions: on the proxy plane, in [-1, 1].
             poses: recording camera of each distinct frame.
-            frames: (points,) index into `poses`.
+            motions: of the body in each distinct frame (see track.py).
+            frames: (points,) index into `poses` and `motions`.
             maps: from `reference_maps`.
         """
         # (F, 6), of order one for the motions of a speaking person
-        anchors = (project(self.anchors, poses, *self.picture).flatten(1) - self.anchor_rest) * 5.0
+        anchors = (self._anchors(poses, motions) - self.anchor_rest) * 5.0
         code = anchors[frames]
+        if self.kind == "reference":
+            positions = carry(positions, motions[frames], back=True)
         offsets = 0.2 * self.deform_net(torch.cat([self.position_encoding(positions), code], -1)).float()
         rest = positions + offsets[:, :2]
         features = [self.planes(rest * 0.5 + 0.5)]
         if maps is None:
             out = self.color_net(torch.cat([*features, code], -1)).float()
             return TorsoSamples(torch.sigmoid(out[:, :3]), torch.sigmoid(out[:, 3:4]), offsets[:, :2])
-        uv = rest[None] + offsets[:, 2:].view(len(rest), -1, 2).transpose(0, 1)  # (K, N, 2)
+        shown = carry(rest[None], self.reference_motions[:, None])  # (K, N, 2)
+        uv = shown + offsets[:, 2:].view(len(rest), -1, 2).transpose(0, 1)
         pixels = sample_maps(self.references, uv)  # (K, N, 4)
         features += [*pixels.unbind(0), *sample_maps(maps, uv).unbind(0)]
         out = self.color_net(torch.cat(features, -1)).float()

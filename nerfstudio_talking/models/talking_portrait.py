@@ -158,11 +158,13 @@ class TalkingPortraitModel(Model):
             self.track.width,
             self.track.height,
             kind=config.torso,
+            reference_motions=None if clip.torso_frames is None else self.conditioning.body[clip.torso_frames],
             hidden_dim=config.torso_hidden_dim,
             implementation=config.implementation,
             mlp_implementation=mlp,
         )
-        self.torso.set_rest(self.conditioning.camera_to_worlds[torch.from_numpy(train_frames)])
+        trained = torch.from_numpy(train_frames)
+        self.torso.set_rest(self.conditioning.camera_to_worlds[trained], self.conditioning.body[trained])
         background = clip.background
         if background is None:
             background = np.full((self.track.height, self.track.width, 3), 255, np.uint8)
@@ -230,7 +232,7 @@ class TalkingPortraitModel(Model):
         else:
             audio = self.articulator(track.audio[frames], track.windows(frames))
         # open eyes are the rest position: a blink is then a signal, and its absence none
-        return FrameCondition(audio, 2 * (1 - track.eyes[frames]), track.camera_to_worlds[frames])
+        return FrameCondition(audio, 2 * (1 - track.eyes[frames]), track.camera_to_worlds[frames], track.body[frames])
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """Colour, depth (metres from the camera), opacity of the head, parsing colours, saliency of each modality."""
@@ -286,7 +288,7 @@ class TalkingPortraitModel(Model):
             if self._eval_maps is None:
                 self._eval_maps = self.torso.reference_maps()
             maps = self._eval_maps
-        torso = self.torso(uv[inside].clamp(-1, 1), condition.poses, of_ray[inside], maps)
+        torso = self.torso(uv[inside].clamp(-1, 1), condition.poses, condition.body, of_ray[inside], maps)
         index = inside.nonzero()[:, 0]
         return rgb.index_copy(0, index, torso.rgb), alpha.index_copy(0, index, torso.alpha), torso.offset
 

@@ -35,12 +35,45 @@ class FaceTrack:
     """Faces found by the detector in every twelfth frame."""
 
 
+class FaceFollower:
+    """Follows one face from frame to frame; a context manager, or `close` it.
+
+    FaceMesh runs in tracking mode; where it loses the face, a second one in static mode looks at that frame afresh.
+
+    Raises:
+        ImportError: MediaPipe is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._tracker = self._stack.enter_context(_face_mesh(static=False, confidence=0.5))
+        self._searcher: Any = None
+
+    def follow(self, frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "478 3"]:
+        """The landmarks of the next frame (RGB), as in `FaceTrack.landmarks`."""
+        height, width = frame.shape[:2]
+        small = _shrunk(frame)
+        found = self._tracker.process(small).multi_face_landmarks
+        if not found:
+            self._searcher = self._searcher or self._stack.enter_context(_face_mesh(static=True, confidence=0.3))
+            found = self._searcher.process(small).multi_face_landmarks
+        return _to_pixels(found, width, height)
+
+    def close(self) -> None:
+        """Let the models go."""
+        self._stack.close()
+
+    def __enter__(self) -> FaceFollower:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def track_faces(
     frames: Iterable[UInt8[np.ndarray, "height width 3"]], advance: Callable[[], Any] | None = None
 ) -> FaceTrack:
-    """Follow one face through the frames.
-
-    FaceMesh runs in tracking mode; where it loses the face, a second one in static mode looks at that frame afresh.
+    """Follow one face through the frames, by `FaceFollower`.
 
     Args:
         frames: RGB pictures of one size, in order.
@@ -49,24 +82,12 @@ def track_faces(
     import cv2
 
     landmarks, thumbnails, counts = [], [], []
-    with contextlib.ExitStack() as stack:
-        tracker = stack.enter_context(_face_mesh(static=False, confidence=0.5))
-        searcher = None
-        detector = stack.enter_context(_face_detector())
+    with FaceFollower() as follower, _face_detector() as detector:
         for index, frame in enumerate(frames):
-            height, width = frame.shape[:2]
-            shrink = min(1.0, _DETECTION_SIDE / max(height, width))
-            small = frame
-            if shrink < 1.0:
-                small = cv2.resize(frame, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
-            found = tracker.process(small).multi_face_landmarks
-            if not found:
-                searcher = searcher or stack.enter_context(_face_mesh(static=True, confidence=0.3))
-                found = searcher.process(small).multi_face_landmarks
-            landmarks.append(_to_pixels(found, width, height))
+            landmarks.append(follower.follow(frame))
             thumbnails.append(cv2.resize(frame, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA))
             if index % _COUNT_EVERY == 0:
-                counts.append(len(detector.process(small).detections or ()))
+                counts.append(len(detector.process(_shrunk(frame)).detections or ()))
             if advance is not None:
                 advance()
     return FaceTrack(
@@ -174,6 +195,16 @@ def _face_detector() -> Any:
         detector = FaceDetection(model_selection=1, min_detection_confidence=0.6)
         detector.process(np.zeros((64, 64, 3), dtype=np.uint8))
     return detector
+
+
+def _shrunk(frame: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    import cv2
+
+    height, width = frame.shape[:2]
+    shrink = min(1.0, _DETECTION_SIDE / max(height, width))
+    if shrink == 1.0:
+        return frame
+    return cv2.resize(frame, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
 
 
 def _to_pixels(found: Any, width: int, height: int) -> Float32[np.ndarray, "478 3"]:

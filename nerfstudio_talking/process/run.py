@@ -70,6 +70,7 @@ def process_video(config: ProcessConfig) -> Path:
             stage("blendshapes", steps.find_blendshapes)
         stage("sound", sound.write_sound)
         stage("parsing", steps.write_parsing)
+        stage("body", steps.track_body)
         stage("layers", steps.write_layers)
         track = _assemble(job, keys)
         if config.report:
@@ -104,6 +105,7 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str
     keys["sound"] = stage_key("sound", keys["pose"], model=features, offset=config.audio_offset)
     maps = [] if config.parsing is None else [file_digest(path) for path in parsing_files(config.parsing)]
     keys["parsing"] = stage_key("parsing", keys["pose"], maps=maps)
+    keys["body"] = stage_key("body", keys["parsing"])
     keys["layers"] = stage_key("layers", keys["parsing"])
     keys["track"] = stage_key("track", *keys.values(), report=config.report)
     return keys
@@ -125,13 +127,14 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
 
     config, space = job.config, job.space
     crop = steps.clip_crop(job)
-    faces, pose, audio = (space.load_arrays(name) for name in ("faces", "pose", "sound"))
+    faces, pose, audio, body = (space.load_arrays(name) for name in ("faces", "pose", "sound", "body"))
     landmarks, camera_to_worlds = crop.points(faces["landmarks"]), pose["camera_to_worlds"]
     eyes = measure.eye_opening(measure.lid_gap(landmarks, camera_to_worlds))
     expression = space.load_arrays("blendshapes")["expression"] if config.face_landmarker is not None else None
     kept = space.record("sound_record")
     job.findings += [checks.Finding(*pair) for pair in kept["findings"]]
     jitter = pose["jitter"]
+    seen_body = ~np.isnan(body["correlation"])
     positions = job.start + np.arange(job.num_frames)
     provenance: dict[str, Any] = {
         "key": keys["track"],
@@ -156,6 +159,11 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         "lips": "FaceMesh inner-lip gap over the distance of the outer eye corners",
         "expression": None if expression is None else "MediaPipe face landmarker, 52 blendshapes",
         "parsing": "landmarks and person mask" if config.parsing is None else f"read from {config.parsing.name}",
+        "body": {
+            "method": "affine motion of the clothes by enhanced correlation",
+            "correlation": None if not seen_body.any() else round(float(body["correlation"][seen_body].mean()), 4),
+            "interpolated_frames": np.flatnonzero(~seen_body).tolist(),
+        },
         "findings": [[finding.code, finding.message] for finding in job.findings],
     }
     return TalkingTrack(
@@ -170,6 +178,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         lips=measure.lip_opening(landmarks, camera_to_worlds),
         expression=expression,
         landmarks=landmarks[..., :2].astype(np.float32),
+        body=body["motions"],
         frame_ids=np.round(positions * (job.info.fps / job.fps)).astype(np.int64),
         audio_path=config.output / AUDIO_NAME,
         digest=file_digest(config.video),

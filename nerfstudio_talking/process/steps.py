@@ -178,6 +178,15 @@ def write_parsing(job: Job) -> None:
             advance()
 
 
+def track_body(job: Job) -> None:
+    """Motion of the body to body.npz."""
+    from nerfstudio_talking.process import body
+
+    with job.progress("Following the body", job.num_frames) as advance:
+        motions, correlation = body.track_body(job.images, job.parsings, job.num_frames, advance)
+    job.space.save_arrays("body", motions=motions, correlation=correlation)
+
+
 def write_layers(job: Job) -> None:
     """background.png and torso/."""
     from nerfstudio_talking.process.background import clean_background
