@@ -12,9 +12,11 @@ from rich.markup import escape
 
 from nerfstudio_talking.cli.check import Check
 from nerfstudio_talking.cli.drive import Drive
+from nerfstudio_talking.cli.motion import Motion
 from nerfstudio_talking.cli.path import CameraPath
 from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
+from nerfstudio_talking.cli.score import Score
 from nerfstudio_talking.errors import TalkingError
 
 Command = tyro.conf.FlagConversionOff[
@@ -24,6 +26,8 @@ Command = tyro.conf.FlagConversionOff[
         Annotated[CameraPath, tyro.conf.subcommand(name="path")],
         Annotated[Render, tyro.conf.subcommand(name="render")],
         Annotated[Drive, tyro.conf.subcommand(name="drive")],
+        Annotated[Motion, tyro.conf.subcommand(name="motion")],
+        Annotated[Score, tyro.conf.subcommand(name="score")],
     ]
 ]
 

@@ -1,0 +1,168 @@
+"""How alike two pictures are: PSNR, SSIM, LPIPS of a whole frame or of a box in it; the networks of LPIPS and FID.
+
+Nothing is downloaded here: weights come from a path or from the torch cache; where there are none the caller is told.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pytorch_msssim import ssim as gaussian_ssim
+from torch import Tensor, nn
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.metrics.regions import Box, pixel_box
+
+ALEXNET_FILES = ("alexnet-owt-7be5be79.pth",)
+"""Torchvision's AlexNet in the torch cache (244 MB): what LPIPS looks through."""
+INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
+"""TensorFlow's Inception as FID wants it (95 MB), under torch-fidelity's and pytorch-fid's name: one file."""
+HIGHEST_PSNR = 100.0
+"""Of identical pictures, in dB: a mean over frames stays finite."""
+SMALLEST_BOX = 16
+"""Pixels on a side: SSIM looks through windows of 11."""
+_SMALLEST_LPIPS = 64
+"""AlexNet strides by 16 in all; smaller pictures are enlarged."""
+
+
+def psnr(rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
+    """-10 log10 of the mean squared error of pictures in [0, 1], in dB; 100 where they are the same."""
+    error = F.mse_loss(rendered.double(), truth.double())
+    return float(-10 * torch.log10(error.clamp_min(10 ** (-HIGHEST_PSNR / 10))))
+
+
+def ssim(rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
+    """Structural similarity (Wang et al. 2004): Gaussian windows of 11 pixels, sigma 1.5, wholly inside the picture; mean
+    over pixels and channels. Implementations that pad the border differ in the third digit."""
+    pair = [picture.permute(2, 0, 1)[None].float() for picture in (rendered, truth)]
+    return float(gaussian_ssim(pair[0], pair[1], data_range=1.0))
+
+
+def lpips_distance(
+    rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], network: nn.Module
+) -> float:
+    """LPIPS (Zhang et al. 2018) of pictures in [0, 1]; those under 64 pixels on a side are enlarged bilinearly first.
+
+    Args:
+        rendered: a picture.
+        truth: another of the same size.
+        network: from `lpips_network`.
+    """
+    pair = torch.stack([rendered, truth]).permute(0, 3, 1, 2).float()
+    height, width = pair.shape[-2:]
+    if min(height, width) < _SMALLEST_LPIPS:
+        grow = _SMALLEST_LPIPS / min(height, width)
+        size = (round(height * grow), round(width * grow))
+        pair = F.interpolate(pair, size, mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        return float(network(pair[:1], pair[1:], normalize=True))
+
+
+def image_scores(
+    rendered: Float[Tensor, "height width 3"],
+    truth: Float[Tensor, "height width 3"],
+    boxes: Mapping[str, Box | None],
+    network: nn.Module | None = None,
+) -> dict[str, float]:
+    """`psnr`, `ssim` and, with a network, `lpips` of the frame, and of each box as `psnr_<name>` ...
+
+    A box that is None, or outside the picture, has no scores.
+
+    Raises:
+        ValueError: the pictures are not of one size.
+    """
+    if rendered.shape != truth.shape:
+        raise ValueError(f"pictures of one size are compared, not {tuple(rendered.shape)} and {tuple(truth.shape)}")
+    areas: dict[str, tuple[slice, slice] | None] = {"": (slice(None), slice(None))}
+    for name, box in boxes.items():
+        areas[f"_{name}"] = None if box is None else pixel_box(box, *truth.shape[:2], least=SMALLEST_BOX)
+    scores = {}
+    for name, area in areas.items():
+        if area is None:
+            continue
+        a, b = rendered[area], truth[area]
+        scores[f"psnr{name}"] = psnr(a, b)
+        scores[f"ssim{name}"] = ssim(a, b)
+        if network is not None:
+            scores[f"lpips{name}"] = lpips_distance(a, b, network)
+    return scores
+
+
+def find_weights(path: Path | None, cached: tuple[str, ...]) -> Path | None:
+    """The given file, else the first of these names in the torch cache, else None.
+
+    Raises:
+        TalkingError: a path was given and no file is there.
+    """
+    if path is not None:
+        if not path.is_file():
+            mend = f"Give the path of {cached[0]}, or leave the option out."
+            raise TalkingError(path, expected="a file of weights", found="no such file", mend=mend)
+        return path
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return next((folder / name for name in cached if (folder / name).is_file()), None)
+
+
+def lpips_network(weights: Path) -> nn.Module:
+    """LPIPS of AlexNet, version 0.1: the linear layers come with the package, AlexNet from a file of torchvision's.
+
+    Raises:
+        TalkingError: the file is not torchvision's AlexNet.
+    """
+    import lpips
+
+    network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    state = load_state(weights, "torchvision's AlexNet")
+    for name, parameter in network.net.named_parameters():  # slice2.3.weight is features.3.weight
+        key = "features." + name.split(".", 1)[1]
+        if key not in state or state[key].shape != parameter.shape:
+            raise TalkingError(
+                weights,
+                expected=f"torchvision's AlexNet with {key} of shape {tuple(parameter.shape)}",
+                found="no such key" if key not in state else f"shape {tuple(state[key].shape)}",
+                mend=f"Give {ALEXNET_FILES[0]} from torchvision.",
+            )
+        parameter.data.copy_(state[key])
+    return network.eval()
+
+
+def inception_network(weights: Path) -> nn.Module:
+    """The 2048 features of FID's Inception (torch-fidelity's, equal to pytorch-fid's), for uint8 pictures.
+
+    Raises:
+        TalkingError: the file is not this network.
+    """
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    load_state(weights, "FID's Inception")
+    try:
+        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        mend = f"Give {INCEPTION_FILES[0]} from torch-fidelity."
+        raise TalkingError(weights, expected="FID's Inception", found=reason, mend=mend) from error
+    network.num_features = 2048  # type: ignore[assignment]
+    return network
+
+
+def load_state(path: Path, what: str) -> dict[str, Any]:
+    """A state dict from a file, tensors only.
+
+    Raises:
+        TalkingError: the file holds none.
+    """
+    mend = "Download it again."
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TalkingError(path, expected=f"the weights of {what}", found=reason, mend=mend) from error
+    if not isinstance(state, dict):
+        raise TalkingError(path, expected=f"the weights of {what}", found=type(state).__name__, mend=mend)
+    return state

@@ -1,0 +1,198 @@
+"""Steadiness: torso jitter, flicker, blinks, and whether lips rest while the sound does."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
+
+from nerfstudio_talking.process.measure import fill_gaps
+
+GRID = 16
+"""Cells of the motion grid on each side of the picture."""
+_FULL_CELL = 0.8
+_FLOW_SIDE = 512
+_FEWEST_STEPS = 20
+"""Accelerations below which a regression on six numbers says nothing."""
+_RIGID = (6, 168, 8, 9, 151, 10, 33, 133, 263, 362, 127, 356, 234, 454, 1, 4)
+"""FaceMesh points that the mouth, brows and lids leave in place: bridge and tip of the nose, forehead, eye corners,
+temples and the line before the ears."""
+
+
+def flow_field(
+    before: UInt8[np.ndarray, "height width 3"], after: UInt8[np.ndarray, "height width 3"]
+) -> Float32[np.ndarray, "height width 2"]:
+    """Dense motion from one frame to the next in pixels, right and down (DIS, Kroeger et al. 2016).
+
+    Pictures over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels.
+    """
+    import cv2
+
+    greys = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (before, after)]
+    height, width = greys[0].shape
+    shrink = min(1.0, _FLOW_SIDE / max(height, width))
+    if shrink < 1.0:
+        size = (round(width * shrink), round(height * shrink))
+        greys = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys]
+    flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(greys[0], greys[1], None)  # type: ignore[call-overload]
+    if shrink < 1.0:
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) / shrink
+    return flow
+
+
+def cell_motion(
+    flow: Float32[np.ndarray, "height width 2"], mask: Bool[np.ndarray, "height width"]
+) -> Float32[np.ndarray, "256 2"]:
+    """Mean motion of each cell of a 16x16 grid, NaN for cells that are not four fifths inside the mask."""
+    rows, columns = (np.linspace(0, side, GRID + 1).round().astype(int) for side in mask.shape)
+    cells = np.full((GRID, GRID, 2), np.nan, dtype=np.float32)
+    for i, (top, bottom) in enumerate(itertools.pairwise(rows)):
+        for j, (left, right) in enumerate(itertools.pairwise(columns)):
+            inside = mask[top:bottom, left:right]
+            if inside.size and inside.mean() >= _FULL_CELL:
+                cells[i, j] = flow[top:bottom, left:right][inside].mean(axis=0)
+    return cells.reshape(-1, 2)
+
+
+def cell_texture(picture: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, " 256"]:
+    """How well motion can be seen in each cell of the grid: the smaller eigenvalue of its structure tensor, in squared
+    levels per pixel. A plain cloth has none, and an edge shows motion across itself only (Shi & Tomasi 1994)."""
+    import cv2
+
+    grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+    right, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
+    products = np.stack([right * right, right * down, down * down], axis=-1)
+    xx, xy, yy = np.moveaxis(cv2.resize(products, (GRID, GRID), interpolation=cv2.INTER_AREA), -1, 0)
+    return ((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)).astype(np.float32).ravel()
+
+
+def head_motion(
+    before: Float[np.ndarray, "points xy"], after: Float[np.ndarray, "points xy"]
+) -> Float64[np.ndarray, " 6"]:
+    """The affine motion of the face's rigid points from one frame to the next: shift of their mean in pixels, then the
+    change of the 2x2 matrix about it. Turning and nodding are affine to first order. NaN where a face is missing."""
+    a, b = (np.asarray(points, np.float64)[list(_RIGID), :2] for points in (before, after))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return np.full(6, np.nan)
+    centre, shift = a.mean(axis=0), b.mean(axis=0) - a.mean(axis=0)
+    matrix = np.linalg.lstsq(a - centre, b - b.mean(axis=0), rcond=None)[0]
+    return np.concatenate([shift, (matrix - np.eye(2)).ravel()])
+
+
+def torso_jitter(
+    cells: Float[np.ndarray, "steps cells 2"],
+    head: Float[np.ndarray, "steps 6"],
+    texture: Float[np.ndarray, " cells"],
+) -> float:
+    """Acceleration of the torso that the head's does not explain, in pixels per frame squared.
+
+    A person's torso speeds up smoothly and with the head; what jumps to and fro between frames is the renderer's. Each
+    cell's change of motion is regressed on the head's (six numbers and a constant), and the root mean square of the
+    residual is taken, degrees of freedom made up for. The answer is the median over the half of the cells that has most
+    texture in the truth: blur and noise leave it as it is. Recordings have jitter too: read it beside the truth's.
+
+    Args:
+        cells: motion of the torso's cells between successive frames (`cell_motion`), NaN where there is no torso; a
+            row of NaN marks a break.
+        head: the head's motion at the same steps (`head_motion`).
+        texture: of each cell in the truth (`cell_texture`), the same for rendering and truth.
+
+    Returns:
+        NaN where no cell is seen at 20 successive steps or more.
+    """
+    change = np.diff(np.asarray(cells, np.float64), axis=0)
+    drive = np.diff(np.asarray(head, np.float64), axis=0)
+    seen_head = np.isfinite(drive).all(axis=1)
+    residuals, textures = [], []
+    for cell in range(change.shape[1]):
+        seen = seen_head & np.isfinite(change[:, cell]).all(axis=1)
+        if seen.sum() < _FEWEST_STEPS:
+            continue
+        inputs = drive[seen] / (drive[seen].std(axis=0) + 1e-9)
+        inputs = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
+        weights = np.linalg.lstsq(inputs, change[seen, cell], rcond=None)[0]
+        square = ((change[seen, cell] - inputs @ weights) ** 2).sum()
+        residuals.append(np.sqrt(square / (seen.sum() - inputs.shape[1])))
+        textures.append(texture[cell])
+    if not residuals:
+        return float("nan")
+    clearest = np.argsort(textures)[len(textures) // 2 :]
+    return float(np.median(np.array(residuals)[clearest]))
+
+
+def temporal_error(
+    rendered: tuple[np.ndarray, np.ndarray],
+    truth: tuple[np.ndarray, np.ndarray],
+    mask: Bool[np.ndarray, "height width"],
+) -> float:
+    """Mean |change of the rendering - change of the truth| from a frame to the next, over a mask, in levels of 255.
+
+    A constant error, however large, does not count; what comes and goes does. 0 for identical videos.
+
+    Args:
+        rendered: two successive uint8 frames.
+        truth: the same two of the truth.
+        mask: where; NaN where it is empty.
+    """
+    if not mask.any():
+        return float("nan")
+    changes = [after[mask].astype(np.int16) - before[mask].astype(np.int16) for before, after in (rendered, truth)]
+    return float(np.abs(changes[0] - changes[1]).mean())
+
+
+def flicker(frames: tuple[np.ndarray, np.ndarray], mask: Bool[np.ndarray, "height width"]) -> float:
+    """Mean change of a video from a frame to the next over a mask, in levels of 255: of a background, its flicker."""
+    still = (frames[0], frames[0])
+    return temporal_error(frames, still, mask)
+
+
+def blinks(eyes: Float[np.ndarray, "frames eyes"], closed: float = 0.4, opened: float = 0.7) -> int:
+    """Blinks in a video: the eyes' mean opening falls below `closed` and is seen above `opened` before the next one.
+
+    Args:
+        eyes: opening of each eye, 0 closed, 1 as open as usual (`process.measure.eye_opening`); NaN is bridged.
+        closed: opening below which eyes are shut.
+        opened: opening above which they are open again.
+    """
+    opening = fill_gaps(np.asarray(eyes, np.float64).reshape(len(eyes), -1)).mean(axis=1)
+    count, shut = 0, bool(len(opening)) and bool(opening[0] < closed)
+    for value in opening:
+        if not shut and value < closed:
+            count, shut = count + 1, True
+        elif shut and value > opened:
+            shut = False
+    return count
+
+
+def silent_frames(
+    samples: Float[np.ndarray, " samples"], fps: float, num_frames: int, rate: int = 16000, below_db: float = 35.0
+) -> Bool[np.ndarray, " frames"]:
+    """Frames in a pause: their sound, and that of two frames on either side, is quieter than speech by 35 dB or more.
+
+    Lips close after the sound ends and open before it starts, hence the margin. Speech is the 95th percentile of the
+    frames' power; of a silent recording every frame is silent.
+    """
+    edges = (np.arange(num_frames + 1) / fps * rate).round().astype(int)
+    power = np.zeros(num_frames)
+    for frame, (first, last) in enumerate(itertools.pairwise(edges)):
+        cut = samples[first:last]
+        power[frame] = float(np.mean(np.square(cut, dtype=np.float64))) if len(cut) else 0.0
+    loud = np.percentile(power, 95) if num_frames else 0.0
+    speech = (power > loud * 10 ** (-below_db / 10)) & (power > 1e-9)
+    return ~np.convolve(speech, np.ones(5), mode="same").astype(bool)
+
+
+def closed_in_silence(
+    lips: Float[np.ndarray, " frames"], silent: Bool[np.ndarray, " frames"], scale: float, share: float = 0.15
+) -> float:
+    """Share of the silent frames whose lips are closed, 0 to 1; NaN with fewer than five of them.
+
+    Closed means under `share` of `scale`, the opening of a wide vowel of the same person: the 95th percentile of the
+    true lips.
+    """
+    chosen = silent & np.isfinite(lips)
+    if chosen.sum() < 5 or not scale > 0:
+        return float("nan")
+    return float((lips[chosen] < share * scale).mean())
