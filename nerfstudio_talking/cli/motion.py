@@ -1,0 +1,276 @@
+"""`ns-talking motion`: head motion, expression and blinks from sound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+import tyro
+from nerfstudio.utils.rich_utils import CONSOLE, get_progress
+from rich.markup import escape
+
+from nerfstudio_talking.errors import TalkingError
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.motion.model import MotionModel
+    from nerfstudio_talking.motion.training import Advance
+
+
+@dataclass
+class MotionTrain:
+    """Learn the general mapping from sound to motion, from datasets of several people. Run again, it goes on."""
+
+    data: list[Path]
+    """Dataset folders that `ns-talking process` wrote."""
+    output: Path
+    """The model to write."""
+    epochs: int = 60
+    """Passes over the frames."""
+    expression: int = 16
+    """Coefficients of the face basis."""
+    paper_widths: bool = False
+    """The network's published widths: for a GPU's worth of data."""
+    seed: int = 0
+    """Of everything random."""
+
+    def main(self) -> None:
+        """Learn and write."""
+        from nerfstudio_talking.motion.learning import LearningOptions
+        from nerfstudio_talking.motion.model import save_model
+        from nerfstudio_talking.motion.network import PAPER_WIDTHS, MotionNetworkConfig
+        from nerfstudio_talking.motion.recording import load_recording
+        from nerfstudio_talking.motion.training import GeneralConfig, clear_work, train_general
+
+        _positive("--epochs", self.epochs)
+        _positive("--expression", self.expression, 2, 64)
+        begin = time.monotonic()
+        recordings = [load_recording(folder) for folder in self.data]
+        config = GeneralConfig(
+            expression=self.expression,
+            network=PAPER_WIDTHS if self.paper_widths else MotionNetworkConfig(),
+            learning=LearningOptions(epochs=self.epochs, seed=self.seed),
+        )
+        work = _work_folder(self.output)
+        with _epochs() as advance:
+            model, history = train_general(recordings, config, work, advance)
+        totals = [sum(losses.values()) for losses in history.held_out]
+        best = min(range(len(totals)), key=totals.__getitem__)
+        model.record = {
+            "data": [f"{r.name} {r.digest}" for r in recordings],
+            "seed": self.seed,
+            "epoch": best + 1,
+            "held_out": history.held_out[best],
+        }
+        save_model(model, self.output)
+        clear_work(work)
+        _tell_losses(history.held_out[best], f"Held-out losses, best epoch {best + 1} of {len(totals)}")
+        CONSOLE.print(
+            f"[green]Wrote {escape(str(self.output))}: {len(recordings)} clip(s), "
+            f"{sum(r.num_frames for r in recordings)} frames, {time.monotonic() - begin:.0f} s.",
+            soft_wrap=True,
+        )
+
+
+@dataclass
+class MotionFinetune:
+    """Make a general model personal, from a few hundred frames of one person. Run again, it goes on."""
+
+    model: Path
+    """The general model."""
+    data: Path
+    """The person's dataset folder."""
+    output: Path
+    """The personal model to write."""
+    frames: int | None = 300
+    """Use that many frames, from the front; None: all."""
+    epochs: int = 60
+    """Passes over the frames at most; held-out blocks tell how many help."""
+    seed: int = 0
+    """Of everything random."""
+
+    def main(self) -> None:
+        """Learn and write."""
+        from nerfstudio_talking.motion.learning import LearningOptions
+        from nerfstudio_talking.motion.model import load_model, save_model
+        from nerfstudio_talking.motion.recording import load_recording
+        from nerfstudio_talking.motion.training import PersonalConfig, clear_work, fine_tune
+
+        _positive("--epochs", self.epochs)
+        begin = time.monotonic()
+        general = load_model(self.model)
+        recording = load_recording(self.data, self.frames)
+        config = PersonalConfig(
+            learning=LearningOptions(epochs=self.epochs, learning_rate=5e-4, save_every=10, seed=self.seed)
+        )
+        work = _work_folder(self.output)
+        with _epochs() as advance:
+            model, figures = fine_tune(general, recording, config, work, advance)
+        model.record |= {"person": f"{recording.name} {recording.digest}", "fine_tuning": figures}
+        save_model(model, self.output)
+        clear_work(work)
+        _tell_losses(figures["held_out"], f"Held-out losses over {config.folds} blocks, epoch {figures['epochs']}")
+        CONSOLE.print(
+            f"[green]Wrote {escape(str(self.output))}: {recording.num_frames} frames, "
+            f"{figures['blinks_per_minute']:.0f} blinks per minute, {time.monotonic() - begin:.0f} s.",
+            soft_wrap=True,
+        )
+
+
+@dataclass
+class MotionGenerate:
+    """Write the motion of a person under a voice."""
+
+    model: Path
+    """The personal model."""
+    audio: Path
+    """Any file that holds sound."""
+    output: Path
+    """The motion track to write, .npz."""
+    fps: float = 25.0
+    """Frames per second."""
+    seed: int = 0
+    """Another seed, another head motion and other blinks."""
+
+    def main(self) -> None:
+        """Generate and write."""
+        from nerfstudio_talking.media import read_audio
+        from nerfstudio_talking.motion.generation import generate_motion, save_motion
+        from nerfstudio_talking.motion.model import load_model
+
+        if not 1 <= self.fps <= 120:
+            raise TalkingError(f"--fps {self.fps:g}", expected="1 to 120", found=f"{self.fps:g}", mend="25 is usual.")
+        if self.output.suffix != ".npz":
+            raise TalkingError(self.output, expected="a name ending in .npz", found="another", mend="Rename it.")
+        model = load_model(self.model, personal=True)
+        motion = generate_motion(model, read_audio(self.audio), self.fps, seed=self.seed)
+        save_motion(motion, self.output)
+        CONSOLE.print(
+            f"[green]Wrote {escape(str(self.output))}: {motion.num_frames} frames at {self.fps:g} per second, "
+            f"seed {self.seed}.",
+            soft_wrap=True,
+        )
+
+
+@dataclass
+class MotionShow:
+    """Write the personal face: the mesh of a frame (.ply, .obj), or drawn over the clip or a motion (.mp4)."""
+
+    model: Path
+    """The personal model."""
+    data: Path
+    """The person's dataset folder."""
+    output: Path
+    """What to write, by its suffix."""
+    frame: int = 0
+    """Frame of the mesh."""
+    motion: Path | None = None
+    """A motion track to show instead of the clip's own motion."""
+    audio: Path | None = None
+    """The sound of the motion track."""
+
+    def main(self) -> None:
+        """Write the mesh or the video."""
+        from nerfstudio_talking.motion.mesh import write_mesh
+        from nerfstudio_talking.motion.model import load_model
+
+        model = load_model(self.model, personal=True)
+        if self.output.suffix.lower() == ".mp4":
+            self._write_video(model)
+            return
+        shapes, _ = self._faces(model)
+        if not 0 <= self.frame < len(shapes):
+            raise TalkingError(
+                f"--frame {self.frame}", expected=f"0 to {len(shapes) - 1}", found=str(self.frame), mend="Count again."
+            )
+        write_mesh(shapes[self.frame], self.output)
+        CONSOLE.print(f"[green]Wrote {escape(str(self.output))}.", soft_wrap=True)
+
+    def _faces(self, model: MotionModel) -> tuple[Any, Any]:
+        """Shapes and camera-to-world matrices to show."""
+        import numpy as np
+
+        from nerfstudio_talking.motion.face_model import camera_matrices, face_shapes
+        from nerfstudio_talking.motion.generation import load_motion
+        from nerfstudio_talking.track import load_track
+
+        face = model.face()
+        if self.motion is not None:
+            motion = load_motion(self.motion)
+            closure = 1.0 - np.clip(motion.eyes, 0.0, 1.0)
+            return face.shapes(motion.expression, closure), camera_matrices(motion.pose)
+        track = load_track(self.data)
+        shapes, _ = face_shapes(track)
+        return face.shapes(face.encode(shapes), 1.0 - np.clip(track.eyes.mean(1), 0.0, 1.0)), track.camera_to_worlds
+
+    def _write_video(self, model: MotionModel) -> None:
+        from nerfstudio_talking.clip import load_clip, read_picture
+        from nerfstudio_talking.media import VideoWriter, read_audio
+        from nerfstudio_talking.motion.generation import load_motion
+        from nerfstudio_talking.motion.mesh import draw_mesh
+
+        clip = load_clip(self.data)
+        track = clip.track
+        shapes, poses = self._faces(model)
+        fps = track.fps if self.motion is None else load_motion(self.motion).fps
+        sound = track.audio_path if self.motion is None else self.audio
+        samples = None if sound is None else (read_audio(sound), 16000)
+        size = (track.width // 2 * 2, track.height // 2 * 2)
+        assert clip.background is not None
+        with (
+            VideoWriter(self.output, fps, *size, audio=samples) as writer,
+            get_progress("Drawing", suffix="frames/s") as progress,
+        ):
+            for frame in progress.track(range(len(shapes))):
+                under = clip.background if self.motion is not None else read_picture(clip.image_paths[frame], "RGB")
+                drawn = draw_mesh(under, shapes[frame], poses[frame], track.focal)
+                writer.write(drawn[: size[1], : size[0]])
+        CONSOLE.print(f"[green]Wrote {escape(str(self.output))}: {len(shapes)} frames.", soft_wrap=True)
+
+
+@dataclass
+class Motion:
+    """Head motion, expression and blinks from sound, in a person's own manner."""
+
+    command: tyro.conf.OmitSubcommandPrefixes[
+        Union[  # noqa: UP007 - tyro wants a Union of Annotated members
+            Annotated[MotionTrain, tyro.conf.subcommand(name="train")],
+            Annotated[MotionFinetune, tyro.conf.subcommand(name="finetune")],
+            Annotated[MotionGenerate, tyro.conf.subcommand(name="generate")],
+            Annotated[MotionShow, tyro.conf.subcommand(name="show")],
+        ]
+    ]
+
+    def main(self) -> None:
+        """Run the subcommand."""
+        self.command.main()
+
+
+def _work_folder(output: Path) -> Path:
+    return output.with_name(output.name + ".work")
+
+
+@contextmanager
+def _epochs() -> Iterator[Advance]:
+    """A progress bar per stage, with the latest held-out loss."""
+    with get_progress("{task.description}", suffix="epochs/s") as progress:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, losses: dict[str, float], total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+            progress.update(tasks[stage], advance=1, description=f"{stage}: {sum(losses.values()):.4f}")
+
+        yield advance
+
+
+def _positive(name: str, value: int, least: int = 1, most: int = 100_000) -> None:
+    if not least <= value <= most:
+        raise TalkingError(f"{name} {value}", expected=f"{least} to {most}", found=str(value), mend="Change it.")
+
+
+def _tell_losses(losses: dict[str, float], title: str) -> None:
+    CONSOLE.print(f"{title}: " + ", ".join(f"{name} {value:.4f}" for name, value in losses.items()), soft_wrap=True)

@@ -1,0 +1,156 @@
+"""The motion model: a face basis and a network shared by people, and what is known of one person. And its file."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.motion.blinks import Blinking
+from nerfstudio_talking.motion.face_model import FaceBasis, FaceModel
+from nerfstudio_talking.motion.head_process import HeadProcess
+from nerfstudio_talking.motion.learning import Sample, save_atomically
+from nerfstudio_talking.motion.network import MotionNetwork, MotionNetworkConfig
+from nerfstudio_talking.motion.recording import Recording
+
+SCHEMA = 1
+_KIND = "nerfstudio-talking motion"
+
+
+@dataclass(frozen=True)
+class Person:
+    """What fine-tuning learns of one person besides the network's weights."""
+
+    name: str
+    digest: str
+    """Of the source video."""
+    mean_shape: Float[np.ndarray, "478 3"]
+    pose_mean: Float[np.ndarray, " axes"]
+    pose_scale: Float[np.ndarray, " axes"]
+    pose_gain: Float[np.ndarray, " axes"]
+    """Share of the network's pose that proved right on frames it had not seen."""
+    expression_gain: Float[np.ndarray, " expression"]
+    """What stretches predicted coefficients to the person's spread."""
+    expression_range: Float[np.ndarray, "2 expression"]
+    """Least and greatest coefficients of the person."""
+    process: HeadProcess
+    blinking: Blinking
+
+
+@dataclass
+class MotionModel:
+    """Sound to motion."""
+
+    network: MotionNetwork
+    network_config: MotionNetworkConfig
+    basis: FaceBasis
+    record: dict[str, Any] = field(default_factory=dict)
+    """Where it comes from: seed, datasets, held-out losses."""
+    person: Person | None = None
+    """None in the general model."""
+
+    def face(self) -> FaceModel:
+        """The person's face; a general model has none."""
+        assert self.person is not None
+        return FaceModel(self.person.mean_shape, self.basis)
+
+    def importance(self) -> Float[Tensor, " expression"]:
+        """Weight of each coefficient in the expression's error: what a unit of it moves, of mean 1."""
+        from nerfstudio_talking.motion.face_model import point_weights
+
+        energy = (self.basis.components**2 * point_weights()[:, None]).sum((1, 2))
+        return torch.from_numpy(energy / energy.mean()).float()
+
+
+def sample_of(
+    recording: Recording,
+    basis: FaceBasis,
+    pose_mean: Float[np.ndarray, " axes"],
+    pose_scale: Float[np.ndarray, " axes"],
+) -> Sample:
+    """Inputs and targets of a recording, its expression around its own mean shape."""
+    coefficients = FaceModel(recording.shapes.mean(0), basis).encode(recording.shapes)
+    pose = (recording.pose - pose_mean) / pose_scale
+    targets = np.concatenate([coefficients, pose], axis=1)
+    return Sample(torch.from_numpy(recording.patches), torch.from_numpy(targets).float())
+
+
+def save_model(model: MotionModel, path: Path) -> None:
+    """Write a motion model atomically; `torch.load(weights_only=True)` reads it."""
+    person = None
+    if model.person is not None:
+        person = _flat(dataclasses.asdict(model.person))
+    record = {
+        "kind": _KIND,
+        "schema": SCHEMA,
+        "network_config": dataclasses.asdict(model.network_config),
+        "network": model.network.state_dict(),
+        "components": torch.from_numpy(model.basis.components),
+        "lid": torch.from_numpy(model.basis.lid),
+        "record": model.record,
+        "person": person,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_atomically(record, path)
+
+
+def load_model(path: Path, personal: bool = False) -> MotionModel:
+    """Read a motion model.
+
+    Args:
+        path: the file.
+        personal: insist on a fine-tuned one.
+
+    Raises:
+        TalkingError: there is none, it is something else, or it is not fine-tuned.
+    """
+    mend = "Make one with `ns-talking motion train --data DIR ... --output M`."
+    if not path.is_file():
+        raise TalkingError(path, expected="a motion model", found="no such file", mend=mend)
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        found = str(error).split("\n")[0]
+        raise TalkingError(path, expected="a motion model", found=found, mend=mend) from error
+    if not isinstance(record, dict) or record.get("kind") != _KIND or record.get("schema") != SCHEMA:
+        raise TalkingError(path, expected=f"a motion model of schema {SCHEMA}", found="something else", mend=mend)
+    config = dict(record["network_config"])
+    network_config = MotionNetworkConfig(**{**config, "widths": tuple(config["widths"])})
+    basis = FaceBasis(record["components"].numpy(), record["lid"].numpy())
+    network = MotionNetwork(network_config, basis.count)
+    network.load_state_dict(record["network"])
+    network.eval()
+    person = None
+    if record["person"] is not None:
+        fields: dict[str, Any] = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in record["person"].items()}
+        process = {k.removeprefix("process."): v for k, v in fields.items() if k.startswith("process.")}
+        blinking = {k.removeprefix("blinking."): v for k, v in fields.items() if k.startswith("blinking.")}
+        plain = {k: v for k, v in fields.items() if "." not in k}
+        person = Person(**plain, process=HeadProcess(**process), blinking=Blinking(**blinking))
+    if personal and person is None:
+        raise TalkingError(
+            path,
+            expected="a personal motion model",
+            found="a general one",
+            mend="Make it personal: `ns-talking motion finetune --model M --data DIR --output P`.",
+        )
+    return MotionModel(network, network_config, basis, record["record"], person)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries with dotted keys, arrays as tensors."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+    return flat

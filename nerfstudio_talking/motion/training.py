@@ -1,0 +1,228 @@
+"""The general motion model from several people, and the personal one from a few hundred frames of one."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from nerfstudio_talking.motion.blinks import fit_blinking
+from nerfstudio_talking.motion.face_model import face_basis
+from nerfstudio_talking.motion.head_process import fit_head_process
+from nerfstudio_talking.motion.learning import History, LearningOptions, Sample, fit_network
+from nerfstudio_talking.motion.model import MotionModel, Person, sample_of
+from nerfstudio_talking.motion.network import MotionNetwork, MotionNetworkConfig
+from nerfstudio_talking.motion.recording import MOTION_FPS, Recording
+
+Advance = Callable[[str, dict[str, float], int], Any]
+"""Called after each epoch with the stage's name, the latest losses, and the number of epochs."""
+
+
+@dataclass
+class GeneralConfig:
+    """Options of the general model."""
+
+    expression: int = 16
+    """Coefficients of the face basis."""
+    held_out: float = 0.15
+    """Share of each clip, at its end, that is only measured."""
+    network: MotionNetworkConfig = field(default_factory=MotionNetworkConfig)
+    learning: LearningOptions = field(default_factory=LearningOptions)
+
+
+@dataclass
+class PersonalConfig:
+    """Options of fine-tuning."""
+
+    folds: int = 4
+    """Blocks held out in turn: they tell for how long to learn, and how far to trust what is predicted."""
+    order: int = 12
+    """Of the autoregression of head motion."""
+    learning: LearningOptions = field(
+        default_factory=lambda: LearningOptions(epochs=60, learning_rate=5e-4, save_every=10)
+    )
+
+
+def train_general(
+    recordings: list[Recording],
+    config: GeneralConfig,
+    work: Path | None = None,
+    advance: Advance | None = None,
+) -> tuple[MotionModel, History]:
+    """Face basis and network from several people.
+
+    Args:
+        recordings: one per clip.
+        config: options.
+        work: folder for checkpoints.
+        advance: called after each epoch.
+    """
+    cuts = [round(r.num_frames * (1 - config.held_out)) for r in recordings]
+    basis = face_basis([(r.shapes[:cut], r.closure[:cut]) for r, cut in zip(recordings, cuts)], config.expression)
+    train, held_out = [], []
+    for recording, cut in zip(recordings, cuts):
+        first = recording.pose[:cut]
+        whole = sample_of(recording, basis, first.mean(0), np.maximum(first.std(0), 1e-6))
+        train.append(Sample(whole.patches[:cut], whole.targets[:cut]))
+        held_out.append(Sample(whole.patches[cut:], whole.targets[cut:]))
+    torch.manual_seed(config.learning.seed)
+    model = MotionModel(MotionNetwork(config.network, config.expression), config.network, basis)
+    checkpoint = None if work is None else _checkpoint(work, "general", [asdict(config), *_names(recordings)])
+    history, best = fit_network(
+        model.network,
+        train,
+        [sample for sample in held_out if len(sample.targets) > 0],
+        model.importance(),
+        config.learning,
+        checkpoint,
+        None if advance is None else partial(_tell, advance, "general", config.learning.epochs),
+    )
+    model.network.load_state_dict(best)
+    model.network.eval()
+    return model, history
+
+
+def fine_tune(
+    general: MotionModel,
+    recording: Recording,
+    config: PersonalConfig,
+    work: Path | None = None,
+    advance: Advance | None = None,
+) -> tuple[MotionModel, dict[str, Any]]:
+    """The model of one person.
+
+    Contiguous blocks are held out in turn. What the network says of them tells how many epochs help, how much of its
+    pose to believe, how far to stretch the expression, and what motion is left to the random process. Then all frames
+    are learned from, for that many epochs.
+
+    Returns:
+        The personal model, and figures of the held-out blocks.
+    """
+    pose_mean, pose_scale = recording.pose.mean(0), np.maximum(recording.pose.std(0), 1e-6)
+    whole = sample_of(recording, general.basis, pose_mean, pose_scale)
+    importance, frames = general.importance(), np.arange(recording.num_frames)
+    names = [asdict(config), *_names([recording]), _weights_digest(general.network)]
+
+    def fit(stage: str, learned: list[Sample], measured: list[Sample], options: LearningOptions) -> Any:
+        network = copy.deepcopy(general.network)
+        history, _ = fit_network(
+            network,
+            learned,
+            measured,
+            importance,
+            options,
+            None if work is None else _checkpoint(work, stage, [*names, options.stop]),
+            None if advance is None else partial(_tell, advance, stage, options.stop or options.epochs),
+        )
+        return network, history
+
+    histories = []
+    for fold, block in enumerate(np.array_split(frames, config.folds)):
+        rest = [rows for rows in (frames[: block[0]], frames[block[-1] + 1 :]) if len(rows) > 0]
+        learned = [Sample(whole.patches[rows], whole.targets[rows]) for rows in rest]
+        histories.append(
+            fit(f"block {fold + 1}", learned, [Sample(whole.patches[block], whole.targets[block])], config.learning)[1]
+        )
+    curves = np.array([[sum(losses.values()) for losses in history.held_out] for history in histories])
+    epochs = int(curves.mean(0).argmin()) + 1
+    predicted = torch.cat([history.predictions[epochs - 1] for history in histories]).double().numpy()
+    # the learning rate falls over the epochs asked for: what is chosen is where to stop on the same slope
+    network, _ = fit("all", [whole], [], _stopped(config.learning, epochs))
+    network.eval()
+    targets = whole.targets.double().numpy()
+    count = general.basis.count
+    pose_gain = shrinkage(predicted[:, count:], targets[:, count:])
+    stretch, correlation = spread_gain(predicted[:, :count], targets[:, :count])
+    residual = recording.pose - pose_gain * predicted[:, count:] * pose_scale
+    person = Person(
+        name=recording.name,
+        digest=recording.digest,
+        mean_shape=recording.shapes.mean(0),
+        pose_mean=pose_mean,
+        pose_scale=pose_scale,
+        pose_gain=pose_gain,
+        expression_gain=stretch,
+        expression_range=np.stack([targets[:, :count].min(0), targets[:, :count].max(0)]),
+        process=fit_head_process(recording.pose, residual, recording.level, MOTION_FPS, config.order),
+        blinking=fit_blinking(recording.opening, MOTION_FPS),
+    )
+    last = {
+        name: float(np.mean([h.held_out[epochs - 1][name] for h in histories])) for name in histories[0].held_out[0]
+    }
+    figures = {
+        "epochs": epochs,
+        "held_out": last,
+        "held_out_total": float(curves.mean(0)[epochs - 1]),
+        "held_out_total_first_epoch": float(curves.mean(0)[0]),
+        "expression_correlation": [round(float(r), 3) for r in correlation],
+        "pose_gain": [round(float(g), 3) for g in pose_gain],
+        "blinks_per_minute": person.blinking.rate,
+    }
+    model = MotionModel(network, general.network_config, general.basis, dict(general.record), person)
+    return model, figures
+
+
+def shrinkage(
+    predicted: Float[np.ndarray, "frames columns"], target: Float[np.ndarray, "frames columns"]
+) -> Float[np.ndarray, " columns"]:
+    """Least-squares factor of each prediction on frames not learned from, within [0, 1]; 0 where it is no better than
+    chance over a few independent stretches.
+    """
+    a, b = predicted - predicted.mean(0), target - target.mean(0)
+    correlation = (a * b).sum(0) / np.maximum(np.sqrt((a**2).sum(0) * (b**2).sum(0)), 1e-12)
+    factor = np.clip((a * b).sum(0) / np.maximum((a**2).sum(0), 1e-12), 0.0, 1.0)
+    return np.where(correlation > 0.25, factor, 0.0)
+
+
+def spread_gain(
+    predicted: Float[np.ndarray, "frames columns"], target: Float[np.ndarray, "frames columns"], most: float = 1.6
+) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
+    """What stretches each prediction to its target's spread, and the correlation of both.
+
+    Least squares gives lips that barely move. Where nothing is predicted (correlation under 0.2) nothing is stretched.
+    """
+    a, b = predicted - predicted.mean(0), target - target.mean(0)
+    spread, true_spread = a.std(0) + 1e-9, b.std(0) + 1e-9
+    correlation = (a * b).mean(0) / (spread * true_spread)
+    return np.where(correlation > 0.2, np.clip(true_spread / spread, 1.0, most), 1.0), correlation
+
+
+def clear_work(work: Path) -> None:
+    """Remove the checkpoints of a fit that is done."""
+    if work.is_dir():
+        shutil.rmtree(work)
+
+
+def _stopped(options: LearningOptions, epochs: int) -> LearningOptions:
+    return replace(options, stop=epochs)
+
+
+def _tell(advance: Advance, stage: str, total: int, losses: dict[str, float]) -> None:
+    advance(stage, losses, total)
+
+
+def _checkpoint(work: Path, stage: str, names: list[Any]) -> Path:
+    """A file name that only the same work on the same data shares."""
+    key = hashlib.sha256(repr(names).encode()).hexdigest()[:12]
+    work.mkdir(parents=True, exist_ok=True)
+    return work / f"{stage.replace(' ', '-')}-{key}.pt"
+
+
+def _names(recordings: list[Recording]) -> list[str]:
+    return [f"{r.digest}:{r.num_frames}:{float(np.abs(r.pose).sum()):.9g}" for r in recordings]
+
+
+def _weights_digest(network: MotionNetwork) -> str:
+    digest = hashlib.sha256()
+    for value in network.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
