@@ -204,8 +204,8 @@ class Steadiness(Metric):
     def _flicker(self, pairs: tuple[tuple[np.ndarray, np.ndarray], ...], regions: FrameRegions) -> None:
         face = outside(regions.mouth, regions.face, *pairs[0][0].shape[:2])
         values = (
-            np.nan if regions.torso is None else stability.temporal_error(*pairs, regions.torso),
-            np.nan if face is None else stability.temporal_error(*pairs, face),
+            np.nan if regions.torso is None else stability.temporal_error(pairs[0], pairs[1], regions.torso),
+            np.nan if face is None else stability.temporal_error(pairs[0], pairs[1], face),
             np.nan if regions.background is None else stability.flicker(pairs[0], regions.background),
             np.nan if regions.background is None else stability.flicker(pairs[1], regions.background),
         )

@@ -6,6 +6,7 @@ Nothing is downloaded here: weights come from a path or from the torch cache; wh
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,11 @@ def psnr(rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height
 
 
 def ssim(rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
-    """Structural similarity (Wang et al. 2004): Gaussian windows of 11 pixels, sigma 1.5, wholly inside the picture; mean
-    over pixels and channels. Implementations that pad the border differ in the third digit."""
+    """Structural similarity (Wang et al. 2004), mean over pixels and channels.
+
+    Gaussian windows of 11 pixels, sigma 1.5, wholly inside the picture. Implementations that pad the border, as
+    torchmetrics and 3DGS do, differ in the third digit.
+    """
     pair = [picture.permute(2, 0, 1)[None].float() for picture in (rendered, truth)]
     return float(gaussian_ssim(pair[0], pair[1], data_range=1.0))
 
@@ -117,7 +121,9 @@ def lpips_network(weights: Path) -> nn.Module:
     """
     import lpips
 
-    network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")  # lpips uses an old keyword
+        network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     state = load_state(weights, "torchvision's AlexNet")
     for name, parameter in network.net.named_parameters():  # slice2.3.weight is features.3.weight
         key = "features." + name.split(".", 1)[1]

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from nerfstudio_talking.cli.main import entrypoint
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.media import VideoWriter, read_audio, read_frames
+from nerfstudio_talking.metrics import sheet, videos
+from nerfstudio_talking.metrics.naming import SCORE_NAMES, written
+from nerfstudio_talking.process.faces import FaceFollower, track_faces
+
+SAMPLE = Path(__file__).parent / "data" / "sample" / "sample.mp4"
+FRAMES = 56
+"""Just enough for the sync score."""
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return list(read_frames(SAMPLE, stop=FRAMES + 4))
+
+
+def write(path: Path, frames: list[np.ndarray], fps: float = 25.0, sound: bool = True) -> Path:
+    audio = (read_audio(SAMPLE, duration=len(frames) / fps), 16000) if sound else None
+    with VideoWriter(path, fps, frames[0].shape[1], frames[0].shape[0], audio=audio, crf=4) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    blurred = [gaussian_filter(frame, (1.5, 1.5, 0)) for frame in pictures[:FRAMES]]
+    noisy = [np.clip(frame + rng.normal(0, 12, frame.shape), 0, 255).astype(np.uint8) for frame in blurred]
+    small = [np.asarray(Image.fromarray(frame).resize((192, 192))) for frame in noisy]
+    return {
+        "truth": write(folder / "truth.mp4", pictures),
+        "small": write(folder / "small.mp4", small, sound=False),
+    }
+
+
+def test_identical_videos_are_perfect(clips: dict[str, Path]) -> None:
+    result = videos.score_videos(clips["truth"], clips["truth"])
+    scores = result.scores
+    assert scores["psnr"] == scores["psnr_face"] == scores["psnr_mouth"] == 100
+    assert scores["ssim"] == pytest.approx(1) and scores["ssim_mouth"] == pytest.approx(1)
+    for name in ("lmd", "lmd_relative", "faces_missed", "truth_faces_missed", "lip_lag", "torso_flicker"):
+        assert scores[name] == 0
+    assert scores["aue_geometry_upper"] == scores["aue_geometry_lower"] == scores["face_flicker"] == 0
+    assert scores["lip_correlation"] == pytest.approx(1)
+    for name in ("sync_score", "sync_lag", "torso_jitter", "background_flicker", "blinks_per_minute"):
+        assert scores[name] == scores[f"truth_{name}"]
+    assert scores["sync_score"] > scores["sync_null_max"] and abs(scores["sync_lag"]) < 1
+    assert {"aue_blendshapes", "aue_openface", "syncnet"} <= set(result.left_out)
+    assert result.notes == ["sound of the rendering"]
+    assert set(scores) <= set(SCORE_NAMES) | {f"truth_{name}" for name in SCORE_NAMES}
+
+
+def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, report = tmp_path / "new" / "scores.json", tmp_path / "report"
+    entrypoint(["score", str(clips["small"]), str(clips["truth"]), "--json", str(out), "--report", str(report)])
+    record = json.loads(out.read_text())
+    scores = record["scores"]
+    assert 15 < scores["psnr"] < 35 and 0.2 < scores["ssim"] < 0.95
+    assert scores["lmd"] > 0.1 and scores["aue_geometry_lower"] > 0 and scores["faces_missed"] == 0
+    assert 0.5 < scores["lip_correlation"] < 1
+    assert scores["torso_flicker"] > 3 and scores["background_flicker"] > scores["truth_background_flicker"] + 2
+    assert scores["torso_jitter"] > scores["truth_torso_jitter"]
+    assert all(np.isfinite(value) for value in scores.values())
+    assert len(record["per_frame"]["psnr"]) == FRAMES == len(record["per_frame"]["lips"])
+    assert np.mean(record["per_frame"]["psnr"]) == pytest.approx(scores["psnr"])
+    told = " ".join(record["notes"])
+    assert f"{FRAMES} frames rendered, {FRAMES + 4} true" in told
+    assert "192x192" in told and "256x256" in told and "sound of the truth" in told
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "LMD (pixels)" in printed and "syncnet left out" in printed
+    with Image.open(report / sheet.SHEET_NAME) as picture:
+        assert picture.width > 2 * 3 * 200 and picture.height > 200
+    page = (report / sheet.PAGE_NAME).read_text()
+    assert "Lip opening" in page and "<polyline" in page and "worst frames" in page
+    assert not list(report.glob("*.part"))
+
+
+def test_bad_input_is_one_message(clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = str(clips["truth"])
+    for arguments, told in (
+        ([str(tmp_path / "absent.mp4"), truth], "no such file"),
+        ([truth, truth, "--truth-frames", "900:"], "--frames 900"),
+        ([truth, truth, "--syncnet", str(tmp_path / "absent.model")], "the weights of SyncNet"),
+        ([truth, truth, "--lpips-weights", truth], "AlexNet"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            entrypoint(["score", *arguments])
+        assert exit_.value.code == 1
+        assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_part_of_the_truth(pictures: list[np.ndarray], clips: dict[str, Path], tmp_path: Path) -> None:
+    part = write(tmp_path / "part.mp4", pictures[10:20], sound=False)
+    pair = videos.make_pair(part, clips["truth"], "10:40")
+    assert (pair.first, pair.num_frames) == (10, 10)
+    errors = [np.abs(a.astype(int) - b).mean() for a, b in pair.frames()]
+    assert len(errors) == 10 and max(errors) < 2  # the same frames, coded twice
+    assert any("frame 10" in note for note in pair.notes) and any(
+        "10 frames rendered, 30 true" in n for n in pair.notes
+    )
+    with pytest.raises(TalkingError, match="in common"):
+        videos.make_pair(part, clips["truth"], f"{FRAMES + 3}:")
+
+
+def test_other_frame_rates_are_brought_together(
+    pictures: list[np.ndarray], clips: dict[str, Path], tmp_path: Path
+) -> None:
+    double = write(tmp_path / "fast.mp4", [frame for frame in pictures[:20] for _ in range(2)], fps=50, sound=False)
+    pair = videos.make_pair(double, clips["truth"])
+    assert pair.fps == 25 and pair.num_frames == 20 and any("50 frames per second" in note for note in pair.notes)
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in pair.frames()) < 2
+
+
+def test_pictures_of_other_shapes_are_covered_and_cut() -> None:
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 255
+    assert (videos.fitted(wide, 40, 40) == 255).mean() > 0.95
+    assert videos.fitted(wide, 20, 60) is wide
+    assert videos.fitted(np.zeros((31, 47, 3), np.uint8), 50, 33).shape == (50, 33, 3)
+
+
+def test_worst_frames_are_apart_and_in_order() -> None:
+    psnr = np.full(100, 30.0)
+    psnr[[50, 51, 80]] = 10, 11, 12
+    kind, frames = videos.worst_frames({"psnr": psnr}, 25.0, 2)
+    assert (kind, frames) == ("psnr", [50, 80])
+    assert videos.worst_frames({"psnr": psnr, "lpips": np.arange(100.0)}, 25.0, 1) == ("lpips", [99])
+
+
+def test_rows_of_the_table() -> None:
+    rows = written({"sync_score": 0.5, "truth_sync_score": 0.61, "psnr": 30.123, "novel": 1.5})
+    assert [row[1:3] for row in rows] == [("30.12", ""), ("0.500", "0.610"), ("1.5", "")]
+
+
+def test_following_frame_by_frame_is_tracking_the_video(pictures: list[np.ndarray]) -> None:
+    with FaceFollower() as follower:
+        points = np.stack([follower.follow(frame) for frame in pictures[:6]])
+    np.testing.assert_array_equal(points, track_faces(pictures[:6]).landmarks)
