@@ -127,7 +127,7 @@ def test_other_frame_rates_are_brought_together(
 def test_pictures_of_other_shapes_are_covered_and_cut() -> None:
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 255
-    assert (videos.fitted(wide, 40, 40) == 255).mean() > 0.95
+    assert (videos.fitted(wide, 40, 40) > 190).mean() > 0.99
     assert videos.fitted(wide, 20, 60) is wide
     assert videos.fitted(np.zeros((31, 47, 3), np.uint8), 50, 33).shape == (50, 33, 3)
 
