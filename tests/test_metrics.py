@@ -635,6 +635,9 @@ def test_what_is_left_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert video["psnr"] == pytest.approx(frame["psnr"])
     assert {"lpips", "fid", "sync_score"} <= set(scores.left_out)
     assert all(isinstance(value, float) and np.isfinite(value) for value in video.values())
+    assert scores.always == ("psnr", "ssim") and scores.rows == [frame]
+    scores.reset()
+    assert scores.rows == [] and scores.compute() == {}
 
 
 def test_lpips_is_counted_where_weights_are(alexnet: tuple[Path, nn.Module]) -> None:

@@ -42,7 +42,10 @@ class ImageQuality(Metric):
         boxes: Mapping[str, Box | None],
     ) -> None:
         """Add a frame: pictures in [0, 1], boxes `face` and `mouth` of the truth."""
-        for name, value in image_scores(rendered, truth, boxes, self._network[0]).items():
+        network = self._network[0]
+        if network is not None:
+            network.to(rendered.device)
+        for name, value in image_scores(rendered, truth, boxes, network).items():
             kind, _, area = name.partition("_")
             at = _KINDS.index(kind), _AREAS.index(f"_{area}" if area else "")
             self.total[at] += value  # type: ignore[index]

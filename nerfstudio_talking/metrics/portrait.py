@@ -67,6 +67,7 @@ class PortraitScores:
         if sound is None:
             self.left_out["sync_score"] = "no sound"
         self._faces, self._person_masks = faces, person_masks and faces
+        self.rows: list[dict[str, float]] = []
         self._last: int | None = None
         self._trackers: _Trackers | None = None
 
@@ -80,18 +81,20 @@ class PortraitScores:
         """Add the next frame.
 
         Args:
-            rendered: the rendering in [0, 1], on any device.
-            truth: the true frame.
+            rendered: the rendering in [0, 1]; LPIPS and FID are computed on its device.
+            truth: the true frame, on any device.
             parsing: class ids of the true frame (`semantics.PARSING_CLASSES`); None takes FaceMesh's boxes, and person
                 masks where asked for.
             frame: its number; a step other than one is no step of time. None: it follows the one before.
 
         Returns:
-            Scores of this frame: `psnr`, `ssim`, `lpips`, `psnr_face`, ..., `psnr_mouth`, ..., `lmd`.
+            Scores of this frame: those named in `always`, and where a face was found `psnr_face`, ..., `psnr_mouth`,
+            ..., `lmd`. `rows` keeps them all.
         """
+        rendered, truth = rendered.detach(), truth.detach().to(rendered.device)
         follows = frame is None or self._last is None or frame == self._last + 1
         self._last = frame
-        pair = [(picture.detach().clamp(0, 1) * 255).round().to(torch.uint8) for picture in (rendered, truth)]
+        pair = [(picture.clamp(0, 1) * 255).round().to(torch.uint8) for picture in (rendered, truth)]
         levels = [picture.cpu().numpy() for picture in pair]
         points = None
         if self._faces:
@@ -102,15 +105,15 @@ class PortraitScores:
         if not follows:
             self._steadiness.restart()
         self._steadiness.update(levels[0], levels[1], regions, *(points or (None, None)))
-        self._quality.to(truth.device)
-        scores = dict(self._quality(rendered.detach(), truth, regions.boxes))
+        scores = dict(self._quality(rendered, truth, regions.boxes))
         self._add_to_fid(pair, regions)
         if points is not None:
             self._motion.update(*points)
             distance = float(landmark_distance(*points))
             if np.isfinite(distance):
                 scores["lmd"] = distance
-        return scores
+        self.rows.append(scores)
+        return dict(scores)
 
     def compute(self) -> dict[str, float]:
         """Scores of all frames so far. Names with `truth_` in front are the truth's own, to read the others by."""
@@ -129,6 +132,11 @@ class PortraitScores:
         return {name: float(value) for name, value in scores.items() if np.isfinite(value)}
 
     @property
+    def always(self) -> tuple[str, ...]:
+        """Names that every frame has: nerfstudio's mean over frames wants the same ones from each."""
+        return ("psnr", "ssim") if "lpips" in self.left_out else ("psnr", "ssim", "lpips")
+
+    @property
     def tracks(self) -> tuple[Float[np.ndarray, "frames 478 2"], Float[np.ndarray, "frames 478 2"]]:
         """FaceMesh points of the rendering and of the truth so far."""
         return self._motion.tracks
@@ -137,7 +145,7 @@ class PortraitScores:
         """Forget all frames, for another video of the same sound."""
         for metric in (self._quality, self._motion, self._steadiness, *self._fid.values()):
             metric.reset()
-        self._last = None
+        self._last, self.rows = None, []
         self.close()
 
     def close(self) -> None:

@@ -73,7 +73,6 @@ class Pair:
     width: int
     first: int
     """Frame of the truth beside which the rendering's first stands."""
-    stop: int | None
     num_frames: int
     """In common."""
     notes: tuple[str, ...]
@@ -96,7 +95,12 @@ def make_pair(rendered: Path, truth: Path, truth_frames: str | None = None) -> P
     fps = true_info.fps
     notes = []
     total = _count(true_info, fps)
-    first, stop = parse_frame_range(truth_frames, total)
+    try:
+        first, stop = parse_frame_range(truth_frames, total)
+    except TalkingError as error:
+        mend = "Write --truth-frames A:B: the true frames that were rendered, up to, not including, frame B."
+        what = f"--truth-frames {truth_frames}"
+        raise TalkingError(what, expected=error.expected, found=error.found, mend=mend) from error
     if truth_frames is not None:
         notes.append(f"the rendering's first frame stands beside frame {first} of the truth (--truth-frames)")
     if abs(info.fps - fps) > 0.01:
@@ -120,7 +124,7 @@ def make_pair(rendered: Path, truth: Path, truth_frames: str | None = None) -> P
         if abs(size[0] * true_size[1] / (size[1] * true_size[0]) - 1) > _SAME_SHAPE:
             text += ", cut at the sides or above and below to its shape"
         notes.append(text)
-    return Pair(rendered, truth, fps, true_info.height, true_info.width, first, stop, num_frames, tuple(notes))
+    return Pair(rendered, truth, fps, true_info.height, true_info.width, first, num_frames, tuple(notes))
 
 
 def fitted(
@@ -172,10 +176,9 @@ def score_videos(
         network = load_syncnet(settings.syncnet)
     tables = None if settings.openface is None else [action_units.read_openface(path) for path in settings.openface]
     advance = _advance(progress, "Scores", pair.num_frames)
-    rows = []
     for index, (picture, true_picture) in enumerate(pair.frames()):
         pictures = [torch.from_numpy(frame).float() / 255 for frame in (picture, true_picture)]
-        rows.append(measure.update(pictures[0], pictures[1], frame=index))
+        measure.update(pictures[0], pictures[1], frame=index)
         advance()
     scores = measure.compute()
     left_out = dict(measure.left_out)
@@ -197,9 +200,9 @@ def score_videos(
     for name in [name for name, value in scores.items() if not np.isfinite(value)]:
         left_out[name] = "too few frames, or nothing there to measure"
         del scores[name]
-    if len(rows) < pair.num_frames:
-        notes.append(f"only {len(rows)} frames could be decoded")
-    per_frame = _columns(rows)
+    if len(measure.rows) < pair.num_frames:
+        notes.append(f"only {len(measure.rows)} frames could be decoded")
+    per_frame = _columns(measure.rows)
     if len(points):
         per_frame |= {"lips": lip_opening(points), "truth_lips": lip_opening(true_points)}
     return VideoScores(scores, left_out, notes, pair.fps, per_frame)
