@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.signal import find_peaks
 
-USUAL_RATE = 17.0
-"""Blinks per minute of a talking adult (Bentivoglio et al. 1997 found 26 in talk and 17 at rest)."""
+USUAL_RATE = 20.0
+"""Blinks per minute of somebody who speaks: Bentivoglio et al. 1997 found 17 at rest and 26 in conversation."""
 _USUAL_SECONDS = 20.0
 """How much of a recording the usual rate weighs against: short clips say little about rare events."""
 _LEAST_RATE, _MOST_RATE = 6.0, 40.0

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float32
 
 from nerfstudio_talking.driving import driving_track
@@ -72,11 +71,10 @@ def generate_motion(
     own_count = max(int(np.ceil(count / fps * MOTION_FPS)), 1)
     patches = cepstral_windows(samples, MOTION_FPS, own_count)
     level = loudness(samples, MOTION_FPS, own_count)
-    outputs = model.network.predict(torch.from_numpy(patches)).double().numpy()
-    expression = outputs[:, : model.basis.count] * person.expression_gain
-    expression = bounded(expression, *person.expression_range)
+    expression, pose = model.predict(patches)
+    expression = bounded(expression * person.expression_gain, *person.expression_range)
     head_rng, eye_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
-    told = person.pose_gain * outputs[:, model.basis.count :] * person.pose_scale
+    told = person.pose_gain * pose * person.pose_scale
     wander = sample_head_process(person.process, level, MOTION_FPS, head_rng)
     pose = bounded(person.process.mean + told + wander, person.process.low, person.process.high)
     eyes = sample_eyes(person.blinking, own_count, MOTION_FPS, eye_rng)

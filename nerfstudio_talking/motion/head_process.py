@@ -1,24 +1,27 @@
 """Head motion that sound does not determine: a random process with a person's own spectrum, on a clock sound drives.
 
-Each principal axis of the person's pose is an autoregressive process fitted by Burg's method, which is stable and
-keeps the sharp spectra of short records, and damped enough to forget, so that it cannot drift. The process runs
-on a clock of its own: loud speech makes that clock run faster, silence nearly stops it. So the head calms where nobody
-speaks, without jumping back to anything, and its range does not depend on the sound.
+The six numbers of a person's pose follow a vector autoregression (Luetkepohl 2005, chapter 3), so that axes keep their
+own spectra and move together as they do in the person: a head that nods goes down as well. It is stable, so that it
+cannot drift. The process runs on a clock of its own: loud speech makes that clock run faster, silence nearly stops it.
+So the head calms where nobody speaks, without jumping back to anything, and its range does not depend on the sound.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
-from scipy.signal import lfilter
+from scipy.linalg import solve_discrete_lyapunov
 
 from nerfstudio_talking.motion.sound import activity
+from nerfstudio_talking.motion.statistics import loudness_coupling
 
 _MOST_RADIUS = 0.995
 """Of the poles, per frame: what happened 30 s ago counts for 2 %."""
+_RIDGE = 1e-5
+"""Penalty of the fit, on the scale of the pose's variance: smooth motion leaves some directions nearly unseen."""
 _WARM_UP = 1000
 _FAST, _SLOW = 0.15, 1.0
 """Standard deviations in seconds of the loudness that drives speed, and of the one that tells pauses from silence."""
@@ -26,6 +29,10 @@ _QUIET, _STILL = 0.35, 0.12
 """Slow loudness below which the clock slows down, and its rate in long silence."""
 _SLOWEST, _FASTEST = 0.3, 2.0
 """Bounds of the clock's rate within speech."""
+_SLOPES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""How much faster the clock may run for loud sound: what is tried."""
+_TRIALS = 24
+"""Motions drawn to see how far a slope couples speed to loudness."""
 _MARGIN, _KNEE = 0.1, 0.8
 """How far beyond the person's range a pose may go, of the range, and where the bound begins to be felt."""
 
@@ -39,24 +46,27 @@ class HeadProcess:
     """Least pose the person takes, per axis."""
     high: Float[np.ndarray, " axes"]
     """Greatest pose the person takes, per axis."""
-    axes: Float[np.ndarray, "6 6"]
-    """Rows: principal axes of the pose, each scaled to its own standard deviation."""
-    coefficients: Float[np.ndarray, "6 order"]
-    """Each axis: x[t] = sum_k coefficients[k] x[t-1-k] + noise[t]."""
-    noise: Float[np.ndarray, " axes"]
-    """Standard deviation of the noise that gives each axis unit variance."""
+    scale: Float[np.ndarray, " axes"]
+    """What a unit of the process is: radians and metres."""
+    matrices: Float[np.ndarray, "order axes axes"]
+    """x[t] = sum_k matrices[k] x[t-1-k] + noise[t]."""
+    noise: Float[np.ndarray, "axes axes"]
+    """The noise is this matrix times independent normal numbers."""
     rate: Float[np.ndarray, " line"]
-    """Speed of the head over its mean: rate[0] + rate[1] * fast loudness."""
+    """Rate of the clock in speech: rate[0] + rate[1] * fast loudness."""
 
 
 def fit_head_process(
-    pose: Float[np.ndarray, "frames 6"],
-    residual: Float[np.ndarray, "frames 6"],
+    pose: Float[np.ndarray, "frames axes"],
+    residual: Float[np.ndarray, "frames axes"],
     level: Float[np.ndarray, " frames"],
     fps: float,
-    order: int = 12,
+    order: int = 6,
 ) -> HeadProcess:
     """Fit the process to what of a person's motion sound does not predict.
+
+    The clock's dependence on loudness is chosen by trial: so that speed correlates with loudness, over drawn motions
+    under the person's own sound, as it does in the recording.
 
     Args:
         pose: the person's poses.
@@ -68,43 +78,68 @@ def fit_head_process(
     Raises:
         ValueError: too few frames for the order.
     """
-    if len(pose) < 4 * order:
-        raise ValueError(f"order {order} needs {4 * order} frames, not {len(pose)}")
-    scale = np.maximum(pose.std(0), 1e-9)
-    centred = (residual - residual.mean(0)) / scale
-    variances, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-    spread = np.sqrt(np.maximum(variances, 1e-12))
-    scores = centred @ vectors / spread
-    fits = [burg(column, order) for column in scores.T]
-    rate = _speed_of_loudness(pose / scale, level, fps)
-    return HeadProcess(
+    if len(pose) < 10 * order:
+        raise ValueError(f"order {order} needs {10 * order} frames, not {len(pose)}")
+    unit = np.maximum(pose.std(0), 1e-9)
+    centred = (residual - residual.mean(0)) / unit
+    matrices, noise = vector_autoregression(centred, order)
+    spread = np.sqrt(np.diag(stationary_covariance(matrices, noise @ noise.T)))
+    process = HeadProcess(
         mean=pose.mean(0),
         low=pose.min(0),
         high=pose.max(0),
-        axes=(vectors * spread).T * scale,
-        coefficients=np.array(fits),
-        noise=np.array([1.0 / np.sqrt(impulse_energy(fit)) for fit in fits]),
-        rate=rate,
+        scale=unit * centred.std(0) / np.maximum(spread, 1e-9),
+        matrices=matrices,
+        noise=noise,
+        rate=np.array([1.0, 0.0]),
     )
+    wanted = loudness_coupling(pose, level, fps)
+    rates = [_even_rate(slope, level, fps) for slope in _SLOPES]
+    clocks = [np.cumsum(clock_rate(rate, level, fps)) for rate in rates]
+    length = max(int(np.ceil(clock[-1])) for clock in clocks) + 3
+    paths = [_own_path(process, length, np.random.default_rng(seed)) for seed in range(_TRIALS)]
+    found = [np.mean([loudness_coupling(_played(path, clock), level, fps) for path in paths]) for clock in clocks]
+    slope = np.interp(wanted, np.maximum.accumulate(found), _SLOPES)
+    return replace(process, rate=_even_rate(float(slope), level, fps))
 
 
-def burg(values: Float[np.ndarray, " frames"], order: int) -> Float[np.ndarray, " order"]:
-    """Autoregression x[t] = sum_k a[k] x[t-1-k] by Burg's method (1967), its poles held within `_MOST_RADIUS`.
+def vector_autoregression(
+    values: Float[np.ndarray, "frames axes"], order: int
+) -> tuple[Float[np.ndarray, "order axes axes"], Float[np.ndarray, "axes axes"]]:
+    """Matrices of x[t] = sum_k A[k] x[t-1-k] + noise by least squares, and a factor of the noise's covariance.
 
-    Burg's fit is stable in theory; of pure tones rounding makes it not.
+    Poles are held within `_MOST_RADIUS`, which makes the process stable.
     """
-    import librosa
+    frames, axes = values.shape
+    past = np.concatenate([values[order - 1 - k : frames - 1 - k] for k in range(order)], axis=1)
+    now = values[order:]
+    gram = past.T @ past + _RIDGE * len(past) * np.eye(order * axes)
+    stacked = np.linalg.solve(gram, past.T @ now)
+    errors = now - past @ stacked
+    matrices = stacked.T.reshape(axes, order, axes).transpose(1, 0, 2)
+    radius = float(np.abs(np.linalg.eigvals(companion(matrices))).max())
+    matrices = matrices * min(1.0, _MOST_RADIUS / max(radius, 1e-9)) ** np.arange(1, order + 1)[:, None, None]
+    covariance = errors.T @ errors / len(errors) + 1e-12 * np.eye(axes)
+    return matrices, np.linalg.cholesky(covariance)
 
-    poles = np.roots(librosa.lpc(np.ascontiguousarray(values), order=order))
-    poles = poles * np.minimum(1.0, _MOST_RADIUS / np.maximum(np.abs(poles), 1e-12))
-    return -np.real(np.poly(poles))[1:]
+
+def companion(matrices: Float[np.ndarray, "order axes axes"]) -> Float[np.ndarray, "states states"]:
+    """The autoregression as one of first order over `order` frames at once."""
+    order, axes, _ = matrices.shape
+    whole = np.zeros((order * axes, order * axes))
+    whole[:axes] = matrices.transpose(1, 0, 2).reshape(axes, order * axes)
+    whole[axes:, :-axes] = np.eye((order - 1) * axes)
+    return whole
 
 
-def impulse_energy(coefficients: Float[np.ndarray, " order"]) -> float:
-    """Variance of the process under noise of unit variance."""
-    impulse = np.zeros(20000)
-    impulse[0] = 1.0
-    return float(np.square(np.asarray(lfilter([1.0], np.append(1.0, -coefficients), impulse))).sum())
+def stationary_covariance(
+    matrices: Float[np.ndarray, "order axes axes"], noise: Float[np.ndarray, "axes axes"]
+) -> Float[np.ndarray, "axes axes"]:
+    """Covariance of the process in the long run, under noise of that covariance."""
+    whole = companion(matrices)
+    driven = np.zeros_like(whole)
+    driven[: len(noise), : len(noise)] = noise
+    return solve_discrete_lyapunov(whole, driven)[: len(noise), : len(noise)]
 
 
 def clock_rate(
@@ -125,12 +160,25 @@ def sample_head_process(
 ) -> Float[np.ndarray, "frames 6"]:
     """Deviations from the person's mean pose under a sound's loudness; another generator, another motion."""
     clock = np.cumsum(clock_rate(process.rate, level, fps))
-    length = int(np.ceil(clock[-1])) + 3
-    noise = rng.standard_normal((len(process.axes), _WARM_UP + length)) * process.noise[:, None]
-    scores = np.array(
-        [lfilter([1.0], np.append(1.0, -row), column) for row, column in zip(process.coefficients, noise)]
-    )[:, _WARM_UP:]
-    return CubicSpline(np.arange(length), scores.T, axis=0)(clock) @ process.axes
+    return _played(_own_path(process, int(np.ceil(clock[-1])) + 3, rng), clock)
+
+
+def _own_path(process: HeadProcess, length: int, rng: np.random.Generator) -> Float[np.ndarray, "length axes"]:
+    """The process frame by frame of its own clock."""
+    order, axes, _ = process.matrices.shape
+    steps = process.matrices.transpose(1, 0, 2).reshape(axes, order * axes)
+    noise = rng.standard_normal((_WARM_UP + length, axes)) @ process.noise.T
+    states = np.zeros((order + len(noise), axes))
+    for frame in range(order, len(states)):
+        states[frame] = steps @ states[frame - order : frame][::-1].ravel() + noise[frame - order]
+    return states[-length:] * process.scale
+
+
+def _played(
+    path: Float[np.ndarray, "length axes"], clock: Float[np.ndarray, " frames"]
+) -> Float[np.ndarray, "frames axes"]:
+    """A path as it is seen under a clock that tells each frame's place on it."""
+    return CubicSpline(np.arange(len(path)), path, axis=0)(clock)
 
 
 def bounded(
@@ -148,13 +196,9 @@ def bounded(
     return middle + half * np.where(beyond > 0, bent, where)
 
 
-def _speed_of_loudness(
-    pose: Float[np.ndarray, "frames 6"], level: Float[np.ndarray, " frames"], fps: float
-) -> Float[np.ndarray, " line"]:
-    """Least squares of the turning speed over its mean on fast loudness; louder is never slower."""
-    speed = np.linalg.norm(np.gradient(pose[:, :3], axis=0), axis=1)
-    speed = speed / max(speed.mean(), 1e-9)
-    loud = activity(level, fps, _FAST)
-    loud_centred = loud - loud.mean()
-    slope = max(float(loud_centred @ speed / max(loud_centred @ loud_centred, 1e-9)), 0.0)
-    return np.array([1.0 - slope * loud.mean(), slope])
+def _even_rate(slope: float, level: Float[np.ndarray, " frames"], fps: float) -> Float[np.ndarray, " line"]:
+    """A rate that grows with loudness by `slope` and is 1 in the mean over the person's own sound."""
+    line = np.array([1.0 - slope * activity(level, fps, _FAST).mean(), slope])
+    for _ in range(10):  # bounds and pauses take their share
+        line = line / max(float(clock_rate(line, level, fps).mean()), 0.1)
+    return line

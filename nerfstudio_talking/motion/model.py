@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
+from nerfstudio_talking.articulation import AudioRegression
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.motion.blinks import Blinking
 from nerfstudio_talking.motion.face_model import FaceBasis, FaceModel
@@ -41,6 +42,8 @@ class Person:
     """What stretches predicted coefficients to the person's spread."""
     expression_range: Float[np.ndarray, "2 expression"]
     """Least and greatest coefficients of the person."""
+    regression: AudioRegression
+    """Expression from flattened patches by kernel regression: what few frames teach better than a network can."""
     process: HeadProcess
     blinking: Blinking
 
@@ -62,12 +65,30 @@ class MotionModel:
         assert self.person is not None
         return FaceModel(self.person.mean_shape, self.basis)
 
+    def predict(
+        self, patches: Float32[np.ndarray, "frames 28 12"]
+    ) -> tuple[Float[np.ndarray, "frames expression"], Float[np.ndarray, "frames 6"]]:
+        """Expression and pose from sound, both on a unit scale and before any stretch.
+
+        The expression of a personal model is the mean of network and kernel regression: both err, not together.
+        """
+        outputs = self.network.predict(torch.from_numpy(patches)).double().numpy()
+        expression, pose = outputs[:, : self.basis.count], outputs[:, self.basis.count :]
+        if self.person is not None:
+            expression = 0.5 * (expression + self.person.regression.predict(flat_patches(patches)))
+        return expression, pose
+
     def importance(self) -> Float[Tensor, " expression"]:
         """Weight of each coefficient in the expression's error: what a unit of it moves, of mean 1."""
         from nerfstudio_talking.motion.face_model import point_weights
 
         energy = (self.basis.components**2 * point_weights()[:, None]).sum((1, 2))
         return torch.from_numpy(energy / energy.mean()).float()
+
+
+def flat_patches(patches: Float32[np.ndarray, "frames 28 12"]) -> Float[np.ndarray, "frames inputs"]:
+    """Patches as the kernel regression reads them."""
+    return patches.reshape(len(patches), -1).astype(np.float64)
 
 
 def sample_of(
@@ -131,10 +152,12 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
     person = None
     if record["person"] is not None:
         fields: dict[str, Any] = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in record["person"].items()}
-        process = {k.removeprefix("process."): v for k, v in fields.items() if k.startswith("process.")}
-        blinking = {k.removeprefix("blinking."): v for k, v in fields.items() if k.startswith("blinking.")}
         plain = {k: v for k, v in fields.items() if "." not in k}
-        person = Person(**plain, process=HeadProcess(**process), blinking=Blinking(**blinking))
+        parts: dict[str, Any] = {
+            name: kind(**{k.removeprefix(f"{name}."): v for k, v in fields.items() if k.startswith(f"{name}.")})
+            for name, kind in (("process", HeadProcess), ("blinking", Blinking), ("regression", AudioRegression))
+        }
+        person = Person(**plain, **parts)
     if personal and person is None:
         raise TalkingError(
             path,

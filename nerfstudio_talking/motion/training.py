@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from nerfstudio_talking.articulation import fit_audio_regression
 from nerfstudio_talking.motion.blinks import fit_blinking
 from nerfstudio_talking.motion.face_model import face_basis
 from nerfstudio_talking.motion.head_process import fit_head_process
 from nerfstudio_talking.motion.learning import History, LearningOptions, Sample, fit_network
-from nerfstudio_talking.motion.model import MotionModel, Person, sample_of
+from nerfstudio_talking.motion.model import MotionModel, Person, flat_patches, sample_of
 from nerfstudio_talking.motion.network import MotionNetwork, MotionNetworkConfig
 from nerfstudio_talking.motion.recording import MOTION_FPS, Recording
 
@@ -45,7 +46,7 @@ class PersonalConfig:
 
     folds: int = 4
     """Blocks held out in turn: they tell for how long to learn, and how far to trust what is predicted."""
-    order: int = 12
+    order: int = 6
     """Of the autoregression of head motion."""
     learning: LearningOptions = field(
         default_factory=lambda: LearningOptions(epochs=60, learning_rate=5e-4, save_every=10)
@@ -125,13 +126,18 @@ def fine_tune(
         )
         return network, history
 
-    histories = []
+    flat, count = flat_patches(recording.patches), general.basis.count
+    coefficients = whole.targets[:, :count].double().numpy()
+    histories, regressed = [], []
     for fold, block in enumerate(np.array_split(frames, config.folds)):
         rest = [rows for rows in (frames[: block[0]], frames[block[-1] + 1 :]) if len(rows) > 0]
         learned = [Sample(whole.patches[rows], whole.targets[rows]) for rows in rest]
         histories.append(
             fit(f"block {fold + 1}", learned, [Sample(whole.patches[block], whole.targets[block])], config.learning)[1]
         )
+        others = np.setdiff1d(frames, block)
+        fitted = fit_audio_regression(flat[others], coefficients[others], max_gain=1.0)
+        regressed.append(fitted.predict(flat[block]))
     curves = np.array([[sum(losses.values()) for losses in history.held_out] for history in histories])
     epochs = int(curves.mean(0).argmin()) + 1
     predicted = torch.cat([history.predictions[epochs - 1] for history in histories]).double().numpy()
@@ -139,9 +145,9 @@ def fine_tune(
     network, _ = fit("all", [whole], [], _stopped(config.learning, epochs))
     network.eval()
     targets = whole.targets.double().numpy()
-    count = general.basis.count
     pose_gain = shrinkage(predicted[:, count:], targets[:, count:])
-    stretch, correlation = spread_gain(predicted[:, :count], targets[:, :count])
+    both = 0.5 * (predicted[:, :count] + np.concatenate(regressed))
+    stretch, correlation = spread_gain(both, coefficients)
     residual = recording.pose - pose_gain * predicted[:, count:] * pose_scale
     person = Person(
         name=recording.name,
@@ -151,7 +157,8 @@ def fine_tune(
         pose_scale=pose_scale,
         pose_gain=pose_gain,
         expression_gain=stretch,
-        expression_range=np.stack([targets[:, :count].min(0), targets[:, :count].max(0)]),
+        expression_range=np.stack([coefficients.min(0), coefficients.max(0)]),
+        regression=fit_audio_regression(flat, coefficients, max_gain=1.0),
         process=fit_head_process(recording.pose, residual, recording.level, MOTION_FPS, config.order),
         blinking=fit_blinking(recording.opening, MOTION_FPS),
     )
