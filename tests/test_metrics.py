@@ -258,6 +258,8 @@ def test_lips_behind_by_k_frames(lag: int) -> None:
 
 
 def test_still_lips_agree_with_nothing() -> None:
+    ramp = np.arange(40.0) ** 2  # best at the end of the sweep: no peak, no lag
+    assert np.isnan(landmarks.agreement(ramp, np.exp(ramp / 400)).best_lag)
     assert np.isnan(landmarks.agreement(np.ones(40), speech(2, seed=7)[0][:40]).best_lag)
 
 

@@ -77,7 +77,8 @@ class Agreement(NamedTuple):
     correlation: float
     """Pearson's, frame by frame; NaN where nothing can be said."""
     best_lag: float
-    """Frames by which the first curve is late where they agree best; NaN where nothing can be said."""
+    """Frames by which the first curve is late where they agree best; NaN where nothing can be said, as when that is at
+    the end of the lags tried."""
     best_correlation: float
     """At that lag."""
 
@@ -98,7 +99,8 @@ def agreement(
     if not np.isfinite(curve).any():
         return Agreement(np.nan, np.nan, np.nan)
     best = int(np.nanargmax(curve))
-    return Agreement(float(curve[max_lag]), float(lags[best]), float(curve[best]))
+    inside = max_lag == 0 or 0 < best < len(curve) - 1
+    return Agreement(float(curve[max_lag]), float(lags[best]) if inside else np.nan, float(curve[best]))
 
 
 def _overlap(a: np.ndarray, b: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:

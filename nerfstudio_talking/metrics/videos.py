@@ -202,6 +202,8 @@ def score_videos(
         del scores[name]
     if len(measure.rows) < pair.num_frames:
         notes.append(f"only {len(measure.rows)} frames could be decoded")
+    if scores.get("sync_score", np.inf) <= scores.get("sync_null_max", -np.inf):
+        notes.append("lips and sound agree no better than by chance: the lag between them means nothing")
     per_frame = _columns(measure.rows)
     if len(points):
         per_frame |= {"lips": lip_opening(points), "truth_lips": lip_opening(true_points)}
