@@ -125,10 +125,10 @@ class PortraitScores:
             if int(distance.real_features_num_samples) >= 2:  # type: ignore[arg-type]
                 scores[name] = float(distance.compute())
         for name, value in scores.items():
-            if not np.isfinite(value):
-                self.left_out[name] = _TOO_SHORT
-            else:
+            if np.isfinite(value):
                 self.left_out.pop(name, None)
+            elif not name.startswith("truth_"):
+                self.left_out[name] = _TOO_SHORT
         return {name: float(value) for name, value in scores.items() if np.isfinite(value)}
 
     @property
