@@ -31,7 +31,7 @@ from nerfstudio_talking.motion.network import MotionLossWeights, MotionNetwork, 
 from nerfstudio_talking.motion.recording import load_recording, resampled
 from nerfstudio_talking.motion.sound import cepstral_windows, loudness
 from nerfstudio_talking.motion.statistics import loudness_coupling, manner_distance, motion_statistics
-from nerfstudio_talking.motion.training import fine_tune, shrinkage, spread_gain
+from nerfstudio_talking.motion.training import centred, fine_tune, shrinkage, spread_gain
 from nerfstudio_talking.track import TalkingTrack, save_track
 
 SAMPLE = Path(__file__).parent / "data" / "sample"
@@ -443,6 +443,12 @@ def test_resumed_is_uninterrupted(tmp_path):
     assert any(not torch.equal(other[name], straight[name]) for name in straight)
 
 
+def test_blocks_are_centred():
+    values = np.array([[1.0], [3.0], [10.0], [20.0], [30.0]])
+    found = centred(values, [np.array([0, 1]), np.array([2, 3, 4])])
+    np.testing.assert_allclose(found[:, 0], [-1, 1, -10, 0, 10])
+
+
 def test_gains_by_hand():
     rng = np.random.default_rng(0)
     told, noise = rng.standard_normal((2, 4000, 1))
@@ -472,6 +478,9 @@ def test_five_minutes_stay_within_the_person(model):
     assert np.abs(drift).max() < 1.5  # no drift: a minute's mean is a slow sway's, the last like the first
     assert (minutes.std(1) / scale).min() > 0.4  # nor does it tire
     assert np.abs(np.diff(motion.pose, axis=0) / scale).max() < 1.0
+    recorded = swaying(300)
+    shake = np.diff(motion.pose, 2, axis=0).std(0) / np.diff(recorded, 2, axis=0).std(0)
+    assert shake.max() < 2.5  # as smooth as the person, but for the loudness that hurries it
     yaw = motion.pose[:, 1] - motion.pose[:, 1].mean()
     echo = np.fft.irfft(np.abs(np.fft.rfft(yaw, 2 * len(yaw))) ** 2)[: len(yaw)]
     echo = echo / echo[0] * len(yaw) / np.arange(len(yaw), 0, -1)
@@ -659,6 +668,10 @@ def test_commands(sample_data, tmp_path, capsys):
         ["motion", "show", "--model", str(personal), "--data", str(sample_data), "--output", str(tmp_path / "f.obj")]
     )
     assert (tmp_path / "f.obj").stat().st_size > 10000
+    with pytest.raises(SystemExit):
+        drive = ["drive", "--load-config", str(tmp_path / "c.yml"), "--audio", voice_path, "--output", str(motion)]
+        entrypoint([*drive, "--pose", "generated"])
+    assert "--motion" in capsys.readouterr().out
     for bad in (["--model", str(general)], ["--model", str(tmp_path / "none")]):
         with pytest.raises(SystemExit):
             entrypoint(["motion", "generate", *bad, "--audio", voice_path, "--output", str(motion)])

@@ -177,6 +177,7 @@ class FaceModel:
     """A person's linear face: mean shape and basis."""
 
     mean: Float[np.ndarray, "478 3"]
+    """Mean shape of the person, eyes open, head's frame, metres."""
     basis: FaceBasis
 
     def encode(self, shapes: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, "frames count"]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from nerfstudio_talking.articulation import fit_audio_regression
 from nerfstudio_talking.motion.blinks import fit_blinking
@@ -145,14 +145,16 @@ def fine_tune(
     network, _ = fit("all", [whole], [], _stopped(config.learning, epochs))
     network.eval()
     targets = whole.targets.double().numpy()
-    pose_gain = shrinkage(predicted[:, count:], targets[:, count:])
     both = 0.5 * (predicted[:, :count] + np.concatenate(regressed))
-    stretch, correlation = spread_gain(both, coefficients)
+    blocks = np.array_split(frames, config.folds)
+    pose_gain = shrinkage(centred(predicted[:, count:], blocks), centred(targets[:, count:], blocks))
+    stretch, correlation = spread_gain(centred(both, blocks), centred(coefficients, blocks))
     residual = recording.pose - pose_gain * predicted[:, count:] * pose_scale
     person = Person(
         name=recording.name,
         digest=recording.digest,
-        mean_shape=recording.shapes.mean(0),
+        # with open eyes: lids are closed from there
+        mean_shape=recording.shapes.mean(0) - recording.closure.mean() * general.basis.lid,
         pose_mean=pose_mean,
         pose_scale=pose_scale,
         pose_gain=pose_gain,
@@ -176,6 +178,16 @@ def fine_tune(
     }
     model = MotionModel(network, general.network_config, general.basis, dict(general.record), person)
     return model, figures
+
+
+def centred(
+    values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " block"]]
+) -> Float[np.ndarray, "frames columns"]:
+    """Values less the mean of their block.
+
+    What was learned without a block leans away from it: its mean lies on the other side of the rest's.
+    """
+    return np.concatenate([values[block] - values[block].mean(0) for block in blocks])
 
 
 def shrinkage(
