@@ -22,10 +22,10 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.table import Table
 
 from nerfstudio_talking.articulation import CHIN_478, LIPS_478
+from nerfstudio_talking.media import read_audio
 from nerfstudio_talking.motion.blinks import find_blinks
 from nerfstudio_talking.motion.face_model import FaceModel
 from nerfstudio_talking.motion.generation import MotionTrack, generate_motion
-from nerfstudio_talking.motion.head_process import bounded
 from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, Recording, load_recording
 from nerfstudio_talking.motion.statistics import loudness_coupling, manner_distance, motion_statistics
@@ -65,10 +65,11 @@ class MotionFigures:
         general, personal = load_model(self.general), load_model(self.personal, personal=True)
         whole = load_recording(self.data)
         seen, unseen = whole.part(0, self.frames), whole.part(self.frames, whole.num_frames)
+        samples = read_audio(self.data / AUDIO_NAME)
         figures = {
             "held_out_frames": unseen.num_frames,
-            "expression": expression_figures(general, personal, whole, self.frames),
-            "motion": self.motion_figures(personal, seen, unseen, whole),
+            "expression": expression_figures(general, personal, whole, samples, self.frames),
+            "motion": self.motion_figures(personal, seen, unseen, whole, samples),
         }
         write_json(figures, self.output)
         for title, rows in figures.items():
@@ -80,12 +81,9 @@ class MotionFigures:
                 CONSOLE.print(table)
 
     def motion_figures(
-        self, personal: MotionModel, seen: Recording, unseen: Recording, whole: Recording
+        self, personal: MotionModel, seen: Recording, unseen: Recording, whole: Recording, samples: np.ndarray
     ) -> dict[str, dict[str, float]]:
         """Manner of moving, coupling with loudness, speed and blinks; distances are from the held-out recording."""
-        from nerfstudio_talking.media import read_audio
-
-        samples = read_audio(self.data / AUDIO_NAME)
         count = unseen.num_frames
         made = [
             cut(generate_motion(personal, samples, MOTION_FPS, whole.num_frames, seed), self.frames)
@@ -122,7 +120,7 @@ class MotionFigures:
 
 
 def expression_figures(
-    general: MotionModel, personal: MotionModel, whole: Recording, frames: int
+    general: MotionModel, personal: MotionModel, whole: Recording, samples: np.ndarray, frames: int
 ) -> dict[str, dict[str, float]]:
     """Root mean square error of mouth and chin (mm) and correlation and spread of the lip opening, on the rest."""
     assert personal.person is not None
@@ -133,7 +131,7 @@ def expression_figures(
         for name, model in (("general model", general), ("personal model", personal))
     }
     alone = personal.network.predict(torch.from_numpy(whole.patches)).double().numpy()[frames:, : personal.basis.count]
-    generated = bounded(raw["personal model"] * personal.person.expression_gain, *personal.person.expression_range)
+    generated = generate_motion(personal, samples, MOTION_FPS, whole.num_frames).expression[frames:]
     length = whole.num_frames - frames
     phases = np.random.default_rng(0).integers(0, frames, _PHASES)
     copies = [true[(phase + np.arange(length)) % frames] for phase in phases]

@@ -29,7 +29,7 @@ from nerfstudio_talking.motion.mesh import draw_mesh, write_mesh
 from nerfstudio_talking.motion.model import MotionModel, Person, load_model, save_model
 from nerfstudio_talking.motion.network import MotionLossWeights, MotionNetwork, MotionNetworkConfig, motion_losses
 from nerfstudio_talking.motion.recording import load_recording, resampled
-from nerfstudio_talking.motion.sound import cepstral_windows, loudness
+from nerfstudio_talking.motion.sound import cepstral_windows, loudness, silence
 from nerfstudio_talking.motion.statistics import loudness_coupling, manner_distance, motion_statistics
 from nerfstudio_talking.motion.training import centred, fine_tune, shrinkage, spread_gain
 from nerfstudio_talking.track import TalkingTrack, save_track
@@ -88,6 +88,7 @@ def made_model(frames: int = 300) -> MotionModel:
         pose_gain=np.full(6, 0.3),
         expression_gain=np.full(5, 1.2),
         expression_range=np.tile([[-2.0], [2.0]], 5),
+        expression_rest=np.array([-1.5, 0, 0, 0, 0]),
         regression=AudioRegression(
             np.zeros(336), np.ones(336), np.zeros((1, 336)), np.zeros((1, 5)), np.ones(5), np.ones(5)
         ),
@@ -506,6 +507,9 @@ def test_silence_calms_the_head(model):
         speeds.append((speed[100:650].mean(), speed[850:].mean()))
     loud, silent = np.mean(speeds, axis=0)
     assert silent < 0.35 * loud
+    np.testing.assert_allclose(motion.expression[850:, 0], -1.5, atol=0.01)
+    assert np.median(np.abs(motion.expression[:700, 0] + 1.5)) > 0.5  # phrases have pauses too
+    np.testing.assert_array_equal(silence(np.full(50, 0.5), 25.0), 0)
     nothing = generate_motion(model, np.zeros(16000 * 4, np.float32))
     assert np.isfinite(nothing.pose).all() and nothing.num_frames == 100
 

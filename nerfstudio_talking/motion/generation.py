@@ -18,7 +18,7 @@ from nerfstudio_talking.motion.face_model import camera_matrices, pose_vectors
 from nerfstudio_talking.motion.head_process import bounded, sample_head_process
 from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, resampled
-from nerfstudio_talking.motion.sound import cepstral_windows, loudness
+from nerfstudio_talking.motion.sound import cepstral_windows, loudness, silence
 from nerfstudio_talking.track import TalkingTrack
 
 _KIND = "nerfstudio-talking motion track 1"
@@ -73,6 +73,8 @@ def generate_motion(
     level = loudness(samples, MOTION_FPS, own_count)
     expression, pose = model.predict(patches)
     expression = bounded(expression * person.expression_gain, *person.expression_range)
+    quiet = silence(level, MOTION_FPS)[:, None]
+    expression = expression + quiet * (person.expression_rest - expression)
     head_rng, eye_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     told = person.pose_gain * pose * person.pose_scale
     wander = sample_head_process(person.process, level, MOTION_FPS, head_rng)

@@ -42,6 +42,8 @@ class Person:
     """What stretches predicted coefficients to the person's spread."""
     expression_range: Float[np.ndarray, "2 expression"]
     """Least and greatest coefficients of the person."""
+    expression_rest: Float[np.ndarray, " expression"]
+    """The mouth at rest: coefficients where the lips are open least."""
     regression: AudioRegression
     """Expression from flattened patches by kernel regression: what few frames teach better than a network can."""
     process: HeadProcess
@@ -153,11 +155,15 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
     if record["person"] is not None:
         fields: dict[str, Any] = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in record["person"].items()}
         plain = {k: v for k, v in fields.items() if "." not in k}
-        parts: dict[str, Any] = {
-            name: kind(**{k.removeprefix(f"{name}."): v for k, v in fields.items() if k.startswith(f"{name}.")})
-            for name, kind in (("process", HeadProcess), ("blinking", Blinking), ("regression", AudioRegression))
-        }
-        person = Person(**plain, **parts)
+        kinds = {"process": HeadProcess, "blinking": Blinking, "regression": AudioRegression}
+        try:
+            parts: dict[str, Any] = {
+                name: kind(**{k.removeprefix(f"{name}."): v for k, v in fields.items() if k.startswith(f"{name}.")})
+                for name, kind in kinds.items()
+            }
+            person = Person(**plain, **parts)
+        except TypeError as error:
+            raise TalkingError(path, expected="a personal motion model", found=str(error), mend=mend) from error
     if personal and person is None:
         raise TalkingError(
             path,

@@ -15,6 +15,8 @@ WINDOW, COEFFICIENTS = 28, 12
 _LEAD_SECONDS = 0.32
 _RANGE_DB, _FLOOR_DB = 40.0, -60.0
 """Sound this far below the clip's loud level is silent, and so is anything below that level of full scale."""
+_PAUSE_SECONDS, _PAUSE_LEVEL = 0.25, 0.12
+"""Loudness smoothed over so many seconds is silence at 0 and speech from that level on."""
 
 
 def cepstral_windows(
@@ -49,3 +51,9 @@ def loudness(samples: Float[np.ndarray, " samples"], fps: float, num_frames: int
 def activity(level: Float[np.ndarray, " frames"], fps: float, seconds: float) -> Float[np.ndarray, " frames"]:
     """Loudness smoothed over time with a Gaussian of that standard deviation in seconds."""
     return gaussian_filter1d(level, seconds * fps, mode="nearest")
+
+
+def silence(level: Float[np.ndarray, " frames"], fps: float) -> Float[np.ndarray, " frames"]:
+    """1 where nothing has been heard for about half a second and nothing will be for as long, 0 in speech, smooth."""
+    heard = np.clip(activity(level, fps, _PAUSE_SECONDS) / _PAUSE_LEVEL, 0.0, 1.0)
+    return 1.0 - heard**2 * (3.0 - 2.0 * heard)

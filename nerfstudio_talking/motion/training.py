@@ -160,6 +160,7 @@ def fine_tune(
         pose_gain=pose_gain,
         expression_gain=stretch,
         expression_range=np.stack([coefficients.min(0), coefficients.max(0)]),
+        expression_rest=coefficients[coefficients[:, 0] <= np.percentile(coefficients[:, 0], 10)].mean(0),
         regression=fit_audio_regression(flat, coefficients, max_gain=1.0),
         process=fit_head_process(recording.pose, residual, recording.level, MOTION_FPS, config.order),
         blinking=fit_blinking(recording.opening, MOTION_FPS),
