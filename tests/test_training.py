@@ -13,7 +13,6 @@ import pytest
 import torch
 from builders import write_talking_dataset
 
-METHODS = ("talking-portrait", "talking-portrait-small")
 SMALL = (
     "--pipeline.datamanager.train-num-rays-per-batch",
     "256",
@@ -52,8 +51,9 @@ def portrait(talking_dataset, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_full_preset_trains(talking_dataset, tmp_path):
-    assert train("talking-portrait", talking_dataset, tmp_path, 4).is_file()
+@pytest.mark.parametrize("method", ["talking-portrait", "ssp-nerf"])
+def test_full_presets_train(talking_dataset, tmp_path, method):
+    assert train(method, talking_dataset, tmp_path, 3).is_file()
 
 
 @pytest.mark.slow
@@ -80,7 +80,10 @@ def test_checkpoint_is_weights_only(portrait):
 def test_eval_writes_flat_floats(portrait, tmp_path):
     command("ns-eval", "--load-config", portrait, "--output-path", tmp_path / "eval.json", cwd=portrait.parents[4])
     results = json.loads((tmp_path / "eval.json").read_text())["results"]
-    assert {"psnr", "ssim"} <= results.keys()
+    assert {"psnr", "ssim", "video_psnr", "video_miou", "video_ssim_mouth"} <= results.keys()
+    assert [name for name in results if name.endswith("/psnr")] == ["frames/000020/psnr", "frames/000021/psnr"]
+    # the video is scored on bytes
+    assert results["video_psnr"] == pytest.approx(results["psnr"], abs=0.2)
     assert all(isinstance(value, float) for value in results.values())
 
 
@@ -153,3 +156,46 @@ def test_resume(portrait, talking_dataset, tmp_path):
     )
     last = sorted((config.parent / "nerfstudio_models").iterdir())[-1]
     assert torch.load(last, weights_only=True)["step"] > 9
+
+
+@pytest.fixture(scope="module")
+def ssp_portrait(talking_dataset, tmp_path_factory) -> Path:
+    return train("ssp-nerf-small", talking_dataset, tmp_path_factory.mktemp("ssp"), 10)
+
+
+@pytest.mark.slow
+def test_ssp_nerf_is_evaluated_and_rendered(ssp_portrait, tmp_path):
+    folder = ssp_portrait.parents[4]
+    command("ns-eval", "--load-config", ssp_portrait, "--output-path", tmp_path / "eval.json", cwd=folder)
+    results = json.loads((tmp_path / "eval.json").read_text())["results"]
+    assert {"psnr", "video_miou", "video_iou_cloth"} <= results.keys()
+    command(
+        "ns-render", "dataset", "--load-config", ssp_portrait, "--output-path", tmp_path / "out",
+        "--rendered-output-names", "rgb", "parsing", "body", "--split", "test", cwd=folder,
+    )  # fmt: skip
+    assert len(list((tmp_path / "out" / "test" / "body").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_ssp_nerf_keeps_its_sampling_losses(ssp_portrait):
+    checkpoint = sorted((ssp_portrait.parent / "nerfstudio_models").iterdir())[-1]
+    loss = torch.load(checkpoint, weights_only=True)["pipeline"]["_model.class_loss"]
+    assert loss.shape == (11,)
+    assert len(loss.unique()) > 3
+
+
+@pytest.mark.slow
+def test_ssp_nerf_ablations_train(talking_dataset, tmp_path):
+    options = ("--pipeline.model.parsing-branch", "False", "--pipeline.model.deformation", "False")
+    assert train("ssp-nerf-small", talking_dataset, tmp_path, 3, *options).is_file()
+
+
+@pytest.mark.slow
+def test_lips_phase_uses_lpips_where_its_weights_are(talking_dataset, tmp_path):
+    from torchvision.models import alexnet
+
+    torch.save(alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
+    options = ("--pipeline.model.lpips-weights", tmp_path / "alexnet.pth")
+    config = train("talking-portrait-small", talking_dataset, tmp_path, 8, *options)
+    checkpoint = torch.load(sorted((config.parent / "nerfstudio_models").iterdir())[-1], weights_only=True)
+    assert not [key for key in checkpoint["pipeline"] if "lpips" in key]

@@ -12,7 +12,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.eval_utils import eval_setup
 
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
+from nerfstudio_talking.models.portrait_model import PortraitModel
 
 _MEND = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
 
@@ -34,7 +34,7 @@ def read_run(load_config: Path) -> TrainerConfig:
     return config
 
 
-def load_portrait(load_config: Path) -> tuple[VanillaPipeline, TalkingPortraitModel]:
+def load_portrait(load_config: Path) -> tuple[VanillaPipeline, PortraitModel]:
     """The pipeline and model of a training run, ready to render.
 
     Raises:
@@ -51,7 +51,7 @@ def load_portrait(load_config: Path) -> tuple[VanillaPipeline, TalkingPortraitMo
         )
     _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
     model = pipeline.model
-    if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, TalkingPortraitModel):
+    if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, PortraitModel):
         raise TalkingError(
             load_config, expected="a portrait of this package", found=f"method {config.method_name}", mend=_MEND
         )

@@ -64,7 +64,7 @@ def sample_pixels(
     plan = [(boxes[name][frames], int(getattr(shares, name) * rays_per_frame)) for name in REGIONS if name in boxes]
     plan.append((whole, rays_per_frame - sum(count for _, count in plan)))
     for box, count in plan:
-        u = torch.rand(len(frames), count, 2, generator=generator).to(frames.device)
+        u = torch.rand(len(frames), count, 2, generator=generator, device=frames.device)
         at = box[:, None, :2] + u * (box[:, None, 2:] - box[:, None, :2])
         column = at[..., 0].long().clamp(0, width - 1)
         row = at[..., 1].long().clamp(0, height - 1)

@@ -15,14 +15,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from torch import Tensor
 
-from nerfstudio_talking.data.ray_sampling import (
-    REGIONS,
-    RegionShares,
-    frame_weights,
-    patch_pixels,
-    region_box,
-    sample_pixels,
-)
+from nerfstudio_talking.data.pixel_samplers import FramePixelSampler, FramePixelSamplerConfig, RegionPixelSamplerConfig
+from nerfstudio_talking.data.ray_sampling import frame_weights, patch_pixels
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
 
 
@@ -34,14 +28,8 @@ class TalkingDataManagerConfig(VanillaDataManagerConfig):
     """Target class to instantiate."""
     train_num_rays_per_batch: int = 4096
     """Rays per training step."""
-    frames_per_batch: int = 8
-    """Frames that the rays of a step come from: the sound is encoded once for each."""
-    head_share: float = 0.35
-    """Share of the rays drawn from the head's box."""
-    mouth_share: float = 0.2
-    """Share of the rays drawn from the mouth's box."""
-    eyes_share: float = 0.1
-    """Share of the rays drawn from the eyes' box."""
+    pixel_sampler: FramePixelSamplerConfig = field(default_factory=RegionPixelSamplerConfig)
+    """Which pixels to train on."""
     lips_phase_start: int | None = None
     """Step from which every second step trains on patches about the mouth; the trainer fills it in."""
     lips_patch_size: int = 32
@@ -72,7 +60,6 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         self._parsing: Tensor | None = None
         if dataset.clip.parsing_paths is not None:
             self._parsing = torch.empty(count, height, width, dtype=torch.uint8)
-        boxes = {name: np.zeros((count, 4)) for name in REGIONS} if self._parsing is not None else {}
 
         def fill(index: int) -> None:
             with Image.open(dataset.image_filenames[index]) as file:
@@ -83,37 +70,40 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
             ids = dataset.parsing(index)
             if ids is not None and self._parsing is not None:
                 self._parsing[index] = torch.from_numpy(ids)
-                for name, table in boxes.items():
-                    table[index] = region_box(ids, name)
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(fill, range(count)))
         self._images = images.to(self.device)
         if self._parsing is not None:
             self._parsing = self._parsing.to(self.device)
-        self._boxes = {name: torch.from_numpy(table).float().to(self.device) for name, table in boxes.items()}
-        self._shares = RegionShares(self.config.head_share, self.config.mouth_share, self.config.eyes_share)
         frames = [dataset.track_frame(index) for index in range(count)]
-        self._frame_weights = torch.from_numpy(frame_weights(dataset.clip.track.eyes[frames])).float()
+        weights = torch.from_numpy(frame_weights(dataset.clip.track.eyes[frames])).float()
+        self.sampler = self.config.pixel_sampler.setup(num_rays_per_batch=self.config.train_num_rays_per_batch)
+        assert isinstance(self.sampler, FramePixelSampler)
+        self.sampler.prepare(self._parsing, weights)
         self.train_ray_generator = RayGenerator(dataset.cameras.to(self.device))
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:
-        """Rays of `frames_per_batch` frames; in the lips phase every second step gives patches about the mouth."""
+        """The sampler's rays; in the lips phase every second step gives patches about the mouth."""
         self.train_count += 1
         config = self.config
         count, height, width = self._images.shape[:3]
         extra: dict[str, Any] = {}
         side = min(config.lips_patch_size, height, width)
         lips_phase = config.lips_phase_start is not None and step >= config.lips_phase_start
-        if lips_phase and step % 2 == 1 and "mouth" in self._boxes:
-            patches = max(config.train_num_rays_per_batch // side**2, 1)
-            chosen = torch.randint(count, (patches,)).tolist()
-            indices = torch.cat([patch_pixels(i, self._boxes["mouth"][i], side, width, height) for i in chosen])
+        sampler = self.sampler
+        sampler.step = step
+        if lips_phase and step % 2 == 1 and "mouth" in sampler.boxes:
+            generator = sampler.generator("cpu")
+            chosen = torch.randint(count, (max(config.train_num_rays_per_batch // side**2, 1),), generator=generator)
+            mouth = sampler.boxes["mouth"]
+            patches = [patch_pixels(i, mouth[i], side, width, height, generator) for i in chosen.tolist()]
+            indices = torch.cat(patches)
             extra["patch_size"] = side
         else:
-            frames = torch.multinomial(self._frame_weights, min(config.frames_per_batch, count)).to(self.device)
-            rays = config.train_num_rays_per_batch // len(frames)
-            indices = sample_pixels(frames, self._boxes, self._shares, rays, width, height)
+            indices = sampler.sample_method(
+                config.train_num_rays_per_batch, count, height, width, device=self._images.device
+            )
         frame, row, column = indices.unbind(-1)
         batch: dict[str, Any] = {
             "indices": indices,

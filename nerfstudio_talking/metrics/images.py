@@ -58,14 +58,24 @@ def lpips_distance(
         truth: another of the same size.
         network: from `lpips_network`.
     """
-    pair = torch.stack([rendered, truth]).permute(0, 3, 1, 2).float()
+    pair = [picture.permute(2, 0, 1)[None] for picture in (rendered, truth)]
+    with torch.no_grad():
+        return float(lpips_loss(pair[0], pair[1], network))
+
+
+def lpips_loss(
+    rendered: Float[Tensor, "pictures 3 height width"],
+    truth: Float[Tensor, "pictures 3 height width"],
+    network: nn.Module,
+) -> Float[Tensor, ""]:
+    """Mean LPIPS of pictures in [0, 1], with gradients; small ones are enlarged as in `lpips_distance`."""
+    pair = torch.cat([rendered, truth]).float()
     height, width = pair.shape[-2:]
     if min(height, width) < _SMALLEST_LPIPS:
         grow = _SMALLEST_LPIPS / min(height, width)
         size = (round(height * grow), round(width * grow))
         pair = F.interpolate(pair, size, mode="bilinear", align_corners=False)
-    with torch.no_grad():
-        return float(network(pair[:1], pair[1:], normalize=True))
+    return network(*pair.chunk(2), normalize=True).mean()
 
 
 def image_scores(

@@ -183,7 +183,7 @@ def silent_frames(
         power[frame] = float(np.mean(np.square(cut, dtype=np.float64))) if len(cut) else 0.0
     loud = np.percentile(power, 95) if num_frames else 0.0
     speech = (power > loud * 10 ** (-below_db / 10)) & (power > 1e-9)
-    return ~np.convolve(speech, np.ones(5), mode="same").astype(bool)
+    return ~np.convolve(speech, np.ones(5))[2 : 2 + num_frames].astype(bool)
 
 
 def closed_in_silence(

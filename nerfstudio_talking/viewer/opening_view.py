@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
+from nerfstudio_talking.body_frame import middle_frame
+
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
     from viser import ClientHandle
@@ -28,8 +30,7 @@ class OpeningView(ViewerControl):
     """
 
     def __init__(self, poses: Float[np.ndarray, "frames 3 4"], focal: float, height: int) -> None:
-        middle = poses[:, :, 3].mean(0)
-        pose = poses[np.linalg.norm(poses[:, :, 3] - middle, axis=1).argmin()]
+        pose = poses[middle_frame(poses)]
         self.position = pose[:, 3].astype(np.float64)
         # the point of the optical axis beside the head's centre: the world's origin
         forward = -pose[:, 2].astype(np.float64)

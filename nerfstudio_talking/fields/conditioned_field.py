@@ -1,4 +1,4 @@
-"""The head: a volume in the head's own frame whose attributes the sound and the eyes change where they matter."""
+"""A volume whose attributes the sound and the eyes change where they matter."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.region_saliency import RegionModule, make_region_module
-from nerfstudio_talking.headbox import head_ellipsoid
 from nerfstudio_talking.semantics import PARSING_CLASSES
 
 
 @dataclass
-class HeadSamples:
-    """Attributes of points of the head."""
+class VolumeSamples:
+    """Attributes of points of the volume."""
 
     density: Float[Tensor, " points"]
     """In 1/metre."""
@@ -30,12 +29,14 @@ class HeadSamples:
     """Share of each modality that reaches the point, in [0, 1] for bounded region modules."""
 
 
-class HeadField(nn.Module):
+class ConditionedField(nn.Module):
     """Tri-plane hash tables, one region module per modality, and small networks for density and colour.
 
     Args:
-        box: corners of the head's box, metres.
+        box: corners of the volume's box, metres.
         conditions: channels of each modality, by name.
+        ellipsoids: centre and radii, metres, of the ellipsoids that the density starts from.
+        semantics_shape: whether the parsing may shape the volume, or is only read off it.
         region_module: how a modality is spread over space.
         num_levels: levels of the hash planes.
         log2_table_size: largest table of a level.
@@ -46,13 +47,14 @@ class HeadField(nn.Module):
     """
 
     box: Tensor
-    centre: Tensor
-    radii: Tensor
+    ellipsoids: Tensor
 
     def __init__(
         self,
         box: Float[Tensor, "2 3"],
         conditions: dict[str, int],
+        ellipsoids: Float[Tensor, "ellipsoids 2 3"],
+        semantics_shape: bool = False,
         region_module: RegionModule = "external",
         num_levels: int = 12,
         log2_table_size: int = 14,
@@ -93,9 +95,8 @@ class HeadField(nn.Module):
         self.semantic_layer = nn.Linear(hidden_dim, len(PARSING_CLASSES))
         # density of one optical length over the box's depth, before the first guess raises or lowers it
         self.density_scale = 1.0 / (box[1] - box[0])[2].item()
-        centre, radii = head_ellipsoid(box.detach().cpu().numpy())
-        self.register_buffer("centre", torch.from_numpy(centre).float(), persistent=False)
-        self.register_buffer("radii", torch.from_numpy(radii).float(), persistent=False)
+        self.register_buffer("ellipsoids", ellipsoids.float(), persistent=False)
+        self.semantics_shape = semantics_shape
 
     def density(
         self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points channels"]]
@@ -112,12 +113,13 @@ class HeadField(nn.Module):
         return trunc_exp(logit) * self.density_scale, hidden[:, 1:], saliency
 
     def first_guess(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """What is added to the logarithm of the density: an ellipsoid of a head's size, fog around it.
+        """What is added to the logarithm of the density: ellipsoids of a person's size, fog around them.
 
         A talking head turns little, so that many shapes explain the pictures; without a first guess the surface
         settles at the front of the box, and turns wrong under poses that were not recorded.
         """
-        distance = ((points - self.centre) / self.radii).norm(dim=-1)
+        centres, radii = self.ellipsoids.unbind(1)
+        distance = ((points[:, None] - centres) / radii).norm(dim=-1).amin(1)
         return 4.5 * ((1 - distance) * 5).clamp(-1, 1)
 
     def forward(
@@ -125,13 +127,11 @@ class HeadField(nn.Module):
         points: Float[Tensor, "points 3"],
         directions: Float[Tensor, "points 3"],
         conditions: dict[str, Float[Tensor, "points channels"]],
-        with_semantics: bool = True,
-    ) -> HeadSamples:
+    ) -> VolumeSamples:
         """Attributes at points in metres, seen along unit directions, under a condition per point."""
         density, geometry, saliency = self.density(points, conditions)
         view = self.direction_encoding(directions)
         rgb = torch.sigmoid(self.color_net(torch.cat([geometry, view], -1)).float()) * 1.002 - 0.001
-        # parsing must not shape the volume: it is read off it
-        semantics = self.semantic_layer(geometry.detach()) if with_semantics else geometry.new_zeros(len(points), 0)
+        semantics = self.semantic_layer(geometry if self.semantics_shape else geometry.detach())
         mean = {name: value.abs().mean(-1, keepdim=True) for name, value in saliency.items()}
-        return HeadSamples(density, rgb, semantics, mean)
+        return VolumeSamples(density, rgb, semantics, mean)

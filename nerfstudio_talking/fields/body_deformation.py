@@ -1,0 +1,90 @@
+"""SSP-NeRF's torso deformation: body points of every frame carried to one canonical body.
+
+Liu et al. (ECCV 2022) name the module in their abstract: head and body move differently, and a deformation brings
+the torso into a common space. How it is done here is ours. A point's share in the body, 0 on the face and 1 on
+the torso, decides how far it follows the body instead of the head. What the body does is known exactly but for
+little: the recording camera stands still beside it, and the clip's track carries its sway (body_frame.py). A small
+network of the position and of the head's pose answers for the rest, the stretching neck most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from nerfstudio.field_components.encodings import NeRFEncoding
+from nerfstudio.field_components.mlp import MLP
+from torch import Tensor, nn
+
+from nerfstudio_talking.body_frame import to_body
+from nerfstudio_talking.field_components.conditioning import FrameCondition
+
+_REACH = 0.03
+"""Greatest offset of the network, metres."""
+
+
+@dataclass
+class Deformed:
+    """Points carried to where the volume is at rest."""
+
+    points: Float[Tensor, "points 3"]
+    share: Float[Tensor, "points 1"]
+    """How far a point belongs to the body: 0 for the head, 1 for the torso."""
+    offset: Float[Tensor, "points 3"]
+    """What was added to the rigid motion, metres."""
+
+
+class BodyDeformation(nn.Module):
+    """Carries points of the head's frame at some time into the canonical frame.
+
+    Args:
+        box: corners of the portrait's box, metres.
+        chin: height of the chin in the head's frame, metres: the share is small above it and large below.
+        rest_pose: recording camera of the frame that counts as rest.
+        picture: focal length, width and height in pixels.
+        hidden_dim: width of the networks.
+    """
+
+    box: Tensor
+    rest_pose: Tensor
+
+    def __init__(
+        self,
+        box: Float[Tensor, "2 3"],
+        chin: float,
+        rest_pose: Float[Tensor, "3 4"],
+        picture: tuple[float, int, int],
+        hidden_dim: int = 32,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("box", box.clone())
+        self.register_buffer("rest_pose", rest_pose.clone(), persistent=False)
+        self.chin, self.picture = chin, picture
+        self.encoding = NeRFEncoding(3, 4, 0.0, 3.0, include_input=True, implementation="torch")
+        encoded = self.encoding.get_out_dim()
+        # plain torch: two small networks, whose last layers start at nothing
+        self.share_net = MLP(encoded, 2, hidden_dim, 1, implementation="torch")
+        self.offset_net = MLP(encoded + 12, 3, hidden_dim, 3, implementation="torch")
+        for net in (self.share_net, self.offset_net):
+            for parameter in net.layers[-1].parameters():
+                nn.init.zeros_(parameter)
+
+    def share(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
+        """How far points of the head's frame belong to the body."""
+        first_guess = (self.chin - 0.03 - points[:, 1:2]) / 0.015
+        unit = (points - self.box[0]) / (self.box[1] - self.box[0])
+        return torch.sigmoid(first_guess + 5 * self.share_net(self.encoding(unit)).float())
+
+    def forward(
+        self, points: Float[Tensor, "points 3"], frame: Int64[Tensor, " points"], condition: FrameCondition
+    ) -> Deformed:
+        """Canonical points, given the row of each in the condition."""
+        share = self.share(points)
+        body = to_body(points, condition.poses[frame], condition.body[frame], self.rest_pose, *self.picture)
+        unit = (body - self.box[0]) / (self.box[1] - self.box[0])
+        # how the head stands off its rest, of order one; the body's own motion is in `body` already
+        turn = (condition.poses - self.rest_pose).flatten(1) * 5.0
+        offset = _REACH * torch.tanh(self.offset_net(torch.cat([self.encoding(unit), turn[frame]], -1)).float())
+        offset = share * offset
+        return Deformed(points + share * (body - points) + offset, share, offset)

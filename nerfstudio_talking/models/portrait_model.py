@@ -1,0 +1,359 @@
+"""What every portrait shares: a volume under sound and eyes before a background, as a nerfstudio model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils.external import TCNN_EXISTS
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+from torch.nn import Parameter
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from nerfstudio_talking.clip import Clip
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.field_components.articulator import Articulator, mouth_shapes
+from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
+from nerfstudio_talking.field_components.conditioning import ConditioningTrack, FrameCondition
+from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
+from nerfstudio_talking.field_components.occupancy import OccupancyGrid
+from nerfstudio_talking.field_components.reference_features import sample_maps
+from nerfstudio_talking.field_components.region_saliency import RegionModule
+from nerfstudio_talking.fields.conditioned_field import ConditionedField
+from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, lpips_loss, lpips_network
+from nerfstudio_talking.models.volume import FrameRays
+from nerfstudio_talking.proxy_plane import plane_positions
+from nerfstudio_talking.semantics import PALETTE, class_mask
+from nerfstudio_talking.track import TalkingTrack
+from nerfstudio_talking.viewer.opening_view import OpeningView
+
+_REACH = {"audio": ("skin", "inner_mouth", "lips", "neck"), "eyes": ("skin", "brows", "eyes")}
+"""Parsing classes that a modality may change."""
+
+
+@dataclass
+class PortraitModelConfig(ModelConfig):
+    """Options of every portrait."""
+
+    enable_collider: bool = False
+    """Rays are cut to the volume's box by the model itself."""
+    eval_num_rays_per_chunk: int = 1 << 16
+    """Rays rendered at a time."""
+    region_module: RegionModule = "external"
+    """How a modality is spread over space: external attention with the condition, ER-NeRF's network, or not at all."""
+    audio_condition: Literal["articulation", "code"] = "articulation"
+    """What sound tells the volume: the mouth's shape, learned from tracked landmarks (short clips), or a free code,
+    learned from the picture (minutes of speech, or clips without landmarks)."""
+    articulation_dim: int = 6
+    """Components of the mouth's shape."""
+    audio_dim: int = 32
+    """Length of the free sound code."""
+    audio_dropout: float = 0.3
+    """Dropout in the audio encoder."""
+    audio_noise: float = 0.3
+    """Noise on the normalised sound features in training."""
+    num_levels: int = 12
+    """Levels of the volume's hash planes."""
+    log2_table_size: int = 14
+    """Largest table of a level, as a power of two."""
+    max_resolution: int = 512
+    """Finest level of the volume's hash planes."""
+    hidden_dim: int = 64
+    """Width of the volume's networks."""
+    implementation: Implementation = "auto"
+    """Of the hash planes."""
+    num_samples: int = 48
+    """Places along a ray through the volume's box; those in empty cells cost nothing."""
+    occupancy_resolution: int = 48
+    """Cells of the occupancy grid along an axis."""
+    occupancy_interval: int = 128
+    """Steps between refreshes of the occupancy grid."""
+    occupancy_threshold: float = 0.02
+    """Rendering weight of a sample under which its cell shows nothing."""
+    mask_loss_mult: float = 0.02
+    """Weight of the opacity of the layers against the parsing."""
+    entropy_loss_mult: float = 1e-3
+    """Weight of the entropy of the volume's opacity."""
+    spread_loss_mult: float = 0.2
+    """Weight of the variance of depth along a ray, in units of the box's depth: a person has a skin."""
+    saliency_loss_mult: float = 1e-4
+    """Weight of saliency outside the region that a modality belongs to."""
+    semantic_loss_mult: float = 0.01
+    """Weight of the parsing branch."""
+    articulation_loss_mult: float = 0.1
+    """Weight of the articulation predicted from sound."""
+    patch_loss_mult: float = 0.02
+    """Weight of LPIPS, or of 1 - SSIM where its weights are not to be had, on mouth patches in the lips phase."""
+    lpips_weights: Path | None = None
+    """Torchvision's AlexNet for LPIPS in the lips phase; the torch cache is looked through where not given."""
+
+
+@dataclass
+class Rendering:
+    """A rendered evaluation frame."""
+
+    index: int
+    """Of the frame among the evaluation frames."""
+    rgb: UInt8[Tensor, "height width 3"]
+    parsing: UInt8[Tensor, "height width 3"]
+    """In the palette's colours."""
+
+
+class PortraitModel(Model):
+    """A volume under sound and eyes, and what surrounds it. Subclasses build `field` and say how layers meet."""
+
+    config: PortraitModelConfig
+    field: ConditionedField
+    background: Tensor
+    palette: Tensor
+    clip_digest: Tensor
+
+    def populate_modules(self) -> None:
+        """Take the clip from the dataparser's metadata; build what every portrait needs around the volume."""
+        super().populate_modules()
+        config = self.config
+        self.clip: Clip = self.kwargs["metadata"]["clip"]
+        self.track: TalkingTrack = self.clip.track
+        self.plane_distance = float(np.median(np.linalg.norm(self.track.camera_to_worlds[:, :, 3], axis=1)))
+        self.conditioning = ConditioningTrack(self.track)
+        self._populate_sound()
+        self.occupancy = OccupancyGrid(config.occupancy_resolution, config.occupancy_threshold)
+        background = self.clip.background
+        if background is None:
+            background = np.full((self.track.height, self.track.width, 3), 255, np.uint8)
+        self.register_buffer("background", torch.from_numpy(background).permute(2, 0, 1)[None].float() / 255, False)
+        self.register_buffer("palette", torch.from_numpy(PALETTE).float() / 255, persistent=False)
+        for name, classes in _REACH.items():
+            self.register_classes(f"{name}_reach", classes)
+        digest = np.frombuffer(self.track.digest.encode()[:64].ljust(64, b"0"), dtype=np.uint8)
+        self.register_buffer("clip_digest", torch.from_numpy(digest.copy()))
+        self.register_load_state_dict_pre_hook(_refuse_other_clip)
+        self.opening_view = OpeningView(self.track.camera_to_worlds, self.track.focal, self.track.height)
+        self._warned_no_time = False
+        self._lpips: tuple[torch.nn.Module | None] | None = None
+        self._kept: list[Rendering] | None = None
+
+    def _populate_sound(self) -> None:
+        """The articulator, or the encoder of a free code."""
+        config = self.config
+        self.articulator: Articulator | None = None
+        self.audio_encoder: AudioEncoder | None = None
+        if config.audio_condition == "articulation" and mouth_shapes(self.track) is not None:
+            self.articulator = Articulator(
+                self.track, self.clip.train_frames, config.articulation_dim, config.audio_dropout, config.audio_noise
+            )
+            return
+        if config.audio_condition == "articulation":
+            CONSOLE.print("[yellow]The clip carries no landmarks: sound conditions the volume by a free code.")
+        self.audio_encoder = AudioEncoder(
+            self.track.audio.shape[2], config.audio_dim, config.audio_dropout, config.audio_noise
+        )
+
+    @property
+    def mlp_implementation(self) -> Literal["tcnn", "torch"]:
+        """Of nerfstudio's networks."""
+        return "tcnn" if TCNN_EXISTS and torch.cuda.is_available() else "torch"
+
+    def make_field(
+        self,
+        box: Float[Tensor, "2 3"],
+        ellipsoids: Float[Tensor, "ellipsoids 2 3"],
+        semantics_shape: bool = False,
+    ) -> ConditionedField:
+        """The volume, under the configured conditions."""
+        config = self.config
+        return ConditionedField(
+            box,
+            {
+                "audio": config.articulation_dim if self.articulator is not None else config.audio_dim,
+                "eyes": self.track.eyes.shape[1],
+            },
+            ellipsoids,
+            semantics_shape=semantics_shape,
+            region_module=config.region_module,
+            num_levels=config.num_levels,
+            log2_table_size=config.log2_table_size,
+            max_resolution=config.max_resolution,
+            hidden_dim=config.hidden_dim,
+            implementation=config.implementation,
+            mlp_implementation=self.mlp_implementation,
+        )
+
+    def register_classes(self, name: str, classes: tuple[str, ...]) -> None:
+        """A table that says which class ids belong to a group."""
+        table = torch.from_numpy(class_mask(np.arange(256, dtype=np.uint8), classes))
+        self.register_buffer(name, table, persistent=False)
+
+    def drive(self, track: TalkingTrack) -> None:
+        """Speak another track: same weights, other sound, poses and eyes.
+
+        Raises:
+            TalkingError: the track's features are not what the portrait was trained with.
+        """
+        self.conditioning.load(track)
+        self.track = track
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Tables learn fast, networks slowly, the articulation from sound apart."""
+        tables = [module.table for module in self.modules() if isinstance(module, HashPlanes)]
+        audio = list((self.articulator or self.audio_encoder).parameters())  # type: ignore[union-attr]
+        apart = {id(p) for p in [*tables, *audio, self.device_indicator_param]}
+        return {
+            "tables": tables,
+            "audio": audio,
+            "networks": [p for p in self.parameters() if id(p) not in apart],
+        }
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Refresh the occupancy grid as the training goes on."""
+        return [
+            TrainingCallback(
+                where_to_run=[TrainingCallbackLocation.BEFORE_TRAIN_ITERATION],
+                update_every_num_iters=self.config.occupancy_interval,
+                func=lambda step: self.occupancy.refresh() if step > 0 else None,
+            )
+        ]
+
+    def frame_condition(self, frames: Tensor) -> FrameCondition:
+        """The conditions of distinct frames of the track; the tracked articulation in training, else the predicted."""
+        track = self.conditioning
+        if self.articulator is None:
+            assert self.audio_encoder is not None
+            audio = self.audio_encoder(track.windows(frames))
+        elif self.training:
+            audio = self.articulator.tracked[frames]
+        else:
+            audio = self.articulator(track.audio[frames], track.windows(frames))
+        # open eyes are the rest position: a blink is then a signal, and its absence none
+        return FrameCondition(audio, 2 * (1 - track.eyes[frames]), track.camera_to_worlds[frames], track.body[frames])
+
+    def frame_rays(self, ray_bundle: RayBundle) -> FrameRays:
+        """Rays with the condition of the frame that each one's time means."""
+        origins, directions = ray_bundle.origins, ray_bundle.directions
+        if ray_bundle.times is None and not self._warned_no_time:
+            CONSOLE.print("[yellow]Cameras without times: showing the first frame of the track throughout.")
+            self._warned_no_time = True
+        frames, of_ray = self.conditioning.frames_of(ray_bundle.times, len(origins))
+        condition = self.frame_condition(frames)
+        picture = (self.track.focal, self.track.width, self.track.height)
+        uv = plane_positions(origins, directions, condition.poses[of_ray], self.plane_distance, *picture)
+        return FrameRays(origins, directions, condition, of_ray, uv)
+
+    def background_of(self, uv: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 3"]:
+        """The background behind positions on the proxy plane."""
+        return sample_maps(self.background, uv[None])[0]
+
+    def articulation_error(self) -> Float[Tensor, ""]:
+        """Mean square error of the encoder's articulation on random training frames."""
+        assert self.articulator is not None
+        frames = torch.from_numpy(np.random.choice(self.clip.train_frames, 12)).to(self.device)
+        predicted = self.articulator.from_encoder(self.conditioning.windows(frames))
+        return F.mse_loss(predicted, self.articulator.tracked[frames])
+
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """PSNR of the rays."""
+        error = F.mse_loss(outputs["rgb"].detach(), batch["image"].to(self.device))
+        return {"psnr": -10 * torch.log10(error.clamp_min(1e-10))}
+
+    def get_loss_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Photometric loss; in training also entropy, spread, saliency, articulation and patch losses."""
+        config = self.config
+        image = batch["image"].to(self.device)
+        losses = {"rgb_loss": F.mse_loss(outputs["rgb"], image)}
+        if not self.training:
+            return losses
+        accumulation = outputs["accumulation"][:, 0].clamp(1e-4, 1 - 1e-4)
+        entropy = -(accumulation * accumulation.log() + (1 - accumulation) * (1 - accumulation).log())
+        losses["entropy_loss"] = config.entropy_loss_mult * entropy.mean()
+        losses["spread_loss"] = config.spread_loss_mult * outputs["spread"].mean()
+        if self.articulator is not None:
+            losses["articulation_loss"] = config.articulation_loss_mult * self.articulation_error()
+        if "parsing" in batch:
+            parsing = self.parsing_of(batch)
+            stray = sum(
+                (outputs[f"saliency_{name}"][:, 0] * ~getattr(self, f"{name}_reach")[parsing]).mean() for name in _REACH
+            )
+            losses["saliency_loss"] = config.saliency_loss_mult * stray  # type: ignore[assignment]
+        if "patch_size" in batch:
+            side = int(batch["patch_size"])
+            patches = [x.view(-1, side, side, 3).permute(0, 3, 1, 2) for x in (outputs["rgb"], image)]
+            losses["patch_loss"] = config.patch_loss_mult * self.patch_distance(patches[0], patches[1])
+        return losses
+
+    def patch_distance(
+        self, rendered: Float[Tensor, "patches 3 side side"], truth: Float[Tensor, "patches 3 side side"]
+    ) -> Float[Tensor, ""]:
+        """LPIPS of AlexNet where its weights are to be had, else 1 - SSIM; which one is said once."""
+        if self._lpips is None:
+            weights = find_weights(self.config.lpips_weights, ALEXNET_FILES)
+            network = lpips_network(weights).to(self.device).requires_grad_(False) if weights is not None else None
+            self._lpips = (network,)  # in a tuple it is no submodule: checkpoints stay without it
+            CONSOLE.print(f"Lips phase: patches are compared by {'SSIM' if network is None else 'LPIPS'}.")
+        (network,) = self._lpips
+        if network is None:
+            ssim = structural_similarity_index_measure(rendered, truth, data_range=1.0, kernel_size=7, sigma=1.0)
+            return 1 - ssim  # type: ignore[operator]
+        return lpips_loss(rendered, truth, network)
+
+    def parsing_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """Class ids of a batch's rays, (rays,) long."""
+        return batch["parsing"].to(self.device).reshape(-1).long()
+
+    @contextmanager
+    def keep_renderings(self) -> Iterator[list[Rendering]]:
+        """Keeps the frames that are evaluated within the block, as bytes."""
+        self._kept = []
+        try:
+            yield self._kept
+        finally:
+            self._kept = None
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR and SSIM of a whole frame; truth and rendering side by side, opacity and parsing."""
+        image = batch["image"].to(self.device)[..., :3]
+        rgb = outputs["rgb"].to(self.device)
+        error = F.mse_loss(rgb, image)
+        pair = [x.permute(2, 0, 1)[None] for x in (rgb, image)]
+        metrics: dict[str, Any] = {
+            "psnr": float(-10 * torch.log10(error.clamp_min(1e-10))),
+            "ssim": float(structural_similarity_index_measure(*pair, data_range=1.0)),  # type: ignore[arg-type]
+        }
+        if self._kept is not None:
+            levels = [(x.clamp(0, 1) * 255).round().to(torch.uint8).cpu() for x in (rgb, outputs["parsing"])]
+            self._kept.append(Rendering(int(batch["image_idx"]), *levels))
+        images = {
+            "img": torch.cat([image, rgb], dim=1),
+            "accumulation": outputs["accumulation"].expand(-1, -1, 3),
+            "parsing": outputs["parsing"],
+        }
+        return metrics, images
+
+
+def _refuse_other_clip(module: torch.nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """A checkpoint belongs to one clip: its background and poses come from there."""
+    saved, own = state.get(prefix + "clip_digest"), module.clip_digest
+    if saved is not None and not torch.equal(saved.cpu(), own.cpu()):  # type: ignore[arg-type]
+        names = [bytes(digest.cpu().tolist()).decode()[:12] for digest in (saved, own)]  # type: ignore[union-attr]
+        raise TalkingError(
+            "the checkpoint",
+            expected=f"one trained on this dataset (clip {names[1]})",
+            found=f"one trained on clip {names[0]}",
+            mend="Give the --data that it was trained on, or train anew.",
+        )

@@ -1,0 +1,164 @@
+"""`ssp-nerf`: one field for the whole portrait, after SSP-NeRF (Liu et al., ECCV 2022), as a nerfstudio model.
+
+From the paper: one radiance field for head and torso, a parsing branch, semantic-aware dynamic ray sampling, torso
+deformation. Its training code was never released; docs/ssp-nerf.md says what is verified and what is our design.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
+from torch import Tensor
+
+from nerfstudio_talking.body_frame import middle_frame, portrait_box, torso_ellipsoid
+from nerfstudio_talking.compositing import over
+from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler
+from nerfstudio_talking.fields.body_deformation import BodyDeformation
+from nerfstudio_talking.headbox import head_ellipsoid
+from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
+from nerfstudio_talking.models.volume import render_volume
+from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, PARSING_CLASSES
+
+_BACKGROUND_LOGIT = 6.0
+"""Logit of the background class where the volume is empty."""
+
+
+@dataclass
+class SSPNeRFModelConfig(PortraitModelConfig):
+    """Options of `ssp-nerf`."""
+
+    _target: type = field(default_factory=lambda: SSPNeRFModel)
+    """Target class to instantiate."""
+    log2_table_size: int = 15
+    """Largest table of a level, as a power of two."""
+    num_samples: int = 64
+    """Places along a ray through the portrait's box; those in empty cells cost nothing."""
+    occupancy_resolution: int = 64
+    """Cells of the occupancy grid along an axis."""
+    semantic_loss_mult: float = 0.02
+    """Weight of the parsing branch; it shapes the volume."""
+    parsing_branch: bool = True
+    """Whether the parsing maps teach the volume."""
+    deformation: bool = True
+    """Whether the body moves by itself; without, the torso is stuck to the head."""
+    deformation_hidden_dim: int = 32
+    """Width of the deformation's networks."""
+    offset_loss_mult: float = 1.0
+    """Weight of the mean square offset of the deformation's network, in square decimetres."""
+    body_loss_mult: float = 0.02
+    """Weight of the share in the body against the parsing: none on the head, all on the clothes."""
+    class_loss_decay: float = 0.98
+    """Of the running loss per class that divides the rays."""
+
+
+class SSPNeRFModel(PortraitModel):
+    """Head and torso in one volume over background, under sound and eyes."""
+
+    config: SSPNeRFModelConfig
+    class_loss: Tensor
+    class_relevance: Tensor
+    head_classes: Tensor
+
+    def populate_modules(self) -> None:
+        """Build the volume and the body's deformation."""
+        super().populate_modules()
+        track = self.track
+        picture = (track.focal, track.width, track.height)
+        poses = track.camera_to_worlds[self.clip.train_frames]
+        head_box = self.scene_box.aabb.cpu().numpy()
+        box = portrait_box(head_box, poses, *picture)
+        ellipsoids = np.stack([np.stack(head_ellipsoid(head_box)), np.stack(torso_ellipsoid(head_box, box))])
+        shape = self.config.parsing_branch
+        self.field = self.make_field(torch.from_numpy(box).float(), torch.from_numpy(ellipsoids), shape)
+        self.deformation: BodyDeformation | None = None
+        if self.config.deformation:
+            rest = torch.from_numpy(poses[middle_frame(poses)]).float()
+            chin = float(head_box[0, 1]) + 0.02  # the box's margin
+            self.deformation = BodyDeformation(self.field.box, chin, rest, picture, self.config.deformation_hidden_dim)
+        classes = len(PARSING_CLASSES)
+        self.register_buffer("class_loss", torch.full((classes,), 0.01))
+        self.register_buffer("class_relevance", torch.zeros(classes))
+        self.register_classes("head_classes", HEAD_CLASSES)
+        self._sampler: SemanticPixelSampler | None = None
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """The shared ones; and the sampler reads the running losses from here, whose checkpoint keeps them."""
+        pipeline = training_callback_attributes.pipeline
+        sampler = getattr(getattr(pipeline, "datamanager", None), "sampler", None)
+        if isinstance(sampler, SemanticPixelSampler):
+            sampler.follow(self.class_loss, self.class_relevance)
+            self._sampler = sampler
+        return super().get_training_callbacks(training_callback_attributes)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
+        """Colour, depth (metres from the camera), opacity of the person, parsing colours, saliency of each modality."""
+        rays = self.frame_rays(ray_bundle)
+        outputs = render_volume(
+            self.field, self.occupancy, rays, self.config.num_samples, self.training, self.deformation
+        )
+        accumulation = outputs["accumulation"]
+        outputs["rgb"] = over(outputs.pop("color"), accumulation, self.background_of(rays.uv))
+        empty = torch.zeros_like(outputs["semantics"])
+        empty[:, CLASS_ID["background"]] = _BACKGROUND_LOGIT
+        outputs["semantics"] = over(outputs["semantics"], accumulation, empty)
+        if self.training:
+            return outputs
+        winner = outputs.pop("semantics").argmax(-1)
+        outputs["depth"] = over(outputs["depth"], accumulation, torch.full_like(accumulation, self.plane_distance))
+        for name in ("spread", "offset"):
+            outputs.pop(name, None)
+        rgb = outputs.pop("rgb").clamp(0.0, 1.0)
+        return {"rgb": rgb, **outputs, "parsing": self.palette[winner]}
+
+    def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """PSNR of the rays, and how they are divided among the classes."""
+        metrics = super().get_metrics_dict(outputs, batch)
+        if self.training and self._sampler is not None:
+            for name, share in zip(PARSING_CLASSES, self._sampler.shares()):
+                metrics[f"rays_{name}"] = share
+        return metrics
+
+    def get_loss_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The shared losses, opacity and parsing of the person, and the deformation's regularisers."""
+        losses = super().get_loss_dict(outputs, batch, metrics_dict)
+        if not self.training or "parsing" not in batch:
+            return losses
+        config, parsing = self.config, self.parsing_of(batch)
+        if "patch_size" not in batch:
+            self._follow_losses(outputs, batch["image"].to(self.device), parsing)
+        accumulation = outputs["accumulation"][:, 0].clamp(1e-4, 1 - 1e-4)
+        person = (parsing != CLASS_ID["background"]).float()
+        losses["mask_loss"] = config.mask_loss_mult * F.binary_cross_entropy(accumulation, person)
+        losses["semantic_loss"] = config.semantic_loss_mult * F.cross_entropy(outputs["semantics"], parsing)
+        if self.deformation is not None:
+            seen = accumulation.detach()
+            body = (outputs["body"][:, 0] / seen).clamp(1e-4, 1 - 1e-4)
+            cloth = parsing == CLASS_ID["cloth"]
+            told = (self.head_classes[parsing] | cloth) & (seen > 0.3)
+            if told.any():
+                losses["body_loss"] = config.body_loss_mult * F.binary_cross_entropy(body[told], cloth[told].float())
+            losses["offset_loss"] = config.offset_loss_mult * 100 * outputs["offset"].mean()
+        return losses
+
+    @torch.no_grad()
+    def _follow_losses(self, outputs: dict[str, Tensor], image: Tensor, parsing: Tensor) -> None:
+        """Running photometric loss and sound's relevance of each class among the rays."""
+        count = torch.bincount(parsing, minlength=len(PARSING_CLASSES))[: len(PARSING_CLASSES)]
+        seen = count > 0
+        decay = self.config.class_loss_decay
+        error = (outputs["rgb"].float() - image).square().mean(-1)
+        for running, value in (
+            (self.class_loss, error),
+            (self.class_relevance, outputs["saliency_audio"][:, 0].float()),
+        ):
+            mean = torch.zeros_like(running).index_add_(0, parsing, value.to(running.dtype)) / count.clamp_min(1)
+            running.copy_(torch.where(seen, decay * running + (1 - decay) * mean, running))
