@@ -26,10 +26,12 @@ class FramePixelSamplerConfig(PixelSamplerConfig):
     """Frames that the rays of a step come from: the sound is encoded once for each."""
     seed: int = 42
     """Of the draws: with the step it gives the same rays again, also after a resume."""
+    favour_blinks: bool = True
+    """Whether frames with closing eyes are drawn more often."""
 
 
 class FramePixelSampler(PixelSampler):
-    """Uniform rays of a few frames, frames with blinks more often.
+    """Uniform rays of a few frames, frames with blinks more often where asked for.
 
     Until `prepare` is called, as on evaluation batches, it draws as nerfstudio's own does.
     """
@@ -72,7 +74,10 @@ class FramePixelSampler(PixelSampler):
             return super().sample_method(batch_size, num_images, image_height, image_width, mask, device)
         count = min(self.config.frames_per_batch, num_images)
         chooser = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        frames = torch.multinomial(self.frame_weights.cpu(), count, generator=chooser).to(device)
+        weights = self.frame_weights.cpu()
+        if not self.config.favour_blinks:
+            weights = torch.ones_like(weights)
+        frames = torch.multinomial(weights, count, generator=chooser).to(device)
         return self.draw(frames, batch_size // count, image_height, image_width)
 
     def draw(self, frames: Int64[Tensor, " frames"], rays: int, height: int, width: int) -> Int64[Tensor, "rays 3"]:
@@ -116,6 +121,8 @@ class SemanticPixelSamplerConfig(FramePixelSamplerConfig):
     """Part of the rays divided equally among the classes, whatever their loss."""
     relevance_share: float = 0.0
     """Part of the rays that follow how much the sound changes each class."""
+    uniform: bool = False
+    """Whether every pixel is as likely as any other, for comparison."""
 
 
 class SemanticPixelSampler(FramePixelSampler):
@@ -139,7 +146,7 @@ class SemanticPixelSampler(FramePixelSampler):
 
     def draw(self, frames: Int64[Tensor, " frames"], rays: int, height: int, width: int) -> Int64[Tensor, "rays 3"]:
         """So many rays of each of these frames, divided among the classes."""
-        if self.parsing is None:
+        if self.parsing is None or self.config.uniform:
             return super().draw(frames, rays, height, width)
         ids = self.parsing[frames].flatten(1).long()
         shares = self.shares().to(ids.device)

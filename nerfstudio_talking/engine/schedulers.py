@@ -27,6 +27,10 @@ class DecaySchedulerConfig(SchedulerConfig):
     """Steps over which the rate rises from nothing."""
     start_step: int = 0
     """Step before which the rate stays as it is: for parts that join the training late."""
+    finetune_fraction: float = 1.0
+    """Share of the decay after which the rate is the one on the way to `finetune_ratio`: a jump, as in ER-NeRF."""
+    finetune_ratio: float = 0.05
+    """Learning rate at the end of a run that fine-tunes, as a share of the one at the start."""
 
 
 def decay_factor(step: int, config: DecaySchedulerConfig) -> float:
@@ -37,9 +41,10 @@ def decay_factor(step: int, config: DecaySchedulerConfig) -> float:
         raise ValueError("max_steps was never filled in: train with a TalkingTrainerConfig")
     begin = max(config.start_step, config.warmup_steps)
     t = min(max(step - begin, 0) / max(config.max_steps - begin, 1), 1.0)
+    ratio = config.finetune_ratio if t > config.finetune_fraction else config.final_ratio
     if config.kind == "cosine":
-        return config.final_ratio + (1 - config.final_ratio) * 0.5 * (1 + math.cos(math.pi * t))
-    return float(config.final_ratio**t)
+        return ratio + (1 - ratio) * 0.5 * (1 + math.cos(math.pi * t))
+    return float(ratio**t)
 
 
 class DecayScheduler(Scheduler):

@@ -42,6 +42,7 @@ class ConditionedField(nn.Module):
         log2_table_size: largest table of a level.
         max_resolution: finest level.
         hidden_dim: width of the networks.
+        direction_levels: degree of the spherical harmonics of the view direction.
         implementation: of the hash planes.
         mlp_implementation: of nerfstudio's networks: 'tcnn' or 'torch'.
     """
@@ -60,6 +61,7 @@ class ConditionedField(nn.Module):
         log2_table_size: int = 14,
         max_resolution: int = 512,
         hidden_dim: int = 64,
+        direction_levels: int = 2,
         implementation: Implementation = "auto",
         mlp_implementation: str = "torch",
     ) -> None:
@@ -84,7 +86,7 @@ class ConditionedField(nn.Module):
             out_dim=1 + hidden_dim,
             implementation=mlp_implementation,  # type: ignore[arg-type]
         )
-        self.direction_encoding = SHEncoding(levels=2, implementation="torch")
+        self.direction_encoding = SHEncoding(levels=direction_levels, implementation="torch")
         self.color_net = MLP(
             hidden_dim + self.direction_encoding.get_out_dim(),
             num_layers=2,

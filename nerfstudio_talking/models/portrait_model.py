@@ -22,6 +22,7 @@ from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.clip import Clip
+from nerfstudio_talking.data.ray_sampling import region_box
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.field_components.articulator import Articulator, mouth_shapes
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
@@ -71,6 +72,8 @@ class PortraitModelConfig(ModelConfig):
     """Finest level of the volume's hash planes."""
     hidden_dim: int = 64
     """Width of the volume's networks."""
+    direction_levels: int = 2
+    """Degree of the spherical harmonics of the view direction."""
     implementation: Implementation = "auto"
     """Of the hash planes."""
     num_samples: int = 48
@@ -186,6 +189,7 @@ class PortraitModel(Model):
             log2_table_size=config.log2_table_size,
             max_resolution=config.max_resolution,
             hidden_dim=config.hidden_dim,
+            direction_levels=config.direction_levels,
             implementation=config.implementation,
             mlp_implementation=self.mlp_implementation,
         )
@@ -326,7 +330,7 @@ class PortraitModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM of a whole frame; truth and rendering side by side, opacity and parsing."""
+        """PSNR and SSIM of a frame, PSNR of its mouth; truth and rendering side by side, opacity and parsing."""
         image = batch["image"].to(self.device)[..., :3]
         rgb = outputs["rgb"].to(self.device)
         error = F.mse_loss(rgb, image)
@@ -335,6 +339,10 @@ class PortraitModel(Model):
             "psnr": float(-10 * torch.log10(error.clamp_min(1e-10))),
             "ssim": float(structural_similarity_index_measure(*pair, data_range=1.0)),  # type: ignore[arg-type]
         }
+        if "parsing" in batch:
+            x0, y0, x1, y1 = region_box(batch["parsing"].cpu().numpy()[..., 0], "mouth").round().astype(int)
+            error = F.mse_loss(rgb[y0:y1, x0:x1], image[y0:y1, x0:x1])
+            metrics["psnr_mouth"] = float(-10 * torch.log10(error.clamp_min(1e-10)))
         if self._kept is not None:
             levels = [(x.clamp(0, 1) * 255).round().to(torch.uint8).cpu() for x in (rgb, outputs["parsing"])]
             self._kept.append(Rendering(int(batch["image_idx"]), *levels))

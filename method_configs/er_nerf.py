@@ -1,0 +1,42 @@
+"""`ns-train er-nerf` and its preset for CPUs."""
+
+from __future__ import annotations
+
+from nerfstudio.plugins.types import MethodSpecification
+
+from nerfstudio_talking.data.pixel_samplers import FramePixelSamplerConfig
+from nerfstudio_talking.engine.optimizers import AdamWOptimizerConfig
+from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
+from nerfstudio_talking.engine.trainer_config import TalkingTrainerConfig
+from nerfstudio_talking.method_configs.trainer import portrait_trainer
+from nerfstudio_talking.models.er_nerf import ERNeRFModelConfig
+
+_LIPS = 0.8
+"""Share of the run after which the lips phase begins: 100 of 125 thousand steps."""
+
+
+def _group(rate: float, weight_decay: float = 0.0) -> dict:
+    """AdamW with the published rates: halved until the lips phase, where they are on their way to a twentieth."""
+    return {
+        "optimizer": AdamWOptimizerConfig(lr=rate, eps=1e-8, betas=(0.0, 0.99), weight_decay=weight_decay),
+        "scheduler": DecaySchedulerConfig(final_ratio=0.5 ** (1 / _LIPS), finetune_fraction=_LIPS, finetune_ratio=0.05),
+    }
+
+
+def _trainer(name: str, steps: int, rays: int, num_samples: int, frames: int) -> TalkingTrainerConfig:
+    sampler = FramePixelSamplerConfig(frames_per_batch=frames, favour_blinks=False)
+    config = portrait_trainer(name, steps, rays, ERNeRFModelConfig(num_samples=num_samples), sampler)
+    config.optimizers = {"tables": _group(1e-2), "networks": _group(1e-3), "audio": _group(1e-3, 1e-4)}
+    config.lips_phase_fraction = _LIPS
+    return config
+
+
+er_nerf = MethodSpecification(
+    config=_trainer("er-nerf", 125_000, 65_536, num_samples=48, frames=1),
+    description="ER-NeRF (ICCV 2023) on shared parts: the baseline of talking-portrait.",
+)
+
+er_nerf_small = MethodSpecification(
+    config=_trainer("er-nerf-small", 10_000, 2048, num_samples=40, frames=8),
+    description="er-nerf for CPUs: small pictures, fewer rays.",
+)
