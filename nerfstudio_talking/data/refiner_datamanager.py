@@ -1,0 +1,173 @@
+"""Windows of rendered frames with their truth, instead of rays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.utils.rich_utils import CONSOLE, get_progress
+from torch import Tensor
+
+from nerfstudio_talking.clip import Clip, load_clip, read_picture
+from nerfstudio_talking.data.rendered_frames import portrait_checkpoint, rendered_frames
+from nerfstudio_talking.data.talking_dataset import TalkingDataset
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.process.measure import fill_gaps
+from nerfstudio_talking.process.stages import file_digest
+from nerfstudio_talking.refiner import identity
+from nerfstudio_talking.refiner.network import Batch
+from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch
+
+
+@dataclass
+class RefinerDataManagerConfig(VanillaDataManagerConfig):
+    """Options of the refiner's data."""
+
+    _target: type = field(default_factory=lambda: RefinerDataManager)
+    """Target class to instantiate."""
+    rendered: Path | None = None
+    """config.yml of a trained portrait to render the clip from, or a folder or video of rendered frames, one for every
+    frame of the clip. Without it the personal mesh is drawn with the person's texture."""
+    rendered_cache: Path | None = None
+    """Folder for the frames that a portrait renders; beside its config.yml where not given."""
+    also: tuple[Path, ...] = ()
+    """Datasets of more people to train on, each with its own rendering in --also-rendered."""
+    also_rendered: tuple[Path, ...] = ()
+    """What --rendered is for --data, in the order of --also."""
+    arcface_weights: Path | None = None
+    """ArcFace as .onnx or TorchScript, for identity features; without it a small encoder is trained on the frames."""
+    windows_per_batch: int = 1
+    """Windows per step; 1 as published."""
+    seed: int = 0
+    """Of the batches and of the identity encoder."""
+    eval_num_images_to_sample_from: int = 1
+    """Evaluation frames held as floats: nothing is drawn from them."""
+    train_num_rays_per_batch: int = 1
+    """Not used."""
+
+
+class RefinerDataManager(VanillaDataManager[TalkingDataset]):
+    """Draws windows of rendered frames. Hands the rendering to the model in the dataset's metadata."""
+
+    config: RefinerDataManagerConfig
+    identity_dim: int = 0
+
+    def __init__(self, config: RefinerDataManagerConfig, *args: Any, **kwargs: Any) -> None:
+        if len(config.also) != len(config.also_rendered):
+            raise TalkingError(
+                "--pipeline.datamanager.also",
+                expected="as many renderings in --pipeline.datamanager.also-rendered",
+                found=f"{len(config.also)} datasets and {len(config.also_rendered)} renderings",
+                mend="Name one portrait, folder or video for each further dataset, in the same order.",
+            )
+        self._clips: list[PairedClip] | None = None
+        super().__init__(config, *args, **kwargs)
+
+    def create_train_dataset(self) -> TalkingDataset:
+        """The training frames; their metadata carry the whole clip as rendered, and by whom."""
+        dataset = super().create_train_dataset()
+        config, clip = self.config, dataset.clip
+        frames = rendered_frames(config.rendered, clip, config.rendered_cache)
+        dataset.metadata["rendered"] = torch.from_numpy(frames)
+        dataset.metadata["rendered_by"] = _digest(config.rendered, clip)
+        return dataset
+
+    def setup_train(self) -> None:
+        """Nothing yet: pairs are read when the first is asked for, since evaluation needs none."""
+        self._clips = None
+
+    def next_train(self, step: int) -> tuple[None, dict[str, Any]]:  # type: ignore[override]
+        """No rays, and `batch`, a `Batch`: training steps come in pairs, one turn each, on the same windows."""
+        self.train_count += 1
+        return None, {"batch": self.draw(step // 2)}
+
+    def draw(self, step: int) -> Batch:
+        """A batch of training windows."""
+        if self._clips is None:
+            self._clips = self._pair()
+        return draw_batch(self._clips, step, self.config.windows_per_batch, self.config.seed, self.device)
+
+    def get_train_rays_per_batch(self) -> int:
+        """Pixels of a step."""
+        assert self.train_dataset is not None
+        track = self.train_dataset.clip.track
+        return self.config.windows_per_batch * track.height * track.width
+
+    def _pair(self) -> list[PairedClip]:
+        assert self.train_dataset is not None
+        config = self.config
+        first = self.train_dataset.clip
+        clips = [first]
+        renderings: list[Tensor] = [self.train_dataset.metadata["rendered"]]
+        share = len(first.train_frames) / first.track.num_frames
+        for folder, source in zip(config.also, config.also_rendered):
+            clip = load_clip(folder, share)
+            clips.append(clip)
+            renderings.append(torch.from_numpy(rendered_frames(source, clip, config.rendered_cache)))
+        truths = [torch.from_numpy(_truth(clip)) for clip in clips]
+        features = self._identities(clips, truths)
+        return [
+            PairedClip(rendered, truth, clip.train_frames, feature)
+            for clip, rendered, truth, feature in zip(clips, renderings, truths, features)
+        ]
+
+    def _identities(self, clips: list[Clip], truths: list[Tensor]) -> list[Tensor]:
+        """Identity features of every clip's training frames."""
+        dim = self.identity_dim
+        if dim == 0:  # without a memory the generator is told nothing
+            return [torch.zeros(len(truth), 1) for truth in truths]
+        faces = [_faces(clip, truth.numpy()) for clip, truth in zip(clips, truths)]
+        lengths = [len(rows) for rows in faces]
+        every = np.concatenate(faces)
+        weights = self.config.arcface_weights
+        with get_progress("Identity features") as progress:
+            task = progress.add_task("Identity features", total=len(every) // 32 + 1 if weights else 150)
+            if weights is not None:
+                features = identity.arcface_features(weights, every, lambda: progress.advance(task))
+                if features.shape[1] != dim:
+                    raise TalkingError(
+                        weights,
+                        expected=f"features of {dim} channels",
+                        found=str(features.shape[1]),
+                        mend=f"Train with --pipeline.model.identity-dim {features.shape[1]}.",
+                    )
+            else:
+                numbers = np.repeat(np.arange(len(clips)), lengths)
+                seconds = np.concatenate([clip.train_frames / clip.track.fps for clip in clips])
+                seed = self.config.seed
+                encoder = identity.train_identity(
+                    every, numbers, seconds, dim, seed=seed, advance=lambda: progress.advance(task)
+                )
+                features = identity.encode_faces(encoder, every)
+        return list(features.split(lengths))
+
+
+def _truth(clip: Clip) -> np.ndarray:
+    track = clip.track
+    frames = np.empty((len(clip.train_frames), track.height, track.width, 3), dtype=np.uint8)
+    for row, frame in enumerate(clip.train_frames):
+        frames[row] = read_picture(clip.image_paths[frame], "RGB")
+    return frames
+
+
+def _faces(clip: Clip, truth: np.ndarray) -> np.ndarray:
+    """Aligned faces of the training frames, by the landmarks; the middle of the picture where a clip has none."""
+    landmarks = clip.track.landmarks
+    if landmarks is not None and landmarks.shape[1] in (68, 478) and np.isfinite(landmarks).any():
+        points = fill_gaps(landmarks.astype(np.float64))[clip.train_frames]
+        return identity.aligned_faces(list(truth), points)
+    import cv2
+
+    CONSOLE.print("[yellow]The clip carries no landmarks: the whole picture stands for the face.[/]")
+    return np.stack([cv2.resize(frame, (identity.CROP,) * 2, interpolation=cv2.INTER_AREA) for frame in truth])
+
+
+def _digest(source: Path | None, clip: Clip) -> str:
+    """What tells renderings apart: the portrait's weights, or the clip's where there is no portrait."""
+    if source is not None and source.suffix.lower() in (".yml", ".yaml"):
+        return file_digest(portrait_checkpoint(source))
+    return clip.track.digest

@@ -1,0 +1,176 @@
+"""The memory-augmented refiner (Yi et al., arXiv 2002.10137) as a nerfstudio model.
+
+It knows pictures, not rays: a camera's time names the frame of the clip whose rendering is refined, and the picture is
+the recording camera's, wherever the camera stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.models.base_model import Model, ModelConfig
+from torch import Tensor
+from torch.nn import Parameter
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from nerfstudio_talking.clip import Clip
+from nerfstudio_talking.field_components.conditioning import ConditioningTrack
+from nerfstudio_talking.refiner.losses import LossWeights
+from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
+from nerfstudio_talking.refiner.windows import stack_windows, to_network, to_unit
+
+
+@dataclass
+class MemoryGanModelConfig(ModelConfig):
+    """Options of the refiner; the defaults are the published ones."""
+
+    _target: type = field(default_factory=lambda: MemoryGanModel)
+    """Target class to instantiate."""
+    width: int = 64
+    """Channels of the first level of generator and discriminator."""
+    levels: int = 8
+    """Halvings of the generator."""
+    patch_layers: int = 3
+    """Halvings of the discriminator: 3 judges patches of 70 pixels."""
+    identity_dim: int = 512
+    """Channels of the identity feature."""
+    memory_slots: int = 30_000
+    """Capacity of the memory; 0 leaves it out."""
+    key_dim: int = 512
+    """Channels of the memory's keys."""
+    key_width: int = 64
+    """Channels of the key encoder's first stage; 64 is ResNet-18."""
+    neighbours: int = 256
+    """Slots that the triplet loss looks through."""
+    identity_threshold: float = 0.98
+    """Cosine from which two identity features are one identity."""
+    triplet_margin: float = 0.3
+    """Margin of the triplet loss."""
+    age_noise: float = 4.0
+    """Noise on the ages when the oldest slot is sought."""
+    gan_loss_mult: float = 1.0
+    """Weight of the adversarial loss."""
+    l1_loss_mult: float = 100.0
+    """Weight of the absolute error."""
+    mask_loss_mult: float = 2.0
+    """Weight of the share that is kept as rendered; the authors' 0.1 is for training on many people."""
+    mask_variation_mult: float = 1e-5
+    """Weight of the mask's squared steps."""
+    triplet_loss_mult: float = 1.0
+    """Weight of the memory's triplet loss."""
+
+    def build(self) -> Refiner:
+        """The refiner that this configuration describes."""
+        settings = RefinerSettings(
+            width=self.width,
+            levels=self.levels,
+            patch_layers=self.patch_layers,
+            identity_dim=self.identity_dim if self.memory_slots else 1,
+            memory_slots=self.memory_slots,
+            key_dim=self.key_dim,
+            key_width=self.key_width,
+            neighbours=self.neighbours,
+            threshold=self.identity_threshold,
+            margin=self.triplet_margin,
+            age_noise=self.age_noise,
+        )
+        weights = LossWeights(
+            self.gan_loss_mult, self.l1_loss_mult, self.mask_loss_mult, self.mask_variation_mult, self.triplet_loss_mult
+        )
+        return Refiner(settings, weights)
+
+
+class MemoryGanModel(Model):
+    """The refiner beside the clip as rendered, which is no part of its checkpoint."""
+
+    config: MemoryGanModelConfig
+    rendered: Tensor
+    clip_digest: Tensor
+    rendered_by: Tensor
+
+    def populate_modules(self) -> None:
+        """Build the refiner; note which clip and which portrait it is trained on."""
+        super().populate_modules()
+        metadata = self.kwargs["metadata"]
+        self.clip: Clip = metadata["clip"]
+        self.refiner = self.config.build()
+        self.conditioning = ConditioningTrack(self.clip.track)
+        self.register_buffer("rendered", metadata["rendered"], persistent=False)
+        self.register_buffer("clip_digest", digest_tensor(self.clip.track.digest))
+        self.register_buffer("rendered_by", digest_tensor(metadata["rendered_by"]))
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Generator and discriminator."""
+        return self.refiner.param_groups()
+
+    def losses_of_turn(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        """Losses of a step: even steps are the discriminator's, odd ones the generator's."""
+        return self.refiner.generator_losses(batch) if step % 2 else self.refiner.discriminator_losses(batch)
+
+    def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
+        """Refuse rays: pictures are refined whole."""
+        raise NotImplementedError("the refiner renders whole pictures: get_outputs_for_camera")
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
+        """The frame that the camera's time names, refined; resized where the camera's size is another.
+
+        `rgb`, `rendered` (as it was given), `painted` (what the generator drew), `mask` (how much of it is shown),
+        `accumulation` (one) and `depth` (one, for the viewer), each (height, width, channels) in [0, 1].
+        """
+        frames, _ = self.conditioning.frames_of(camera.times, 1)
+        window = stack_windows(self.rendered, frames[:1].to(self.rendered.device))
+        was_training = self.refiner.training
+        refined = self.refiner.eval().refine(window)
+        self.refiner.train(was_training)
+        size = (int(camera.height.flatten()[0]), int(camera.width.flatten()[0]))
+        pictures = {
+            "rgb": to_unit(refined.output),
+            "rendered": to_unit(window[:, -3:]),
+            "painted": to_unit(refined.painted),
+            "mask": refined.mask,
+        }
+        outputs = {}
+        for name, picture in pictures.items():
+            if picture.shape[-2:] != size:
+                picture = F.interpolate(picture, size, mode="bilinear", align_corners=False)
+            outputs[name] = picture[0].permute(1, 2, 0).to(camera.device)
+        ones = torch.ones_like(outputs["mask"])
+        return {**outputs, "accumulation": ones, "depth": ones}
+
+    def eval_losses(self, frame: int, truth: Tensor) -> dict[str, Tensor]:
+        """Weighted absolute error of one held-out frame of the clip; `truth` (height, width, 3) in [0, 1]."""
+        window = stack_windows(self.rendered, torch.tensor([frame], device=self.rendered.device))
+        target = to_network((truth * 255).to(self.device)).permute(2, 0, 1)[None]
+        return {"l1_loss": self.config.l1_loss_mult * F.l1_loss(self.refiner.refine(window).output, target)}
+
+    def get_loss_dict(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Refuse: losses depend on the turn (`losses_of_turn`)."""
+        raise NotImplementedError("the losses of the refiner belong to a turn: losses_of_turn")
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """PSNR and SSIM of the refined frame and, as `rendered_psnr` and `rendered_ssim`, of what it was made from."""
+        image = batch["image"].to(self.device)[..., :3]
+        metrics: dict[str, float] = {}
+        for prefix, name in (("", "rgb"), ("rendered_", "rendered")):
+            picture = outputs[name].to(self.device)
+            error = F.mse_loss(picture, image).clamp_min(1e-10)
+            pair = [x.permute(2, 0, 1)[None] for x in (picture, image)]
+            metrics[prefix + "psnr"] = float(-10 * torch.log10(error))
+            metrics[prefix + "ssim"] = float(structural_similarity_index_measure(*pair, data_range=1.0))  # type: ignore[arg-type]
+        rows = [image, *(outputs[name].to(self.device) for name in ("rendered", "rgb"))]
+        return metrics, {"img": torch.cat(rows, dim=1), "mask": outputs["mask"].expand(-1, -1, 3)}
+
+
+def digest_tensor(digest: str) -> Tensor:
+    """A digest's 64 letters as bytes, for a buffer."""
+    return torch.from_numpy(np.frombuffer(digest.encode()[:64].ljust(64, b"0"), dtype=np.uint8).copy())

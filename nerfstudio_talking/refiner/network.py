@@ -1,0 +1,154 @@
+"""The refiner as one module: generator, discriminator, key encoder and memory, and what each turn of training does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
+from nerfstudio_talking.refiner.generator import AttentionUNet, Refined
+from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, variation
+from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
+from nerfstudio_talking.refiner.windows import SlidingWindow, to_unit
+
+
+@dataclass(frozen=True)
+class RefinerSettings:
+    """Sizes of the networks; the defaults are the published ones."""
+
+    width: int = 64
+    """Channels of the generator's and the discriminator's first level."""
+    levels: int = 8
+    """Halvings of the generator."""
+    patch_layers: int = 3
+    """Halvings of the discriminator."""
+    identity_dim: int = 512
+    """Channels of the identity feature; ArcFace gives 512."""
+    memory_slots: int = 30_000
+    """Capacity of the memory; 0 leaves it out, and the generator knows of no identity."""
+    key_dim: int = 512
+    """Channels of the memory's keys."""
+    key_width: int = 64
+    """Channels of the key encoder's first stage; 64 is ResNet-18."""
+    neighbours: int = 256
+    """Slots that the triplet loss looks through."""
+    threshold: float = 0.98
+    """Cosine from which two identity features are one identity."""
+    margin: float = 0.3
+    """Of the triplet loss."""
+    age_noise: float = 4.0
+    """Noise on the ages when the oldest slot is sought."""
+
+
+class Batch(NamedTuple):
+    """Windows to refine with their truth, on one device."""
+
+    window: Float[Tensor, "batch 9 height width"]
+    """Rendered, in [-1, 1], oldest frame first."""
+    truth: Float[Tensor, "batch 3 height width"]
+    """The true last frame, in [-1, 1]."""
+    identity: Float[Tensor, "batch identity"]
+    """Its identity feature."""
+
+
+class Refiner(nn.Module):
+    """What is trained and what refines.
+
+    Training alternates: a turn of the discriminator (`discriminator_losses`) touches no other parameter, a turn of the
+    generator (`generator_losses`) none of the discriminator's; their gradients are left at None. In training the
+    generator is told the true identity feature; in use it gets the one that the memory finds for the rendered frame.
+    """
+
+    def __init__(self, settings: RefinerSettings, weights: LossWeights | None = None) -> None:
+        super().__init__()
+        self.settings, self.weights = settings, weights or LossWeights()
+        self.generator = AttentionUNet(settings.width, settings.levels, settings.identity_dim)
+        self.discriminator = PatchDiscriminator(settings.width, settings.patch_layers)
+        self.memory: IdentityMemory | None = None
+        self.key_encoder: KeyEncoder | None = None
+        if settings.memory_slots > 0:
+            self.key_encoder = KeyEncoder(settings.key_dim, settings.key_width)
+            self.memory = IdentityMemory(
+                settings.memory_slots,
+                settings.key_dim,
+                settings.identity_dim,
+                settings.neighbours,
+                settings.threshold,
+                settings.margin,
+                settings.age_noise,
+            )
+
+    def param_groups(self) -> dict[str, list[Parameter]]:
+        """Parameters of either side; the key encoder goes with the generator."""
+        keys = [] if self.key_encoder is None else list(self.key_encoder.parameters())
+        return {
+            "generator": [*self.generator.parameters(), *keys],
+            "discriminator": list(self.discriminator.parameters()),
+        }
+
+    def identity_of(self, window: Float[Tensor, "batch 9 height width"]) -> Float[Tensor, "batch identity"]:
+        """The identity feature that the memory finds for the last frame of windows; zeros without a memory."""
+        if self.memory is None or self.key_encoder is None:
+            return window.new_zeros(len(window), self.settings.identity_dim)
+        return self.memory.retrieve(self.key_encoder(window[:, -3:]))
+
+    def refine(self, window: Float[Tensor, "batch 9 height width"]) -> Refined:
+        """Refine the last frame of windows, as in use."""
+        return self.generator(window, self.identity_of(window))
+
+    def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of the discriminator's turn."""
+        self._listen("discriminator")
+        with torch.no_grad():
+            made = self.generator(batch.window, self._told(batch)).output
+        real = adversarial_loss(self.discriminator(batch.window, batch.truth), True)
+        false = adversarial_loss(self.discriminator(batch.window, made), False)
+        return {"discriminator_loss": (real + false) / 2}
+
+    def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of the generator's turn, weighted; the memory takes in what was seen."""
+        self._listen("generator")
+        weights = self.weights
+        refined = self.generator(batch.window, self._told(batch))
+        judged = self.discriminator(batch.window, refined.output)
+        losses = {
+            "adversarial_loss": weights.gan * adversarial_loss(judged, True),
+            "l1_loss": weights.l1 * F.l1_loss(refined.output, batch.truth),
+            "mask_loss": weights.mask * (1 - refined.mask).mean(),
+            "mask_variation_loss": weights.mask_variation * variation(refined.mask),
+        }
+        if self.memory is not None and self.key_encoder is not None:
+            key = self.key_encoder(batch.window[:, -3:])
+            losses["triplet_loss"] = weights.triplet * self.memory.triplet_loss(key, batch.identity)
+            self.memory.update(key.detach(), batch.identity)
+        return losses
+
+    def _told(self, batch: Batch) -> Tensor:
+        return batch.identity if self.memory is not None else torch.zeros_like(batch.identity)
+
+    def _listen(self, turn: str) -> None:
+        """Only the side whose turn it is gathers gradients: what has none is left alone by its optimiser."""
+        for name, parameters in self.param_groups().items():
+            for parameter in parameters:
+                parameter.requires_grad_(name == turn)
+
+
+class StreamRefiner:
+    """Refines a video frame by frame, in constant memory and without delay."""
+
+    def __init__(self, refiner: Refiner) -> None:
+        self.refiner = refiner.eval()
+        self._window = SlidingWindow()
+
+    @torch.no_grad()
+    def __call__(self, frame: UInt8[Tensor, "height width 3"]) -> UInt8[Tensor, "height width 3"]:
+        """The next frame, refined; on the frame's device."""
+        device = next(self.refiner.generator.parameters()).device
+        refined = self.refiner.refine(self._window.push(frame.to(device))).output[0]
+        return (to_unit(refined).permute(1, 2, 0) * 255).round().to(torch.uint8).to(frame.device)

@@ -1,0 +1,56 @@
+"""Windows of three rendered frames: what the refiner sees of a video, whole or as it streams by."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+WINDOW = 3
+"""Frames: the one to refine and the two before it (Yi et al. 2020). None of the future, so a stream has no delay."""
+
+
+def window_frames(frames: Int64[Tensor, " batch"], first: int = 0) -> Int64[Tensor, "batch 3"]:
+    """Numbers of the frames in the window of each frame, oldest first; before frame `first` there is only itself."""
+    return (frames[:, None] + torch.arange(1 - WINDOW, 1, device=frames.device)).clamp_min(first)
+
+
+def stack_windows(
+    video: UInt8[Tensor, "frames height width 3"], frames: Int64[Tensor, " batch"], first: int = 0
+) -> Float[Tensor, "batch 9 height width"]:
+    """Windows of a video in [-1, 1], channels of the oldest frame first."""
+    chosen = video[window_frames(frames, first).to(video.device)]
+    batch, count, height, width, channels = chosen.shape
+    return to_network(chosen.permute(0, 1, 4, 2, 3).reshape(batch, count * channels, height, width))
+
+
+def to_network(picture: UInt8[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Levels 0 to 255 as the networks see them, -1 to 1."""
+    return picture.float() / 127.5 - 1
+
+
+def to_unit(picture: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Network range -1 to 1 as colours 0 to 1, cut to that."""
+    return ((picture + 1) / 2).clamp(0, 1)
+
+
+class SlidingWindow:
+    """The last three frames of a stream, in constant memory. The first frame stands in for those before it."""
+
+    def __init__(self) -> None:
+        self._frames: deque[Float[Tensor, "3 height width"]] = deque(maxlen=WINDOW)
+
+    def push(self, frame: UInt8[Tensor, "height width 3"]) -> Float[Tensor, "1 9 height width"]:
+        """The window of the frame that has come.
+
+        Raises:
+            ValueError: the frame has another size than those before.
+        """
+        picture = to_network(frame).permute(2, 0, 1)
+        if self._frames and picture.shape != self._frames[-1].shape:
+            raise ValueError(f"frames of one video have one size, not {picture.shape} after {self._frames[-1].shape}")
+        for _ in range(1 if self._frames else WINDOW):
+            self._frames.append(picture)
+        return torch.cat(list(self._frames))[None]
