@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import torch
 import tyro
+from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
 from nerfstudio_talking.driving import PoseMode, driving_track
 from nerfstudio_talking.errors import TalkingError
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.models.portrait_model import PortraitModel
+    from nerfstudio_talking.playback.bake import Bake
 
 
 @dataclass
@@ -40,12 +47,16 @@ class Drive:
     """Size of the picture relative to the recording."""
     crf: Annotated[int, tyro.conf.arg(metavar="0-51")] = 18
     """H.264 quality: lower is better and larger."""
+    baked: Literal["auto", "none"] | Path = "auto"
+    """Playback from a bake (`ns-talking bake`): 'auto' takes the one beside config.yml on machines without a GPU, if
+    there is one; 'none' renders in full; or the file."""
 
     def main(self) -> None:
         """Render and write, frame by frame."""
         from nerfstudio_talking.audio.extract import extract_features
         from nerfstudio_talking.cli.portrait import load_portrait
         from nerfstudio_talking.media import VideoWriter, read_audio
+        from nerfstudio_talking.playback.streaming import write_behind
 
         if (self.pose == "generated") != (self.motion is not None):
             raise TalkingError(
@@ -55,7 +66,7 @@ class Drive:
                 mend="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
             )
         samples = read_audio(self.audio)
-        pipeline, model = load_portrait(self.load_config)
+        _, model = load_portrait(self.load_config)
         portrait = model.track
         num_frames = round(len(samples) / 16000 * portrait.fps)
         if num_frames < 1:
@@ -77,24 +88,54 @@ class Drive:
             track = driving_track(portrait, features, self.pose, self.smoothing)
         model.drive(track)
         width, height = (max(2, round(side * self.scale / 2) * 2) for side in (portrait.width, portrait.height))
-        focal = portrait.focal * width / portrait.width
-        poses = torch.from_numpy(track.camera_to_worlds).float()
-        times = torch.from_numpy(track.times).float()
+        bake = self._find_bake(model)
+        frames = _full_frames(model, width, height) if bake is None else _baked_frames(model, bake, width, height)
         with (
             VideoWriter(self.output, portrait.fps, width, height, audio=(samples, 16000), crf=self.crf) as writer,
             get_progress("Speaking", suffix="frames/s") as progress,
         ):
-            for frame in progress.track(range(num_frames)):
-                camera = Cameras(
-                    poses[frame : frame + 1],
-                    fx=focal,
-                    fy=focal,
-                    cx=width / 2,
-                    cy=height / 2,
-                    width=width,
-                    height=height,
-                    times=times[frame : frame + 1, None],
-                ).to(pipeline.device)
-                rgb = model.get_outputs_for_camera(camera)["rgb"]
-                writer.write((rgb * 255).round().to(torch.uint8).cpu().numpy())
+            write_behind(progress.track(frames, total=num_frames), writer.write)
         CONSOLE.print(f"[green]Wrote {self.output}: {num_frames} frames at {portrait.fps:g} per second, with sound.")
+
+    def _find_bake(self, model: PortraitModel) -> Bake | None:
+        """The bake to play from, if any."""
+        from nerfstudio_talking.playback.bake import BAKE_NAME, load_bake, model_digest
+        from nerfstudio_talking.playback.freezing import bakeable
+
+        path = self.load_config.parent / BAKE_NAME
+        if self.baked == "none" or (self.baked == "auto" and (model.device.type != "cpu" or not path.is_file())):
+            return None
+        path = path if self.baked == "auto" else Path(self.baked)
+        bake = load_bake(path, model_digest(bakeable(model)))
+        CONSOLE.print(f"Playing from {path}; --baked none renders in full.")
+        return bake
+
+
+def _baked_frames(
+    model: PortraitModel, bake: Bake, width: int, height: int
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    from nerfstudio_talking.playback.freezing import bakeable
+    from nerfstudio_talking.playback.player import Player
+
+    return Player(bakeable(model.to("cpu")), bake, width, height).frames()
+
+
+def _full_frames(model: PortraitModel, width: int, height: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Every frame of the model's track, rendered by the field."""
+    track = model.track
+    focal = track.focal * width / track.width
+    poses = torch.from_numpy(track.camera_to_worlds).float()
+    times = torch.from_numpy(track.times).float()
+    for frame in range(track.num_frames):
+        camera = Cameras(
+            poses[frame : frame + 1],
+            fx=focal,
+            fy=focal,
+            cx=width / 2,
+            cy=height / 2,
+            width=width,
+            height=height,
+            times=times[frame : frame + 1, None],
+        ).to(model.device)
+        rgb = model.get_outputs_for_camera(camera)["rgb"]
+        yield (rgb * 255).round().to(torch.uint8).cpu().numpy()

@@ -10,6 +10,7 @@ import tyro
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
+from nerfstudio_talking.cli.bake import BakePortrait
 from nerfstudio_talking.cli.check import Check
 from nerfstudio_talking.cli.drive import Drive
 from nerfstudio_talking.cli.motion import Motion
@@ -25,6 +26,7 @@ Command = tyro.conf.FlagConversionOff[
         Annotated[Check, tyro.conf.subcommand(name="check")],
         Annotated[CameraPath, tyro.conf.subcommand(name="path")],
         Annotated[Render, tyro.conf.subcommand(name="render")],
+        Annotated[BakePortrait, tyro.conf.subcommand(name="bake")],
         Annotated[Drive, tyro.conf.subcommand(name="drive")],
         Annotated[Motion, tyro.conf.subcommand(name="motion")],
         Annotated[Score, tyro.conf.subcommand(name="score")],

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
 from torch import Tensor
 
 from nerfstudio_talking.clip import Clip, load_parsing
@@ -19,6 +23,9 @@ from nerfstudio_talking.headbox import head_ellipsoid
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
 from nerfstudio_talking.models.volume import FrameRays, render_volume
 from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.playback.player import Player
 
 
 @dataclass
@@ -35,6 +42,8 @@ class TalkingPortraitModelConfig(PortraitModelConfig):
     """Width of the torso's networks."""
     deformation_loss_mult: float = 1e-3
     """Weight of the torso's mean square deformation."""
+    baked: Path | None = None
+    """Evaluation takes the recording camera's pictures from this bake (`ns-talking bake`)."""
 
 
 class TalkingPortraitModel(PortraitModel):
@@ -75,6 +84,7 @@ class TalkingPortraitModel(PortraitModel):
         self.register_classes("head_classes", HEAD_CLASSES)
         self.register_classes("torso_classes", TORSO_CLASSES)
         self._eval_maps: Tensor | None = None
+        self.player: Player | None = None
 
     def train(self, mode: bool = True) -> TalkingPortraitModel:
         """Switch between training and evaluation; what evaluation keeps is forgotten."""
@@ -100,6 +110,15 @@ class TalkingPortraitModel(PortraitModel):
         outputs.pop("spread", None)
         rgb = outputs.pop("rgb").clamp(0.0, 1.0)
         return {"rgb": rgb, **outputs, "parsing": self.palette[winner], "torso_alpha": torso_alpha}
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
+        """The outputs of a whole picture; with a bake, colour and opacity as played back from it."""
+        outputs = super().get_outputs_for_camera(camera, obb_box)
+        if self.config.baked is None or self.training:
+            return outputs
+        from nerfstudio_talking.playback.player import baked_outputs
+
+        return outputs | baked_outputs(self, camera)
 
     def _render_torso(self, rays: FrameRays) -> tuple[Tensor, Tensor, Tensor]:
         """Colour, opacity and deformation of the torso under every ray; nothing is evaluated where it never is."""

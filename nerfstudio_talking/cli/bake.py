@@ -1,0 +1,63 @@
+"""`ns-talking bake`: freeze a trained portrait for playback."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import tyro
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.playback.config import BakeConfig
+
+
+@dataclass
+class BakePortrait:
+    """Freeze what a portrait can do without its networks, so that `drive` plays it many times faster on a CPU.
+
+    The head becomes a grid whose vertices answer to sound, eyes and view with polynomials fitted to the field; torso
+    maps and background are taken from the checkpoint. Held-out frames, baked and in full, are compared with the
+    recording; a bake that loses too much is refused.
+    """
+
+    load_config: Path
+    """The config.yml of the trained portrait."""
+    output: Path | None = None
+    """The file to write; where not given, baked.pt beside config.yml, where `drive` finds it by itself."""
+    max_loss: float = 0.2
+    """PSNR against the recording, dB, that a bake may lose, over the picture and about the mouth."""
+    gate_frames: int = 12
+    """Held-out frames that are compared."""
+    bake: tyro.conf.OmitArgPrefixes[BakeConfig] = field(default_factory=BakeConfig)
+    """How it is frozen."""
+
+    def main(self) -> None:
+        """Freeze, compare, write."""
+        from nerfstudio_talking.cli.portrait import load_portrait
+        from nerfstudio_talking.playback.bake import BAKE_NAME, save_bake
+        from nerfstudio_talking.playback.freezing import bakeable, freeze
+        from nerfstudio_talking.playback.gate import gate_figures
+        from nerfstudio_talking.playback.player import Player
+
+        _, loaded = load_portrait(self.load_config)
+        model = bakeable(loaded)
+        model.to("cpu").eval()
+        bake = freeze(model, self.bake)
+        figures = gate_figures(model, Player(model, bake, model.track.width, model.track.height), self.gate_frames)
+        CONSOLE.print(
+            f"Held-out frames: {figures.full:.2f} dB in full, {figures.baked:.2f} dB baked; about the mouth "
+            f"{figures.mouth_full:.2f} and {figures.mouth_baked:.2f}; baked against full {figures.agreement:.1f} dB."
+        )
+        output = self.output or self.load_config.parent / BAKE_NAME
+        if not figures.loss <= self.max_loss:
+            raise TalkingError(
+                output,
+                expected=f"a bake that loses at most {self.max_loss:g} dB",
+                found=f"{figures.loss:.2f} dB",
+                mend="Nothing was written. Bake finer (--cell 0.7, --conditions 160), or allow more (--max-loss).",
+            )
+        save_bake(replace(bake, figures=asdict(figures)), output)
+        CONSOLE.print(
+            f"[green]Wrote {output}: {bake.columns.num_vertices} vertices, {output.stat().st_size / 2**20:.0f} MB."
+        )

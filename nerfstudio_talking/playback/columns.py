@@ -1,0 +1,53 @@
+"""A sparse grid whose vertices are kept in columns: a head's skin is a thin shell, one or two runs deep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The vertices of some cells of a regular grid, one run along z above each (x, y).
+
+    Where a run lies fits into the processor's cache, so that a ray finds out at once whether a cell is there; and the
+    two vertices of a cell that lie behind each other are neighbours in memory.
+    """
+
+    shape: tuple[int, int, int]
+    """Cells along x, y, z."""
+    first: Int32[np.ndarray, " columns"]
+    """First vertex of each run, counted along z; columns are (x, y) in row-major order, x slowest."""
+    last: Int32[np.ndarray, " columns"]
+    """Behind the last vertex of the run; equal to `first` where there is none."""
+    offset: Int32[np.ndarray, " columns"]
+    """Number of the run's first vertex among all vertices."""
+
+    @property
+    def num_vertices(self) -> int:
+        """Vertices in all runs."""
+        return int((self.last - self.first).sum())
+
+    def points(self) -> Float32[np.ndarray, "vertices 3"]:
+        """Where the vertices lie, in [0, 1]^3."""
+        column = np.repeat(np.arange(len(self.first)), self.last - self.first)
+        z = np.arange(self.num_vertices) - self.offset[column] + self.first[column]
+        rows = self.shape[1] + 1
+        vertex = np.stack([column // rows, column % rows, z], axis=1)
+        return (vertex / np.array(self.shape)).astype(np.float32)
+
+
+def columns_of(active: Bool[np.ndarray, "nx ny nz"]) -> Columns:
+    """Columns that hold all eight vertices of every active cell. A run spans what lies between them."""
+    nx, ny, nz = active.shape
+    vertices = np.zeros((nx + 1, ny + 1, nz + 1), dtype=bool)
+    for corner in np.ndindex(2, 2, 2):
+        x, y, z = corner
+        vertices[x : x + nx, y : y + ny, z : z + nz] |= active
+    some = vertices.any(2)
+    first = np.where(some, vertices.argmax(2), 0).ravel().astype(np.int32)
+    last = np.where(some, nz + 1 - vertices[:, :, ::-1].argmax(2), 0).ravel().astype(np.int32)
+    offset = np.concatenate([[0], np.cumsum(last - first)[:-1]]).astype(np.int32)
+    return Columns((nx, ny, nz), first, last, offset)

@@ -1,0 +1,84 @@
+"""How a vertex answers to sound, eyes and view: a quadratic polynomial, fitted to the field by least squares.
+
+A frame's condition is a handful of numbers, the same for every vertex. What the field says of a vertex is a smooth
+function of them, so it is sampled under some conditions and fitted; a frame is then one product of a matrix, the same
+for every frame, with the frame's terms. Within the range of the samples that is an interpolation, and outside of it
+conditions are held at its border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MAX_AUDIO = 6
+"""Principal components of the sound condition that a polynomial takes; an articulation has as many channels."""
+
+
+@dataclass(frozen=True)
+class ResponseTerms:
+    """Terms of the polynomial: a constant, sound, eyes, products within sound and within eyes, and the view."""
+
+    mean: Float[Tensor, " audio"]
+    """Of the sound condition."""
+    directions: Float[Tensor, "audio components"]
+    """Principal directions of the sound condition, over their spread."""
+    low: Float[Tensor, " inputs"]
+    """Least value of each input: components of the sound, eyes, and the view's x and y."""
+    high: Float[Tensor, " inputs"]
+    """Greatest value of each input."""
+
+    def __call__(
+        self,
+        audio: Float[Tensor, "frames audio"],
+        eyes: Float[Tensor, "frames eyes"],
+        positions: Float[Tensor, "frames 3"],
+    ) -> Float[Tensor, "frames terms"]:
+        """The terms of frames.
+
+        Args:
+            audio: sound condition.
+            eyes: eyes' condition.
+            positions: of the camera in the head's frame, metres; what is seen of a small head turns with them.
+        """
+        inputs = torch.cat([(audio - self.mean) @ self.directions, eyes, _view(positions)], -1)
+        inputs = inputs.clamp(self.low, self.high)
+        count = self.directions.shape[1]
+        sound, sight, view = inputs[:, :count], inputs[:, count:-2], inputs[:, -2:]
+        return torch.cat([torch.ones_like(view[:, :1]), sound, sight, view, _products(sound), _products(sight)], -1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields by name, for a file."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+
+def response_terms(
+    audio: Float[Tensor, "samples audio"], eyes: Float[Tensor, "samples eyes"], positions: Float[Tensor, "samples 3"]
+) -> ResponseTerms:
+    """Terms scaled to sampled conditions."""
+    mean = audio.mean(0)
+    _, spread, axes = torch.linalg.svd(audio - mean, full_matrices=False)
+    kept = spread[:MAX_AUDIO] > 1e-6 * spread[0].clamp_min(1e-6)
+    directions = (axes[:MAX_AUDIO][kept] / spread[:MAX_AUDIO][kept, None] * len(audio) ** 0.5).T
+    inputs = torch.cat([(audio - mean) @ directions, eyes, _view(positions)], -1)
+    return ResponseTerms(mean, directions, inputs.amin(0), inputs.amax(0))
+
+
+def fit_matrix(terms: Float[Tensor, "samples terms"], penalty: float = 0.3) -> Float[Tensor, "terms samples"]:
+    """The matrix that turns sampled values into coefficients: ridge regression, the constant free."""
+    ridge = penalty * torch.eye(terms.shape[1], dtype=torch.float64)
+    ridge[0, 0] = 1e-9
+    double = terms.double()
+    return torch.linalg.solve(double.T @ double + ridge, double.T).to(terms.dtype)
+
+
+def _view(positions: Tensor) -> Tensor:
+    return 4 * torch.nn.functional.normalize(positions, dim=-1)[:, :2]
+
+
+def _products(values: Float[Tensor, "frames inputs"]) -> Float[Tensor, "frames products"]:
+    i, j = torch.triu_indices(values.shape[1], values.shape[1])
+    return values[:, i] * values[:, j]
