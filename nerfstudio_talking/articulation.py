@@ -122,6 +122,8 @@ class AudioRegression:
     bias: Float[np.ndarray, " count"]
     correlation: Float[np.ndarray, " count"]
     """Cross-validated correlation of each coefficient with its prediction."""
+    error: Float[np.ndarray, " count"]
+    """Cross-validated standard deviation of what the prediction misses."""
 
     def predict(self, inputs: Float[np.ndarray, "frames inputs"]) -> Float[np.ndarray, "frames count"]:
         """Articulation of frames from their sound."""
@@ -179,12 +181,13 @@ def fit_audio_regression(
         for row, penalty in enumerate(penalties):
             held_out[row, block] = gram[np.ix_(block, rest)] @ (vectors @ (projected / (values + penalty)[:, None]))
     best = ((held_out - y) ** 2).mean(1).argmin(0)  # (count,)
-    dual, correlation = np.zeros_like(y), np.zeros(y.shape[1])
+    dual, correlation, error = np.zeros_like(y), np.zeros(y.shape[1]), np.zeros(y.shape[1])
     for column, row in enumerate(best):
         predicted = held_out[row, :, column] - held_out[row, :, column].mean()
         spread, true_spread = predicted.std() + 1e-9, y[:, column].std() + 1e-9
         correlation[column] = (predicted * y[:, column]).mean() / (spread * true_spread)
         # noise is never turned up: where nothing is predicted the least-squares shrinkage stays
         gain = np.clip(true_spread / spread, 1.0, max_gain) if correlation[column] > 0.2 else 1.0
+        error[column] = (gain * predicted - y[:, column]).std()
         dual[:, column] = gain * np.linalg.solve(gram + penalties[row] * np.eye(len(x)), y[:, column])
-    return AudioRegression(mean, std, x, dual, bias, correlation)
+    return AudioRegression(mean, std, x, dual, bias, correlation, error)

@@ -75,7 +75,7 @@ class Figures:
         ]
         lip_correlation, lip_spread = follow(lips[1], lips[0])
         eye_correlation, eye_spread = follow(eyes[1], eyes[0])
-        figures = {
+        figures: dict[str, object] = {
             "frames": len(true),
             "psnr": float(np.mean([psnr(a, b) for a, b in zip(true, rendered)])),
             "psnr_mouth": float(np.mean(mouth)),
@@ -89,9 +89,10 @@ class Figures:
         sheet = np.concatenate([np.concatenate([frames[i] for i in chosen], 1) for frames in (true, rendered)], 0)
         Image.fromarray(sheet).save(self.output / "sheet.png")
         np.savez(self.output / "curves.npz", lips_true=lips[0], lips=lips[1], eyes_true=eyes[0], eyes=eyes[1])
+        write_json(figures, self.output / "figures.json")
         if self.voice is not None:
             figures["voice"] = self.score_voice()
-        write_json(figures, self.output / "figures.json")
+            write_json(figures, self.output / "figures.json")
         CONSOLE.print(figures)
 
     def score_voice(self) -> dict[str, float]:

@@ -115,6 +115,20 @@ def test_render_dataset(portrait, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["interpolate", "spiral"])
+def test_render_views_without_times_shows_the_neutral_frame(portrait, tmp_path, kind):
+    from nerfstudio_talking.media import read_frames
+
+    options = ("--interpolation-steps", 3) if kind == "interpolate" else ("--seconds", 1, "--frame-rate", 4)
+    output = tmp_path / "views.mp4"
+    result = command(
+        "ns-render", kind, "--load-config", portrait, "--output-path", output, *options, cwd=portrait.parents[4]
+    )
+    assert result.stdout.count("Cameras without times") <= 1
+    assert all(frame.std() > 5 for frame in read_frames(output))
+
+
+@pytest.mark.slow
 def test_drive_another_voice(portrait, tmp_path):
     import soundfile
 

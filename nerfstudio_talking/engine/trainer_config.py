@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nerfstudio.engine.trainer import TrainerConfig
 
 from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
+from nerfstudio_talking.engine.trainer import TalkingTrainer
 
 
 @dataclass
 class TalkingTrainerConfig(TrainerConfig):
     """nerfstudio's, but `--max-num-iterations` alone makes a run shorter or longer, schedules and phases with it."""
 
+    _target: type = field(default_factory=lambda: TalkingTrainer)
+    """Target class to instantiate."""
     lips_phase_fraction: float = 0.7
     """Share of the run after which every second step trains on patches about the mouth."""
 

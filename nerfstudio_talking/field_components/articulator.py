@@ -43,6 +43,7 @@ class Articulator(nn.Module):
     dual: Tensor
     bias: Tensor
     tracked: Tensor
+    doubt: Tensor
 
     def __init__(
         self,
@@ -70,8 +71,21 @@ class Articulator(nn.Module):
         for name in ("mean", "std", "support", "dual", "bias"):
             self.register_buffer(name, torch.from_numpy(getattr(fit, name)).float())
         self.register_buffer("tracked", torch.from_numpy(tracked).float(), persistent=False)
+        # the gap stays as it is: fields that are taught to doubt it open the mouth too little
+        doubt = torch.from_numpy(fit.error).float().index_fill(0, torch.tensor(0), 0.0)
+        self.register_buffer("doubt", doubt, persistent=False)
         self.encoder = AudioEncoder(track.audio.shape[2], 32, dropout, noise)
         self.to_articulation = nn.Linear(32, tracked.shape[1])
+
+    def doubted(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames count"]:
+        """The tracked articulation, its rest as uncertain as sound will tell it: the lip gap is exact, each other
+        coefficient carries noise of its prediction's held-out error.
+
+        Without it the volume leans on coefficients that sound tells badly, and they move the lips at other times than
+        the gap does.
+        """
+        tracked = self.tracked[frames]
+        return tracked + self.doubt * torch.randn_like(tracked)
 
     def regression_inputs(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames inputs"]:
         """Each frame's window averaged to at most eight steps, mel bands to at most twenty, and flattened."""

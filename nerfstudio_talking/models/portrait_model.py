@@ -238,7 +238,7 @@ class PortraitModel(Model):
             assert self.audio_encoder is not None
             audio = self.audio_encoder(track.windows(frames))
         elif self.training:
-            audio = self.articulator.tracked[frames]
+            audio = self.articulator.doubted(frames)
         else:
             audio = self.articulator(track.audio[frames], track.windows(frames))
         # open eyes are the rest position: a blink is then a signal, and its absence none

@@ -22,7 +22,7 @@ from nerfstudio_talking.motion.learning import Sample, save_atomically
 from nerfstudio_talking.motion.network import MotionNetwork, MotionNetworkConfig
 from nerfstudio_talking.motion.recording import Recording
 
-SCHEMA = 1
+SCHEMA = 2
 _KIND = "nerfstudio-talking motion"
 
 
