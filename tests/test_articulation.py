@@ -1,4 +1,5 @@
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
@@ -11,6 +12,8 @@ from nerfstudio_talking.articulation import (
     mouth_points,
     unproject_landmarks,
 )
+from nerfstudio_talking.field_components.articulator import Articulator
+from nerfstudio_talking.track import load_track
 
 
 def test_head_motion_drops_out():
@@ -74,3 +77,24 @@ def test_regression_is_kernel_ridge():
         for alpha in np.logspace(-2, 2, 9)
     ]
     assert min(np.abs(fit.predict(sound) - reference).max() for reference in references) < 1e-8
+
+
+def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest(talking_dataset):
+    track = load_track(talking_dataset)
+    articulator = Articulator(track, np.arange(track.num_frames), 3, 0.0, 0.0)
+    torch.manual_seed(0)
+    frames = torch.full((4000,), 5)
+    seen = articulator.doubted(frames)
+    assert torch.equal(seen[:, 0], articulator.tracked[frames, 0])
+    assert (articulator.doubt[1:] > 0).all()
+    torch.testing.assert_close(seen[:, 1:].std(0), articulator.doubt[1:], rtol=0.05, atol=0.0)
+
+
+def test_held_out_error_is_told():
+    """What is pure noise is missed by its own spread; what sound tells exactly, by next to nothing."""
+    rng = np.random.default_rng(6)
+    inputs = rng.standard_normal((300, 4))
+    targets = np.stack([inputs[:, 0], rng.standard_normal(300)], 1)
+    fit = fit_audio_regression(inputs, targets)
+    assert fit.error[0] < 0.3
+    assert 0.8 < fit.error[1] < 1.3
