@@ -1,0 +1,186 @@
+"""The tables of an ablation study: mean and spread over seeds, relative gains, and the section of a page."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from ablation_study import Results, Study
+
+SCORES: dict[str, tuple[str, str, str]] = {
+    "psnr": ("PSNR (dB) ↑", "higher", ".2f"),
+    "psnr_mouth": ("PSNR, mouth (dB) ↑", "higher", ".2f"),
+    "ssim": ("SSIM ↑", "higher", ".4f"),
+    "lpips": ("LPIPS ↓", "lower", ".4f"),
+    "fid": ("FID ↓", "lower", ".2f"),
+    "lmd": ("LMD (px) ↓", "lower", ".3f"),
+    "aue_geometry_lower": ("AUE, lower face (landmarks) ↓", "lower", ".3f"),
+    "lip_correlation": ("lips, correlation ↑", "higher", ".3f"),
+    "torso_jitter": ("torso jitter, as the recording's", "truth", ".2f"),
+    "torso_flicker": ("torso flicker ↓", "lower", ".2f"),
+}
+"""Column, which way is better, and format of the scores that the tables show, by their name without `video_`."""
+
+PAPER = {"psnr": 10.15, "lpips": 12.12, "fid": 0.77, "lmd": 1.09, "aue_geometry_lower": 14.20}
+"""Relative gains in % of Wang et al. 2025 (doi 10.11896/jsjkx.240300030, abstract) over their best baseline."""
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation (NaN of a single value)."""
+
+    mean: float
+    std: float
+    count: int
+
+
+def spread(values: list[float]) -> Spread:
+    """Of at least one value."""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return Spread(mean, math.nan, 1)
+    return Spread(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1)), len(values))
+
+
+class Gain(NamedTuple):
+    """How much better one is than the other, in % of the other's mean, and the spread of a difference of two runs."""
+
+    percent: float
+    spread: float
+
+    @property
+    def real(self) -> bool | None:
+        """Whether it is larger than the spread; None where one seed says nothing of the spread."""
+        return None if math.isnan(self.spread) else abs(self.percent) > self.spread
+
+
+def gain(ours: Spread, baseline: Spread, higher_is_better: bool) -> Gain:
+    """The gain of a score's mean over the baseline's."""
+    scale = 100 / abs(baseline.mean) if baseline.mean else math.nan
+    change = (ours.mean - baseline.mean) * scale
+    return Gain(change if higher_is_better else -change, math.hypot(ours.std, baseline.std) * scale)
+
+
+def write_gain(value: Gain) -> str:
+    """As a cell."""
+    if value.real is None:
+        return f"{value.percent:+.2f} % (one seed, spread unknown)"
+    verdict = "" if value.real else ", **no gain: within the spread**" if value.percent >= 0 else ", within the spread"
+    return f"{value.percent:+.2f} % (spread {value.spread:.2f} %{verdict})"
+
+
+def cell(values: list[float], shape: str) -> str:
+    """Mean ± spread; a dash for nothing."""
+    if not values:
+        return "–"
+    found = spread(values)
+    return format(found.mean, shape) + ("" if math.isnan(found.std) else f" ± {found.std:{shape}}")
+
+
+def row(*cells: str) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def group_table(results: Results, clip: str, names: tuple[str, ...]) -> list[str]:
+    """Variants by scores on a clip, the recording's own values first where it has some."""
+    shown = [key for key in SCORES if any(results.values(name, clip, key) for name in names)]
+    lines = [
+        row("", *(SCORES[key][0] for key in shown), "parameters (M)", "training, wall / CPU (min)", "runs"),
+        row(*["---", *["---:"] * (len(shown) + 3)]),
+    ]
+    truth = [[x for name in names for x in results.values(name, clip, f"truth_{key}")] for key in shown]
+    if any(truth):
+        own = [format(spread(values).mean, SCORES[key][2]) if values else "" for key, values in zip(shown, truth)]
+        lines.append(row("*the recording*", *own, "", "", ""))
+    for name in names:
+        cells = [cell(results.values(name, clip, key), SCORES[key][2]) for key in shown]
+        parameters = results.values(name, clip, "parameters")
+        minutes = [[x / 60 for x in results.values(name, clip, key)] for key in ("train_seconds", "train_cpu_seconds")]
+        time = " / ".join(cell(values, ".1f") for values in minutes)
+        lines.append(
+            row(name, *cells, cell(parameters[:1] and [parameters[0] / 1e6], ".2f"), time, str(len(minutes[0])))
+        )
+    return lines
+
+
+def gains_table(results: Results, study: Study) -> list[str]:
+    """Relative gains on each clip beside the paper's. Torso jitter gains by coming nearer to the recording's."""
+    lines = [row("", "the paper", *study.clips), row("---", *["---:"] * (1 + len(study.clips)))]
+    for key, (title, better, _) in SCORES.items():
+        cells = []
+        for clip in study.clips:
+            ours, baseline = (distances(results, name, clip, key, better) for name in (study.ours, study.baseline))
+            measured = ours and baseline
+            cells.append(
+                write_gain(gain(spread(ours), spread(baseline), better == "higher")) if measured else "not measured"
+            )
+        lines.append(row(title.rstrip(" ↑↓"), f"+{PAPER[key]:.2f} %" if key in PAPER else "", *cells))
+    return lines
+
+
+def distances(results: Results, name: str, clip: str, key: str, better: str) -> list[float]:
+    """The score itself, or how far it is from the recording's."""
+    values = results.values(name, clip, key)
+    if better != "truth":
+        return values
+    return [abs(x - y) for x, y in zip(values, results.values(name, clip, f"truth_{key}"))]
+
+
+def write_section(results: Results, study: Study) -> str:
+    """All tables in Markdown."""
+    count = len(results.records)
+    total = len(study.clips) * len(study.seeds) * len(study.variants)
+    lines = [
+        "## Methods and modules, compared",
+        "",
+        f"Written by `python scripts/ablate.py`: {count} of {total} runs. Every run has {study.steps} steps of "
+        f"{study.rays} rays; seeds {', '.join(map(str, study.seeds))}. Scores are `ns-eval`'s `video_*` on the "
+        "held-out frames: mean ± standard deviation over seeds. A difference smaller than the spread is none.",
+        "",
+    ]
+    machines = sorted({record["machine"] for record in results.records.values()})
+    versions = sorted({record["versions"] for record in results.records.values()})
+    lines += [f"Machine: {'; '.join(machines)}. Versions: {'; '.join(versions)}.", ""] if machines else []
+    for clip in study.clips:
+        sizes = {tuple(record["settings"]["size"]) for (_, at, _), record in results.records.items() if at == clip}
+        size = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        for title, names in study.groups.items():
+            done = tuple(name for name in names if results.values(name, clip, "train_seconds"))
+            if done:
+                lines += [f"### {title}: {clip} ({size})", "", *group_table(results, clip, done), ""]
+    lines += [
+        f"### Gain of {study.ours} over {study.baseline}",
+        "",
+        "Relative to the baseline's mean; the spread is that of a difference of two runs. Beside it the gains of "
+        "Wang et al. over their best baseline, on other clips, at full size, action units by OpenFace. The gain "
+        "in torso jitter is in its distance from the recording's.",
+        "",
+        *gains_table(results, study),
+        "",
+    ]
+    reasons = {
+        f"{name}: {reason}" for record in results.records.values() for name, reason in record["left_out"].items()
+    }
+    if reasons:
+        lines += ["Left out of some runs: " + "; ".join(sorted(reasons)) + ".", ""]
+    return "\n".join(lines)
+
+
+def replace_section(page: str, name: str, text: str) -> str:
+    """The page with the section between its markers replaced, or appended where there is none."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    section = f"{begin}\n{text.strip()}\n{end}"
+    head, found, rest = page.partition(begin)
+    if found and end in rest:
+        return head + section + rest.partition(end)[2]
+    return (page.rstrip() + "\n\n" if page.strip() else "# Benchmarks\n\n") + section + "\n"
+
+
+def update_page(path: Path, name: str, text: str) -> None:
+    """Replace a section of a file, atomically; the others stay."""
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    scratch = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch.write_text(replace_section(page, name, text), encoding="utf-8")
+    scratch.replace(path)
