@@ -50,6 +50,8 @@ class Drive:
     baked: Literal["auto", "none"] | Path = "auto"
     """Playback from a bake (`ns-talking bake`): 'auto' takes the one beside config.yml on machines without a GPU, if
     there is one; 'none' renders in full; or the file."""
+    refine: Path | None = None
+    """The config.yml of a refiner (`ns-train memory-gan`) that every frame passes through."""
 
     def main(self) -> None:
         """Render and write, frame by frame."""
@@ -68,6 +70,11 @@ class Drive:
         samples = read_audio(self.audio)
         _, model = load_portrait(self.load_config)
         portrait = model.track
+        refiner = None
+        if self.refine is not None:
+            from nerfstudio_talking.cli.refinement import load_refiner, refined_frames
+
+            refiner = load_refiner(self.refine, self.load_config, portrait.digest).to(model.device)
         num_frames = round(len(samples) / 16000 * portrait.fps)
         if num_frames < 1:
             raise TalkingError(
@@ -90,6 +97,8 @@ class Drive:
         width, height = (max(2, round(side * self.scale / 2) * 2) for side in (portrait.width, portrait.height))
         bake = self._find_bake(model)
         frames = _full_frames(model, width, height) if bake is None else _baked_frames(model, bake, width, height)
+        if refiner is not None:
+            frames = refined_frames(refiner, frames)
         with (
             VideoWriter(self.output, portrait.fps, width, height, audio=(samples, 16000), crf=self.crf) as writer,
             get_progress("Speaking", suffix="frames/s") as progress,

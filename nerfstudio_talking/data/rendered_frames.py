@@ -71,8 +71,8 @@ def _render_portrait(load_config: Path, clip: Clip, cache: Path | None) -> Path:
     if share is not None and len(clip.train_frames) != int(num_frames * share + 1e-9):
         CONSOLE.print(
             f"[yellow]The portrait was trained on {share:.3f} of the frames, the refiner on "
-            f"{len(clip.train_frames) / num_frames:.3f}: give one --pipeline.datamanager.dataparser.train-fraction to "
-            "both, or what is scored as held out was seen.[/]"
+            f"{len(clip.train_frames) / num_frames:.3f}: give both one "
+            "`talking-portrait-data --train-fraction`, or what is scored as held out was seen.[/]"
         )
     if all((folder / f"{frame:06d}.png").is_file() for frame in range(num_frames)):
         return folder

@@ -1,0 +1,71 @@
+"""Loading a trained refiner for `ns-talking drive --refine`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerfstudio_talking.cli.portrait import read_run
+from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig, digest_tensor
+from nerfstudio_talking.refiner.network import Refiner, StreamRefiner
+
+_PREFIX = "_model.refiner."
+
+
+def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: str) -> Refiner:
+    """The refiner of a training run, ready to refine; its dataset and renderings are not read.
+
+    A refiner that was trained on other renderings than this portrait's is taken, and that is said.
+
+    Args:
+        load_config: config.yml of `ns-train memory-gan`.
+        portrait_config: config.yml of the portrait whose frames it shall refine; None where they are of another kind.
+        clip_digest: of the portrait's clip.
+
+    Raises:
+        TalkingError: there is no such run, it has no checkpoint, or it is no refiner.
+    """
+    from nerfstudio_talking.data.rendered_frames import portrait_checkpoint
+    from nerfstudio_talking.metrics.images import load_state
+    from nerfstudio_talking.process.stages import file_digest
+
+    config = read_run(load_config)
+    model = config.pipeline.model
+    mend = "Give the config.yml of `ns-train memory-gan`."
+    if not isinstance(model, MemoryGanModelConfig):
+        raise TalkingError(load_config, expected="a refiner", found=f"method {config.method_name}", mend=mend)
+    checkpoint = portrait_checkpoint(load_config)
+    state: dict[str, Any] = load_state(checkpoint, "a refiner").get("pipeline", {})
+    refiner = model.build()
+    weights = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
+    try:
+        refiner.load_state_dict(weights)
+    except RuntimeError as error:
+        found = str(error).splitlines()[1].strip()
+        raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, mend=mend) from error
+    clip, rendered_by = (state[f"_model.{name}"] for name in ("clip_digest", "rendered_by"))
+    if not torch.equal(clip, digest_tensor(clip_digest)):
+        CONSOLE.print(
+            "[yellow]The refiner was trained on another clip than this portrait: it may show another face.[/]"
+        )
+    elif portrait_config is not None and not torch.equal(
+        rendered_by, digest_tensor(file_digest(portrait_checkpoint(portrait_config)))
+    ):
+        CONSOLE.print("[yellow]The refiner was trained on other renderings than this portrait's.[/]")
+    return refiner.eval()
+
+
+def refined_frames(
+    refiner: Refiner, frames: Iterable[UInt8[np.ndarray, "height width 3"]]
+) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Frames of a video as they come, refined, in constant memory."""
+    refine = StreamRefiner(refiner)
+    for frame in frames:
+        yield refine(torch.from_numpy(frame)).numpy()
