@@ -288,6 +288,16 @@ def test_only_the_generators_turn_writes_the_memory():
     assert found.abs().sum() > 0
 
 
+def test_the_memory_may_be_written_before_the_way_back():
+    refiner = Refiner(TINY)
+    assert refiner.key_encoder is not None
+    for _ in range(2):  # the second time both identities are found, and their slots written again
+        losses = refiner.generator_losses(batch_of())
+        losses["triplet_loss"].backward()
+    assert losses["triplet_loss"] > 0
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in refiner.key_encoder.parameters())
+
+
 def test_without_a_memory_no_identity_is_told():
     refiner = Refiner(RefinerSettings(width=4, levels=3, patch_layers=2, identity_dim=6, memory_slots=0))
     batch = batch_of()

@@ -64,7 +64,9 @@ class IdentityMemory(nn.Module):
 
     def similarity(self, query: Float[Tensor, "batch key"]) -> Float[Tensor, "batch slots"]:
         """Cosine of queries with all keys; below -1 for empty slots."""
-        return (F.normalize(query, dim=1) @ self.keys.T).masked_fill(~self.used, _EMPTY)
+        # a copy: the memory is written in place between a loss and the way back through it
+        keys = self.keys.clone() if torch.is_grad_enabled() else self.keys
+        return (F.normalize(query, dim=1) @ keys.T).masked_fill(~self.used, _EMPTY)
 
     @torch.no_grad()
     def retrieve(self, query: Float[Tensor, "batch key"]) -> Float[Tensor, "batch value"]:
