@@ -15,6 +15,7 @@ import platform
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -232,6 +233,8 @@ class Ablate:
 
 
 if __name__ == "__main__":
+    # a terminated study takes its training with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         tyro.cli(Ablate, description=__doc__).main()
     except TalkingError as error:

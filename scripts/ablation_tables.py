@@ -160,7 +160,10 @@ def write_section(results: Results, study: Study) -> str:
         "",
     ]
     reasons = {
-        f"{name}: {reason}" for record in results.records.values() for name, reason in record["left_out"].items()
+        f"{name}: {reason}"
+        for record in results.records.values()
+        for name, reason in record["left_out"].items()
+        if name in SCORES
     }
     if reasons:
         lines += ["Left out of some runs: " + "; ".join(sorted(reasons)) + ".", ""]
