@@ -99,7 +99,7 @@ def nerfacto_stepper(rays: int, seed: int) -> tuple[Callable[[], None], int]:
     config = NerfactoModelConfig(implementation="torch")
     box = SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]))
     # its constructor downloads a network that training does not use
-    with patch("nerfstudio.models.nerfacto.LearnedPerceptualImagePatchSimilarity", lambda **_: torch.nn.Identity()):
+    with patch("torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity", lambda **_: torch.nn.Identity()):
         model = config.setup(scene_box=box, num_train_data=100)
     model.train()
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2, eps=1e-15)

@@ -83,6 +83,10 @@ def test_columns_hold_the_corners_of_active_cells():
     assert np.flatnonzero(columns.last > columns.first).tolist() == touched
     assert set(columns.first[touched]) == {1}
     assert set(columns.last[touched]) == {5}
+    # a cell is there where all four columns hold it; the gap's cell is, too
+    assert columns.ranges().reshape(3, 2, 2)[0, 0].tolist() == [1, 4]
+    assert all(low >= high for low, high in columns.ranges().reshape(-1, 2)[1:])
+    assert columns.bounds().tolist() == [[0, 0, 1], [1, 1, 4]]
     points = columns.points()
     np.testing.assert_allclose(points[:4], [[0, 0, z / 4] for z in (1, 2, 3, 4)])
     np.testing.assert_allclose(points[columns.offset[rows + 1]], [1 / 3, 1 / 2, 1 / 4])
@@ -98,12 +102,19 @@ def test_blend_is_a_matrix_product():
     np.testing.assert_allclose(out, rest + np.einsum("bki,ki->bi", response.astype(np.float64), terms), atol=1e-5)
 
 
+def march_columns(columns, pose, focal, box, values, samples, out):
+    march(
+        pose, np.float32(focal), box, columns.shape, columns.first, columns.offset, columns.ranges(), columns.bounds(),
+        values, samples, out,
+    )  # fmt: skip
+
+
 def march_all(values, shape, pose, focal, box, samples, size):
     """The kernel on a grid whose cells are all there."""
     columns = columns_of(np.ones(shape, dtype=bool))
     out = np.empty((*size, 4), np.float32)
     flat = np.ascontiguousarray(values.reshape(-1, 4))
-    march(pose, np.float32(focal), box, shape, columns.first, columns.last, columns.offset, flat, samples, out)
+    march_columns(columns, pose, focal, box, flat, samples, out)
     return out
 
 
@@ -160,7 +171,7 @@ def test_empty_cells_are_skipped():
     columns = columns_of(active)
     values = np.tile(np.array([np.log(10.0), 1, 1, 1], np.float32), (columns.num_vertices, 1))
     out = np.empty((3, 3, 4), np.float32)
-    march(pose, np.float32(4000), box, shape, columns.first, columns.last, columns.offset, values, 32, out)
+    march_columns(columns, pose, 4000, box, values, 32, out)
     np.testing.assert_allclose(out[1, 1, 3], 1 - np.exp(-10.0 * 0.05), rtol=1e-4)
 
 

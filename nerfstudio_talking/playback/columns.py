@@ -30,6 +30,25 @@ class Columns:
         """Vertices in all runs."""
         return int((self.last - self.first).sum())
 
+    def ranges(self) -> Int32[np.ndarray, "cells 2"]:
+        """First cell above each (x, y) whose eight vertices are there, and the one behind the last."""
+        nx, ny, _ = self.shape
+        first, last = (runs.reshape(nx + 1, ny + 1) for runs in (self.first, self.last))
+        corners = [(slice(x, x + nx), slice(y, y + ny)) for x in (0, 1) for y in (0, 1)]
+        low = np.max([first[corner] for corner in corners], axis=0)
+        high = np.min([last[corner] for corner in corners], axis=0) - 1
+        return np.stack([low.ravel(), high.ravel()], axis=1).astype(np.int32)
+
+    def bounds(self) -> Float32[np.ndarray, "2 3"]:
+        """Corners of the box about all vertices, in cells."""
+        used = np.flatnonzero(self.last > self.first)
+        if not len(used):
+            return np.zeros((2, 3), np.float32)
+        x, y = np.divmod(used, self.shape[1] + 1)
+        low = [x.min(), y.min(), self.first[used].min()]
+        high = [x.max(), y.max(), self.last[used].max() - 1]
+        return np.array([low, high], np.float32)
+
     def points(self) -> Float32[np.ndarray, "vertices 3"]:
         """Where the vertices lie, in [0, 1]^3."""
         column = np.repeat(np.arange(len(self.first)), self.last - self.first)

@@ -11,6 +11,8 @@ CHANNELS = 4
 """Of a vertex: logarithm of the density in 1/metre, red, green, blue."""
 OPAQUE = 1e-3
 """Transmittance from which a ray is not followed."""
+_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_TINY, _OPAQUE = np.float32(1e-9), np.float32(OPAQUE)
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, cache=True)
@@ -35,14 +37,14 @@ def blend(rest, response, terms, out):
 
 @numba.njit(inline="always")
 def _along(origin, direction, low, high):
-    """Entry, exit of a ray through an interval."""
-    inverse = np.float32(1) / (direction if abs(direction) > 1e-9 else np.float32(1e-9))
+    """Entry and exit of a ray through an interval."""
+    inverse = _ONE / (direction if abs(direction) > _TINY else _TINY)
     a, b = (low - origin) * inverse, (high - origin) * inverse
     return min(a, b), max(a, b)
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, cache=True)
-def march(pose, focal, box, shape, first, last, offset, values, num_samples, out):
+def march(pose, focal, box, shape, first, offset, ranges, bounds, values, num_samples, out):
     """Fill `out` (height, width, 4) with premultiplied colour and opacity of what a camera sees of the vertices.
 
     Places along a ray are the field's: in the middle of `num_samples` equal parts of its way through the box. A place
@@ -53,67 +55,84 @@ def march(pose, focal, box, shape, first, last, offset, values, num_samples, out
         focal: pixels.
         box: (2, 3) corners, metres.
         shape: cells along x, y, z.
-        first, last, offset: of the columns.
+        first, offset: of the columns.
+        ranges: (cells, 2) along z, of the columns.
+        bounds: (2, 3) float32, corners of all that is there, in cells.
         values: (vertices, CHANNELS) float32.
         num_samples: places along a ray.
         out: float32.
     """
+    # numba takes an integer and a float32 to a float64: all numbers that meet pixels are made float32 first
     height, width = out.shape[:2]
     nx, ny, nz = shape
+    stride = ny + 1
     tasks = min(height, 64)
     low, high = box[0], box[1]
-    sx, sy, sz = nx / (high[0] - low[0]), ny / (high[1] - low[1]), nz / (high[2] - low[2])
+    sx = np.float32(nx) / (high[0] - low[0])
+    sy = np.float32(ny) / (high[1] - low[1])
+    sz = np.float32(nz) / (high[2] - low[2])
     px, py, pz = pose[0, 3], pose[1, 3], pose[2, 3]
+    middle_x, middle_y = _HALF * np.float32(width) - _HALF, _HALF * np.float32(height) - _HALF
+    samples = np.float32(num_samples)
+    part = _ONE / samples
     # rows are dealt out in turn: those with the head in them lie together
     for task in numba.prange(tasks):
         for row in range(task, height, tasks):
             for column in range(width):
-                x = (np.float32(column + 0.5) - np.float32(0.5) * width) / focal
-                y = -(np.float32(row + 0.5) - np.float32(0.5) * height) / focal
-                norm = np.float32(1) / np.sqrt(x * x + y * y + np.float32(1))
-                dx = (pose[0, 0] * x + pose[0, 1] * y - pose[0, 2]) * norm
-                dy = (pose[1, 0] * x + pose[1, 1] * y - pose[1, 2]) * norm
-                dz = (pose[2, 0] * x + pose[2, 1] * y - pose[2, 2]) * norm
+                right, up = (np.float32(column) - middle_x) / focal, (middle_y - np.float32(row)) / focal
+                norm = _ONE / np.sqrt(right * right + up * up + _ONE)
+                dx = (pose[0, 0] * right + pose[0, 1] * up - pose[0, 2]) * norm
+                dy = (pose[1, 0] * right + pose[1, 1] * up - pose[1, 2]) * norm
+                dz = (pose[2, 0] * right + pose[2, 1] * up - pose[2, 2]) * norm
                 ax, bx = _along(px, dx, low[0], high[0])
                 ay, by = _along(py, dy, low[1], high[1])
                 az, bz = _along(pz, dz, low[2], high[2])
-                enter, leave = max(max(ax, ay), max(az, np.float32(0))), min(bx, min(by, bz))
-                red = green = blue = np.float32(0)
-                transmittance = np.float32(1)
-                if leave > enter:
-                    step = (leave - enter) / num_samples
-                    for sample in range(num_samples):
-                        distance = enter + (sample + np.float32(0.5)) * step
-                        x, y = (px + distance * dx - low[0]) * sx, (py + distance * dy - low[1]) * sy
-                        z = (pz + distance * dz - low[2]) * sz
-                        ix = min(max(int(x), 0), nx - 1)
-                        iy = min(max(int(y), 0), ny - 1)
-                        iz = min(max(int(z), 0), nz - 1)
-                        a = ix * (ny + 1) + iy
-                        c = a + ny + 1
-                        if iz < first[a] or iz < first[a + 1] or iz < first[c] or iz < first[c + 1]:
-                            continue
-                        if iz + 1 >= last[a] or iz + 1 >= last[a + 1] or iz + 1 >= last[c] or iz + 1 >= last[c + 1]:
-                            continue
-                        u, v, w = np.float32(x - ix), np.float32(y - iy), np.float32(z - iz)
-                        logarithm = sr = sg = sb = np.float32(0)
-                        for corner in range(4):
-                            at = a + (corner & 1) + (corner >> 1) * (ny + 1)
-                            weight = (v if corner & 1 else 1 - v) * (u if corner >> 1 else 1 - u)
-                            vertex = offset[at] + iz - first[at]
-                            far = weight * w
-                            near = weight - far
-                            logarithm += near * values[vertex, 0] + far * values[vertex + 1, 0]
-                            sr += near * values[vertex, 1] + far * values[vertex + 1, 1]
-                            sg += near * values[vertex, 2] + far * values[vertex + 1, 2]
-                            sb += near * values[vertex, 3] + far * values[vertex + 1, 3]
-                        left = transmittance * np.exp(-np.exp(logarithm) * step)
-                        share = transmittance - left
-                        red += share * sr
-                        green += share * sg
-                        blue += share * sb
-                        transmittance = left
-                        if transmittance < OPAQUE:
-                            break
+                enter, leave = max(max(ax, ay), max(az, _ZERO)), min(bx, min(by, bz))
+                red = green = blue = _ZERO
+                transmittance = _ONE
+                step = (leave - enter) * part
+                # from here on in cells
+                x0, y0, z0 = (
+                    (px + enter * dx - low[0]) * sx,
+                    (py + enter * dy - low[1]) * sy,
+                    (pz + enter * dz - low[2]) * sz,
+                )
+                dx, dy, dz = dx * step * sx, dy * step * sy, dz * step * sz
+                ax, bx = _along(x0, dx, bounds[0, 0], bounds[1, 0])
+                ay, by = _along(y0, dy, bounds[0, 1], bounds[1, 1])
+                az, bz = _along(z0, dz, bounds[0, 2], bounds[1, 2])
+                # one place more on either side than what is there needs: rounding must not lose any
+                begin = int(max(max(ax, ay), max(az, _HALF)) - _HALF)
+                end = int(max(min(min(bx, by), min(bz, samples)) + _ONE, _ZERO)) if leave > enter else 0
+                for sample in range(begin, min(end, num_samples)):
+                    at = np.float32(sample) + _HALF
+                    x, y, z = x0 + at * dx, y0 + at * dy, z0 + at * dz
+                    ix = min(max(int(x), 0), nx - 1)
+                    iy = min(max(int(y), 0), ny - 1)
+                    iz = min(max(int(z), 0), nz - 1)
+                    cell = ix * ny + iy
+                    if iz < ranges[cell, 0] or iz >= ranges[cell, 1]:
+                        continue
+                    a = ix * stride + iy
+                    u, v, w = x - np.float32(ix), y - np.float32(iy), z - np.float32(iz)
+                    logarithm = sr = sg = sb = _ZERO
+                    for corner in range(4):
+                        here = a + (corner & 1) + (corner >> 1) * stride
+                        weight = (v if corner & 1 else _ONE - v) * (u if corner >> 1 else _ONE - u)
+                        vertex = offset[here] + iz - first[here]
+                        far = weight * w
+                        near = weight - far
+                        logarithm += near * values[vertex, 0] + far * values[vertex + 1, 0]
+                        sr += near * values[vertex, 1] + far * values[vertex + 1, 1]
+                        sg += near * values[vertex, 2] + far * values[vertex + 1, 2]
+                        sb += near * values[vertex, 3] + far * values[vertex + 1, 3]
+                    left = transmittance * np.exp(-np.exp(logarithm) * step)
+                    share = transmittance - left
+                    red += share * sr
+                    green += share * sg
+                    blue += share * sb
+                    transmittance = left
+                    if transmittance < _OPAQUE:
+                        break
                 out[row, column, 0], out[row, column, 1], out[row, column, 2] = red, green, blue
-                out[row, column, 3] = np.float32(1) - transmittance
+                out[row, column, 3] = _ONE - transmittance

@@ -44,6 +44,7 @@ class Player:
         self._values = np.empty_like(bake.rest.numpy())
         self._rgba = np.empty((height, width, 4), np.float32)
         self._box = bake.box.numpy()
+        self._ranges, self._bounds = bake.columns.ranges(), bake.columns.bounds()
 
     @property
     def num_frames(self) -> int:
@@ -81,7 +82,8 @@ class Player:
         focal = self.model.track.focal * self.width / self.model.track.width
         march(
             self.condition.poses[frame].numpy(), np.float32(focal), self._box, columns.shape, columns.first,
-            columns.last, columns.offset, self._values.reshape(-1, CHANNELS), bake.num_samples, self._rgba,
+            columns.offset, self._ranges, self._bounds, self._values.reshape(-1, CHANNELS), bake.num_samples,
+            self._rgba,
         )  # fmt: skip
         return torch.from_numpy(self._rgba).view(-1, 4)
 
