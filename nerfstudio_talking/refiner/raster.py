@@ -49,7 +49,7 @@ def rasterise(
     ids = np.full((height, width), -1, dtype=np.int32)
     corners = np.round((points[triangles] - 0.5) * 16).astype(np.int32)  # sixteenths of a pixel from a pixel's middle
     for index in shown:
-        cv2.fillConvexPoly(ids, corners[index], int(index), cv2.LINE_8, 4)
+        cv2.fillConvexPoly(ids, corners[index], (int(index),), cv2.LINE_8, 4)
     weights = np.zeros((height, width, 3), dtype=np.float32)
     rows, columns = np.nonzero(ids >= 0)
     chosen = ids[rows, columns]
