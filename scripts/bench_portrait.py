@@ -103,17 +103,15 @@ def nerfacto_stepper(rays: int, seed: int) -> tuple[Callable[[], None], int]:
         model = config.setup(scene_box=box, num_train_data=100)
     model.train()
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-2, eps=1e-15)
-    bundle = RayBundle(
-        origins=torch.zeros(rays, 3),
-        directions=torch.nn.functional.normalize(torch.randn(rays, 3), dim=-1),
-        pixel_area=torch.full((rays, 1), 1e-6),
-        camera_indices=torch.randint(100, (rays, 1)),
-    )
+    directions = torch.nn.functional.normalize(torch.randn(rays, 3), dim=-1)
+    cameras = torch.randint(100, (rays, 1))
     batch = {"image": torch.rand(rays, 3)}
 
     def call() -> None:
         optimiser.zero_grad()
-        outputs = model(bundle)
+        # its camera optimiser writes into the bundle
+        area = torch.full((rays, 1), 1e-6)
+        outputs = model(RayBundle(torch.zeros(rays, 3), directions, area, camera_indices=cameras))
         metrics = model.get_metrics_dict(outputs, batch)
         torch.stack(list(model.get_loss_dict(outputs, batch, metrics).values())).sum().backward()
         optimiser.step()
