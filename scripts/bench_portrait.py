@@ -236,7 +236,7 @@ def _train_and_tell(data: Path) -> str:
         step()
     manager = pipeline.datamanager
     assert isinstance(manager, TalkingDataManager)
-    cache = [manager._images, manager._parsing]
+    cache = [manager._frames, manager._parsing]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return json.dumps({"peak": peak, "cache": sum(x.nbytes for x in cache if x is not None)})
 

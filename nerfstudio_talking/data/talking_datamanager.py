@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -15,6 +14,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from torch import Tensor
 
+from nerfstudio_talking.data.frame_cache import FrameCache
 from nerfstudio_talking.data.pixel_samplers import FramePixelSampler, FramePixelSamplerConfig, RegionPixelSamplerConfig
 from nerfstudio_talking.data.ray_sampling import frame_weights, patch_pixels
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
@@ -34,6 +34,8 @@ class TalkingDataManagerConfig(VanillaDataManagerConfig):
     """Step from which every second step trains on patches about the mouth; the trainer fills it in."""
     lips_patch_size: int = 32
     """Side of these patches in pixels; as many as fit into a step's rays."""
+    cache_gigabytes: float = 4.0
+    """Memory that the frames may take in whole colours; a longer clip keeps chroma at half the resolution."""
     eval_num_images_to_sample_from: int = 4
     """Evaluation frames held as floats."""
     eval_num_times_to_repeat_images: int = 50
@@ -53,27 +55,27 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         dataset = self.train_dataset
         height, width = int(dataset.cameras.height[0].item()), int(dataset.cameras.width[0].item())
         count = len(dataset)
-        CONSOLE.print(
-            f"Caching {count} frames of {width}x{height} as uint8 ({count * height * width * 4 / 2**20:.0f} MB)"
-        )
-        images = torch.empty(count, height, width, 3, dtype=torch.uint8)
+        self._frames = FrameCache(count, height, width, int(self.config.cache_gigabytes * 1e9))
         self._parsing: Tensor | None = None
         if dataset.clip.parsing_paths is not None:
             self._parsing = torch.empty(count, height, width, dtype=torch.uint8)
+        size = self._frames.nbytes + (0 if self._parsing is None else self._parsing.nbytes)
+        halved = ", chroma at half the resolution" if self._frames.halved else ""
+        CONSOLE.print(f"Caching {count} frames of {width}x{height} as uint8 ({size / 1e6:.0f} MB{halved})")
 
         def fill(index: int) -> None:
             with Image.open(dataset.image_filenames[index]) as file:
                 picture = file.convert("RGB")
                 if picture.size != (width, height):
                     picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-                images[index] = torch.from_numpy(np.array(picture))
+                self._frames.put(index, picture)
             ids = dataset.parsing(index)
             if ids is not None and self._parsing is not None:
                 self._parsing[index] = torch.from_numpy(ids)
 
         with ThreadPoolExecutor() as pool:
             list(pool.map(fill, range(count)))
-        self._images = images.to(self.device)
+        self._frames.to(self.device)
         if self._parsing is not None:
             self._parsing = self._parsing.to(self.device)
         frames = [dataset.track_frame(index) for index in range(count)]
@@ -87,7 +89,7 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         """The sampler's rays; in the lips phase every second step gives patches about the mouth."""
         self.train_count += 1
         config = self.config
-        count, height, width = self._images.shape[:3]
+        count, height, width = self._frames.count, self._frames.height, self._frames.width
         extra: dict[str, Any] = {}
         side = min(config.lips_patch_size, height, width)
         lips_phase = config.lips_phase_start is not None and step >= config.lips_phase_start
@@ -102,12 +104,12 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
             extra["patch_size"] = side
         else:
             indices = sampler.sample_method(
-                config.train_num_rays_per_batch, count, height, width, device=self._images.device
+                config.train_num_rays_per_batch, count, height, width, device=self._frames.device
             )
         frame, row, column = indices.unbind(-1)
         batch: dict[str, Any] = {
             "indices": indices,
-            "image": self._images[frame, row, column].float() / 255,
+            "image": self._frames.colours(frame, row, column),
             **extra,
         }
         if self._parsing is not None:

@@ -11,7 +11,7 @@ from nerfstudio_talking.errors import TalkingError
 
 
 class TalkingTrainer(Trainer):
-    """Checkpoints get their name when they are written to the end: a full disk or a kill leaves none that looks whole."""
+    """Checkpoints get their name once written to the end: a full disk or a kill leaves none that looks whole."""
 
     def save_checkpoint(self, step: int) -> None:
         """Save the pipeline, the optimizers and their schedules.

@@ -41,7 +41,7 @@ class SSPNeRFModelConfig(PortraitModelConfig):
     occupancy_resolution: int = 64
     """Cells of the occupancy grid along an axis."""
     occupancy_interval: int = 48
-    """Steps between refreshes of the occupancy grid: the portrait's box is mostly empty, and that is to be known early."""
+    """Steps between refreshes of the occupancy grid: most of the box is empty, and that is to be known early."""
     semantic_loss_mult: float = 0.02
     """Weight of the parsing branch; it shapes the volume."""
     parsing_branch: bool = True

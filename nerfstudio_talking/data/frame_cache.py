@@ -1,0 +1,71 @@
+"""All training frames in memory, as bytes: whole colours where they fit, else with halved chroma."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from PIL import Image
+from torch import Tensor
+
+
+class FrameCache:
+    """Pictures of a clip as uint8 on a device, read pixel by pixel.
+
+    A picture of h x w pixels takes 3hw bytes. Where all of them would not fit into `budget`, brightness is kept in full
+    and chroma at half the resolution both ways (JPEG's YCbCr, 4:2:0): 1.5hw bytes, and a difference that the eye does
+    not see.
+
+    Args:
+        count: pictures.
+        height: of each, pixels.
+        width: of each, pixels.
+        budget: bytes that whole colours may take.
+    """
+
+    def __init__(self, count: int, height: int, width: int, budget: int) -> None:
+        self.count, self.height, self.width = count, height, width
+        self.halved = 3 * count * height * width > budget
+        if self.halved:
+            self._full = torch.empty(count, height, width, 1, dtype=torch.uint8)
+            self._half = torch.empty(count, -(-height // 2), -(-width // 2), 2, dtype=torch.uint8)
+        else:
+            self._full = torch.empty(count, height, width, 3, dtype=torch.uint8)
+            self._half = torch.empty(0, dtype=torch.uint8)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pictures take."""
+        return self._full.nbytes + self._half.nbytes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pictures are."""
+        return self._full.device
+
+    def to(self, device: torch.device | str) -> FrameCache:
+        """Move the pictures; returns itself."""
+        self._full, self._half = self._full.to(device), self._half.to(device)
+        return self
+
+    def put(self, index: int, picture: Image.Image) -> None:
+        """Keep a picture in RGB of the cache's size."""
+        if not self.halved:
+            self._full[index] = torch.from_numpy(np.array(picture))
+            return
+        bright, *chroma = picture.convert("YCbCr").split()
+        self._full[index, ..., 0] = torch.from_numpy(np.array(bright))
+        half = [np.array(channel.reduce(2)) for channel in chroma]
+        self._half[index] = torch.from_numpy(np.stack(half, -1))
+
+    def colours(
+        self, frame: Int64[Tensor, " pixels"], row: Int64[Tensor, " pixels"], column: Int64[Tensor, " pixels"]
+    ) -> Float[Tensor, "pixels 3"]:
+        """RGB of pixels, in [0, 1]."""
+        full = self._full[frame, row, column].float()
+        if not self.halved:
+            return full / 255
+        blue, red = (self._half[frame, row // 2, column // 2].float() - 128).unbind(-1)
+        bright = full[:, 0]
+        rgb = [bright + 1.402 * red, bright - 0.344136 * blue - 0.714136 * red, bright + 1.772 * blue]
+        return torch.stack(rgb, -1).clamp(0, 255) / 255
