@@ -148,6 +148,7 @@ def fit_audio_regression(
     folds: int = 6,
     guard: int = 8,
     max_gain: float = 1.6,
+    stretched: int | None = None,
     most: int = 2000,
 ) -> AudioRegression:
     """Kernel ridge regression with a penalty per coefficient, chosen by contiguous folds, and the targets' spread.
@@ -161,6 +162,7 @@ def fit_audio_regression(
         folds: contiguous blocks held out in turn (neighbouring frames are too alike for random ones).
         guard: frames left out on both sides of a held-out block, since windows overlap.
         max_gain: upper bound of the stretch.
+        stretched: how many coefficients, the first ones, are stretched at all; all of them by default.
         most: frames fitted to; a longer clip is thinned evenly.
     """
     keep = np.unique(np.linspace(0, len(inputs) - 1, min(len(inputs), most)).round().astype(int))
@@ -187,7 +189,8 @@ def fit_audio_regression(
         spread, true_spread = predicted.std() + 1e-9, y[:, column].std() + 1e-9
         correlation[column] = (predicted * y[:, column]).mean() / (spread * true_spread)
         # noise is never turned up: where nothing is predicted the least-squares shrinkage stays
-        gain = np.clip(true_spread / spread, 1.0, max_gain) if correlation[column] > 0.2 else 1.0
+        stretch = correlation[column] > 0.2 and (stretched is None or column < stretched)
+        gain = np.clip(true_spread / spread, 1.0, max_gain) if stretch else 1.0
         error[column] = (gain * predicted - y[:, column]).std()
         dual[:, column] = gain * np.linalg.solve(gram + penalties[row] * np.eye(len(x)), y[:, column])
     return AudioRegression(mean, std, x, dual, bias, correlation, error)

@@ -90,6 +90,16 @@ def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest(talking_dataset):
     torch.testing.assert_close(seen[:, 1:].std(0), articulator.doubt[1:], rtol=0.05, atol=0.0)
 
 
+def test_only_the_first_are_stretched():
+    rng = np.random.default_rng(3)
+    inputs = rng.standard_normal((400, 3))
+    told = inputs[:, :1] + rng.standard_normal((400, 2))
+    both = fit_audio_regression(inputs, told).predict(inputs)
+    one = fit_audio_regression(inputs, told, stretched=1).predict(inputs)
+    np.testing.assert_allclose(one[:, 0], both[:, 0])
+    assert one[:, 1].std() < 0.9 * both[:, 1].std()
+
+
 def test_held_out_error_is_told():
     """What is pure noise is missed by its own spread; what sound tells exactly, by next to nothing."""
     rng = np.random.default_rng(6)

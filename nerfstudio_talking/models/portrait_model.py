@@ -241,6 +241,8 @@ class PortraitModel(Model):
             audio = self.articulator.doubted(frames)
         else:
             audio = self.articulator(track.audio[frames], track.windows(frames))
+        if self.articulator is not None:
+            audio = audio * self.articulator.emphasis
         # open eyes are the rest position: a blink is then a signal, and its absence none
         return FrameCondition(audio, 2 * (1 - track.eyes[frames]), track.camera_to_worlds[frames], track.body[frames])
 
