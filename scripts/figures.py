@@ -9,7 +9,6 @@ the portrait and scores the lips of that video against the sound.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,15 +22,12 @@ from nerfstudio_talking.cli.drive import Drive
 from nerfstudio_talking.cli.portrait import load_portrait
 from nerfstudio_talking.clip import read_picture
 from nerfstudio_talking.dataparsers.portrait import clip_outputs
+from nerfstudio_talking.metrics.portrait import PortraitScores
 from nerfstudio_talking.process.faces import track_faces
-from nerfstudio_talking.process.measure import lid_gap, lip_opening, mouth_boxes
+from nerfstudio_talking.process.measure import lid_gap, lip_opening
 from nerfstudio_talking.track import write_json
 
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of uint8 pictures in dB."""
-    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2) / 255**2
-    return -10 * math.log10(max(error, 1e-10))
+_NAMES = ("psnr", "psnr_mouth", "ssim", "ssim_mouth", "lpips", "lpips_mouth", "lmd", "torso_jitter")
 
 
 def follow(rendered: np.ndarray, true: np.ndarray) -> tuple[float, float]:
@@ -59,31 +55,28 @@ class Figures:
         clip = model.kwargs["metadata"]["clip"]
         cameras = clip_outputs(clip, "val").cameras.to(pipeline.device)
         true, rendered = [], []
+        scores = PortraitScores(clip.track.fps)
         with get_progress("Rendering held-out frames") as progress:
-            for row in progress.track(range(len(clip.eval_frames))):
+            for row, frame in progress.track(list(enumerate(clip.eval_frames))):
                 rgb = model.get_outputs_for_camera(cameras[row : row + 1])["rgb"]
+                true.append(read_picture(clip.image_paths[frame], "RGB"))
                 rendered.append((rgb * 255).round().to(torch.uint8).cpu().numpy())
-                true.append(read_picture(clip.image_paths[clip.eval_frames[row]], "RGB"))
-        faces = [track_faces(frames).landmarks for frames in (true, rendered)]
+                scores.update(rgb, torch.from_numpy(true[-1]).float() / 255, frame=int(frame))
+        faces = scores.tracks[::-1]
         lips = [lip_opening(points) for points in faces]
         eyes = [lid_gap(points).mean(1) for points in faces]
-        boxes = np.nan_to_num(mouth_boxes(faces[0])).astype(int)
-        mouth = [
-            psnr(a[y0:y1, x0:x1], b[y0:y1, x0:x1])
-            for a, b, (x0, y0, x1, y1) in zip(true, rendered, boxes)
-            if x1 > x0 and y1 > y0
-        ]
+        measured = scores.compute()
+        scores.close()
         lip_correlation, lip_spread = follow(lips[1], lips[0])
         eye_correlation, eye_spread = follow(eyes[1], eyes[0])
         figures: dict[str, object] = {
             "frames": len(true),
-            "psnr": float(np.mean([psnr(a, b) for a, b in zip(true, rendered)])),
-            "psnr_mouth": float(np.mean(mouth)),
+            **{name: measured[name] for name in _NAMES if name in measured},
             "lip_correlation": lip_correlation,
             "lip_spread": lip_spread,
             "eye_correlation": eye_correlation,
             "eye_spread": eye_spread,
-            "faces_not_found": int(np.isnan(lips[1]).sum()),
+            "left_out": scores.left_out,
         }
         chosen = np.linspace(0, len(true) - 1, 8).astype(int)
         sheet = np.concatenate([np.concatenate([frames[i] for i in chosen], 1) for frames in (true, rendered)], 0)

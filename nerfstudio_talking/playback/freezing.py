@@ -65,7 +65,7 @@ def sample_conditions(model: PortraitModel, count: int, generator: torch.Generat
     sound, sight = (model.frame_condition(frames[pick[k]]) for k in (0, 1))
     audio = sound.audio.clone()
     if model.articulator is not None:
-        audio[::2] = model.articulator.tracked[frames[pick[0, ::2]]]
+        audio[::2] = model.articulator.tracked[frames[pick[0, ::2]]] * model.articulator.emphasis
     return Conditions(audio, sight.eyes, model.conditioning.camera_to_worlds[frames[pick[2]]])
 
 
