@@ -32,7 +32,7 @@ def refiner_trainer(name: str, steps: int, rate: float, model: MemoryGanModelCon
             datamanager=RefinerDataManagerConfig(dataparser=TalkingPortraitDataParserConfig()), model=model
         ),
         optimizers={"generator": side(), "discriminator": side()},
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 15, max_num_display_images=16, quit_on_train_completion=True),
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 15, quit_on_train_completion=True),
         vis="viewer+tensorboard",
     )
 

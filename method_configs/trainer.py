@@ -43,7 +43,6 @@ def portrait_trainer(
         mixed_precision=True,
         pipeline=PortraitPipelineConfig(datamanager=datamanager, model=model),
         optimizers=optimizers(),
-        # a clip has thousands of nearly equal cameras: a few frusta are enough
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 15, max_num_display_images=16, quit_on_train_completion=True),
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 15, quit_on_train_completion=True),
         vis="viewer+tensorboard",
     )

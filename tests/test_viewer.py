@@ -33,8 +33,10 @@ def test_a_browser_opens_at_the_recording_camera():
     view = OpeningView(poses, focal=100.0, height=200)
     assert isinstance(view, ViewerControl)
     server = Server()
-    view._setup(SimpleNamespace(viser_server=server))  # type: ignore[arg-type]
+    config = SimpleNamespace(max_num_display_images=512)
+    view._setup(SimpleNamespace(viser_server=server, config=config))  # type: ignore[arg-type]
     assert server.up == (0.0, 1.0, 0.0)
+    assert config.max_num_display_images == 0
     client = SimpleNamespace(camera=SimpleNamespace(), atomic=nullcontext)
     server.hooks[0](client)
     # nerfstudio shows ten units for one
@@ -64,8 +66,12 @@ def test_the_time_slider_moves_the_mouth(talking_dataset, tmp_path):
     conditioning.audio[: len(conditioning.audio) // 2] += 4.0
     viewer = Viewer(ViewerConfig(), tmp_path / "viewer.log", talking_dataset, pipeline, train_lock=None)
     try:
+        viewer.init_scene(pipeline.datamanager.train_dataset, "completed")
+        assert not viewer.camera_handles
         machine = RenderStateMachine(viewer, 10, client=None)  # type: ignore[arg-type]
         pose = torch.from_numpy(track.camera_to_worlds[0]).double()
+        # a picture that moves is drawn as large as there is time for; one at rest in full
+        machine.state, viewer.control_panel._max_res.value = "high", 40
         pictures = []
         for time in (0.1, 0.1, 0.9):
             viewer.control_panel.time = time

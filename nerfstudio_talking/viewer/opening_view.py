@@ -1,4 +1,4 @@
-"""The viewer opens where the recording camera stood, upright."""
+"""The viewer opens where the recording camera stood, upright, with nothing in the way."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class OpeningView(ViewerControl):
     """Turns the viewer's world upright and sets each browser's first camera.
 
     nerfstudio's scenes have z upwards; a head has y. Without this the viewer opens above the head, lying on its side.
+    All cameras of a recording stand in nearly one place, and who stands there sees the pictures on their frusta and not
+    the portrait: none are drawn.
 
     Args:
         poses: (frames, 3, 4) camera-to-world of the recording, metres.
@@ -42,6 +44,7 @@ class OpeningView(ViewerControl):
 
         super()._setup(viewer)
         viewer.viser_server.scene.set_up_direction(_UP)
+        viewer.config.max_num_display_images = 0  # ns-viewer brings its own configuration: here is where it can be told
 
         @viewer.viser_server.on_client_connect
         def _(client: ClientHandle) -> None:
