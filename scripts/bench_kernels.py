@@ -122,17 +122,28 @@ def hash_plane_rows(peaks: Peaks, seed: int, points: int = 32_768, levels: int =
 
 
 def hash_plane_gpu_rows(seed: int, points: int = 1 << 20, levels: int = 12) -> list[Row]:
-    """Eager torch on CUDA, where there is one."""
-    what = f"Hash planes forward and backward on CUDA, torch, {points} points"
+    """triton over eager torch on CUDA, forward and backward to the tables, where there is such a device."""
+    what = f"Hash planes forward and backward on CUDA, triton, {points} points, {levels} levels, 3 planes"
     if not torch.cuda.is_available():
         return [Row(what, "not measured", "no CUDA device")]
     torch.manual_seed(seed)
-    planes = HashPlanes(3, levels, 1, implementation="torch").cuda()
+    reference = HashPlanes(3, levels, 1, implementation="torch").cuda()
+    ours = HashPlanes(3, levels, 1, implementation="triton").cuda()
+    ours.load_state_dict(reference.state_dict())
     where = torch.rand(points, 3, device="cuda")
+    gradient = torch.randn(points, ours.out_dim, device="cuda")
 
-    def call() -> None:
-        planes.table.grad = None
-        planes(where).sum().backward()
-        torch.cuda.synchronize()
+    def both(planes: HashPlanes) -> Callable[[], None]:
+        def call() -> None:
+            planes.table.grad = None
+            planes(where).backward(gradient)
+            torch.cuda.synchronize()
 
-    return [Row(what, f"{best_time(call, 10, 3) * 1e3:.2f} ms", torch.cuda.get_device_name())]
+        return call
+
+    fast, slow = alternating(both(ours), both(reference), 10, warm=3)
+    moved = planes_work(points, levels)[0] / fast
+    return [
+        Row(what, f"{fast * 1e3:.2f} ms", f"eager torch {slow * 1e3:.1f} ms", f"{slow / fast:.0f}x", "5x"),
+        Row("Bytes of it", f"{moved / 1e9:.0f} GB/s gathered and scattered", torch.cuda.get_device_name()),
+    ]

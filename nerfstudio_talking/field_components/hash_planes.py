@@ -3,11 +3,15 @@
 A point looks itself up on each plane at each level: the four corners of its cell, blended bilinearly. A level whose
 grid fits its table is stored densely; a larger one is hashed (Mueller et al., SIGGRAPH 2022, equation 4).
 
-Two implementations with equal numbers, forward and backward: `torch`, which runs anywhere, and `numba`, for CPUs.
+Three implementations with equal numbers, forward and backward: `torch`, which runs anywhere, `numba`, for CPUs, and
+`triton`, for CUDA. There is no `tcnn`: tiny-cuda-nn's grids have one cell fewer along an axis, lie half a cell off and
+wrap around at the border where these clamp, so the same tables would give other numbers.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -16,7 +20,19 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 _PRIME = 2654435761
-Implementation = Literal["auto", "torch", "numba"]
+Implementation = Literal["auto", "torch", "numba", "triton"]
+
+
+@cache
+def fastest_on(device: torch.device) -> Literal["torch", "numba", "triton"]:
+    """The implementation that `auto` takes on a device: the fastest whose package is installed and works there."""
+    if device.type == "cpu" and find_spec("numba"):
+        return "numba"
+    if device.type == "cuda" and find_spec("triton"):
+        from nerfstudio_talking.field_components.hash_planes_triton import works_on
+
+        return "triton" if works_on(device) else "torch"
+    return "torch"
 
 
 def level_resolutions(num_levels: int, base: int, finest: int) -> list[int]:
@@ -95,7 +111,7 @@ class HashPlanes(nn.Module):
         num_levels: resolutions, from `base_resolution` to `max_resolution` cells along an axis.
         features_per_level: features of a table entry.
         log2_table_size: largest table of a level.
-        implementation: `auto` takes numba for tensors on the CPU, torch elsewhere.
+        implementation: `auto` takes numba for tensors on the CPU and triton on CUDA where they work, else torch.
     """
 
     resolutions: Tensor
@@ -130,9 +146,16 @@ class HashPlanes(nn.Module):
             coords = torch.stack([points[:, :2], points[:, 1:], points[:, ::2]], dim=1)
         else:
             coords = points[:, None, :]
-        use_numba = self.implementation == "numba" or (self.implementation == "auto" and not points.is_cuda)
-        if use_numba:
+        implementation = fastest_on(points.device) if self.implementation == "auto" else self.implementation
+        tensors = (self.table, coords, self.resolutions, self.offsets)
+        if implementation == "numba":
             if points.is_cuda:
                 raise ValueError("implementation 'numba' works on CPU tensors; take 'torch' or 'auto' on a GPU")
-            return _NumbaPlanes.apply(self.table, coords, self.resolutions, self.offsets)  # type: ignore[return-value]
-        return planes_torch(self.table, coords, self.resolutions, self.offsets)
+            return _NumbaPlanes.apply(*tensors)  # type: ignore[return-value]
+        if implementation == "triton":
+            if not points.is_cuda:
+                raise ValueError("implementation 'triton' works on CUDA tensors; take 'torch' or 'auto' elsewhere")
+            from nerfstudio_talking.field_components.hash_planes_triton import planes_triton
+
+            return planes_triton(*tensors)
+        return planes_torch(*tensors)
