@@ -39,7 +39,8 @@ def best_time(call: Callable[[], object], repeats: int, warm: int = 1) -> float:
 def alternating(a: Callable[[], object], b: Callable[[], object], repeats: int, warm: int = 1) -> tuple[float, float]:
     """Fastest times of two calls that take turns, so that a busy machine slows both."""
     for _ in range(warm):
-        a(), b()
+        a()
+        b()
     times = [(best_time(a, 1, 0), best_time(b, 1, 0)) for _ in range(repeats)]
     return min(t for t, _ in times), min(t for _, t in times)
 

@@ -144,7 +144,8 @@ def _grab_cut(picture: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> n
 
 def _matte(colour: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """A soft edge that follows the picture's own (guided filter, He et al. 2010) within a few pixels of the cut."""
-    guided = cv2.ximgproc.guidedFilter(colour, cut.astype(np.float32), 5, 1e-3)
+    # of opencv-contrib; where another OpenCV package lies over it, its stubs do not know it
+    guided = cv2.ximgproc.guidedFilter(colour, cut.astype(np.float32), 5, 1e-3)  # pyright: ignore
     near = cv2.GaussianBlur(cut.astype(np.float32), (0, 0), 1.2)
     return np.clip((0.6 * guided + 0.4 * near - 0.12) / 0.8, 0.0, 1.0)
 

@@ -6,24 +6,26 @@ import numba
 
 
 @numba.njit(inline="always")
-def _entry(ix, iy, res, start, size):
-    if (res + 1) * (res + 1) <= size:
-        return start + iy * (res + 1) + ix
-    return start + (ix ^ (iy * 2654435761)) % size
-
-
-@numba.njit(inline="always")
 def _corners(x, y, res, start, size):
     """Entries of the four corners of a point's cell, and the point's place in the cell."""
     fx = min(max(x, 0.0), 1.0) * res
     fy = min(max(y, 0.0), 1.0) * res
     ix = min(int(fx), res - 1)
     iy = min(int(fy), res - 1)
-    a = _entry(ix, iy, res, start, size)
-    b = _entry(ix + 1, iy, res, start, size)
-    c = _entry(ix, iy + 1, res, start, size)
-    d = _entry(ix + 1, iy + 1, res, start, size)
-    return a, b, c, d, fx - ix, fy - iy
+    u, v = fx - ix, fy - iy
+    if (res + 1) * (res + 1) <= size:
+        a = start + iy * (res + 1) + ix
+        return a, a + 1, a + res + 1, a + res + 2, u, v
+    # a hashed table's size is a power of two (level_sizes): a mask is the remainder, without a division
+    top, bottom, mask = iy * 2654435761, (iy + 1) * 2654435761, size - 1
+    return (
+        start + ((ix ^ top) & mask),
+        start + (((ix + 1) ^ top) & mask),
+        start + ((ix ^ bottom) & mask),
+        start + (((ix + 1) ^ bottom) & mask),
+        u,
+        v,
+    )
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, cache=True)
