@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from nerfstudio_talking.atomic import new_file
 from nerfstudio_talking.errors import TalkingError
 
 SCHEMA_VERSION = 1
@@ -107,12 +107,8 @@ class TalkingTrack:
 def save_track(track: TalkingTrack, folder: Path) -> None:
     """Write track.npz, then track.json, each atomically. The folder must exist."""
     arrays = {name: getattr(track, name) for name in _ARRAYS if getattr(track, name) is not None}
-    scratch = folder / (TRACK_NPZ + ".part")
-    with scratch.open("wb") as file:
+    with new_file(folder / TRACK_NPZ) as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, folder / TRACK_NPZ)
     record = {
         "schema": SCHEMA_VERSION,
         "fps": track.fps,
@@ -171,9 +167,5 @@ def load_track(folder: Path) -> TalkingTrack:
 
 def write_json(record: dict[str, Any], path: Path) -> None:
     """Write JSON atomically: a reader finds the old file or the new one, never a part."""
-    scratch = path.with_name(path.name + ".part")
-    with scratch.open("w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    with new_file(path) as file:
+        file.write(json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8"))

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from ablation_study import Results, Study
 
+from nerfstudio_talking.atomic import new_file
+
 SCORES: dict[str, tuple[str, str, str]] = {
     "psnr": ("PSNR (dB) ↑", "higher", ".2f"),
     "psnr_mouth": ("PSNR, mouth (dB) ↑", "higher", ".2f"),
@@ -183,7 +185,6 @@ def replace_section(page: str, name: str, text: str) -> str:
 def update_page(path: Path, name: str, text: str) -> None:
     """Replace a section of a file, atomically; the others stay."""
     page = path.read_text(encoding="utf-8") if path.is_file() else ""
-    scratch = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch.write_text(replace_section(page, name, text), encoding="utf-8")
-    scratch.replace(path)
+    with new_file(path) as file:
+        file.write(replace_section(page, name, text).encode("utf-8"))

@@ -32,7 +32,7 @@ _SMALLEST_LPIPS = 64
 """AlexNet strides by 16 in all; smaller pictures are enlarged."""
 
 
-def psnr(rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
+def psnr(rendered: Float[Tensor, "*pixels 3"], truth: Float[Tensor, "*pixels 3"]) -> float:
     """-10 log10 of the mean squared error of pictures in [0, 1], in dB; 100 where they are the same."""
     error = F.mse_loss(rendered.double(), truth.double())
     return float(-10 * torch.log10(error.clamp_min(10 ** (-HIGHEST_PSNR / 10))))

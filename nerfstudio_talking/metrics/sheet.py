@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from nerfstudio_talking.media_writing import part_of, publish
+from nerfstudio_talking.atomic import part_of, publish
 from nerfstudio_talking.metrics.naming import written
 from nerfstudio_talking.metrics.videos import VideoScores
 from nerfstudio_talking.process.curves import Curve, embedded, plot

@@ -20,6 +20,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.clip import Clip
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
+from nerfstudio_talking.metrics.images import psnr
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
 from nerfstudio_talking.refiner.windows import stack_windows, to_network, to_unit
@@ -163,9 +164,8 @@ class MemoryGanModel(Model):
         metrics: dict[str, float] = {}
         for prefix, name in (("", "rgb"), ("rendered_", "rendered")):
             picture = outputs[name].to(self.device)
-            error = F.mse_loss(picture, image).clamp_min(1e-10)
             pair = [x.permute(2, 0, 1)[None] for x in (picture, image)]
-            metrics[prefix + "psnr"] = float(-10 * torch.log10(error))
+            metrics[prefix + "psnr"] = psnr(picture, image)
             metrics[prefix + "ssim"] = float(structural_similarity_index_measure(*pair, data_range=1.0))  # type: ignore[arg-type]
         rows = [image, *(outputs[name].to(self.device) for name in ("rendered", "rgb"))]
         return metrics, {"img": torch.cat(rows, dim=1), "mask": outputs["mask"].expand(-1, -1, 3)}

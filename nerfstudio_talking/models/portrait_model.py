@@ -32,7 +32,7 @@ from nerfstudio_talking.field_components.occupancy import OccupancyGrid
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
-from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, lpips_loss, lpips_network
+from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, lpips_loss, lpips_network, psnr
 from nerfstudio_talking.models.volume import FrameRays
 from nerfstudio_talking.proxy_plane import plane_positions
 from nerfstudio_talking.semantics import PALETTE, class_mask
@@ -335,16 +335,14 @@ class PortraitModel(Model):
         """PSNR and SSIM of a frame, PSNR of its mouth; truth and rendering side by side, opacity and parsing."""
         image = batch["image"].to(self.device)[..., :3]
         rgb = outputs["rgb"].to(self.device)
-        error = F.mse_loss(rgb, image)
         pair = [x.permute(2, 0, 1)[None] for x in (rgb, image)]
         metrics: dict[str, Any] = {
-            "psnr": float(-10 * torch.log10(error.clamp_min(1e-10))),
+            "psnr": psnr(rgb, image),
             "ssim": float(structural_similarity_index_measure(*pair, data_range=1.0)),  # type: ignore[arg-type]
         }
         if "parsing" in batch:
             x0, y0, x1, y1 = region_box(batch["parsing"].cpu().numpy()[..., 0], "mouth").round().astype(int)
-            error = F.mse_loss(rgb[y0:y1, x0:x1], image[y0:y1, x0:x1])
-            metrics["psnr_mouth"] = float(-10 * torch.log10(error.clamp_min(1e-10)))
+            metrics["psnr_mouth"] = psnr(rgb[y0:y1, x0:x1], image[y0:y1, x0:x1])
         if self._kept is not None:
             levels = [(x.clamp(0, 1) * 255).round().to(torch.uint8).cpu() for x in (rgb, outputs["parsing"])]
             self._kept.append(Rendering(int(batch["image_idx"]), *levels))

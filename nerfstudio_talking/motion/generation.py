@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
+from nerfstudio_talking.atomic import new_file
 from nerfstudio_talking.driving import driving_track
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.motion.blinks import sample_eyes
@@ -88,12 +88,8 @@ def generate_motion(
 def save_motion(motion: MotionTrack, path: Path) -> None:
     """Write a motion track (.npz) atomically; the head's camera-to-world matrices lie in it too, for other programs."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".part")
-    with scratch.open("wb") as file:
+    with new_file(path) as file:
         np.savez(file, kind=_KIND, camera_to_worlds=camera_matrices(motion.pose), **vars(motion))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
 
 
 def is_motion_track(path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_talking.atomic import new_file
 from nerfstudio_talking.motion.network import SEQUENCE, MotionLossWeights, MotionNetwork, motion_losses, noisy
 
 
@@ -136,12 +136,8 @@ def held_out_losses(
 
 def save_atomically(record: dict[str, Any], path: Path) -> None:
     """Write with torch.save: a reader finds the old file or the new one, never a part."""
-    scratch = path.with_name(path.name + ".part")
-    with scratch.open("wb") as file:
+    with new_file(path) as file:
         torch.save(record, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
 
 
 def _epoch(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from nerfstudio_talking.atomic import new_file
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.motion.face_model import canonical_face, landmarks_of_shapes
 
@@ -28,12 +28,8 @@ def write_mesh(shape: Float[np.ndarray, "478 3"], path: Path) -> None:
     mesh = trimesh.Trimesh(shape[:468], canonical_face()[1], process=False)
     content: Any = mesh.export(file_type=kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".part")
-    with scratch.open("wb") as file:
+    with new_file(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
 
 
 def draw_mesh(

@@ -9,12 +9,13 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from nerfstudio.utils.rich_utils import get_progress
 from torch import Tensor
 
 from nerfstudio_talking.clip import Clip, load_parsing, read_picture
 from nerfstudio_talking.dataparsers.portrait import clip_outputs
+from nerfstudio_talking.metrics.images import psnr
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
 from nerfstudio_talking.playback.player import Player
 from nerfstudio_talking.semantics import class_mask
@@ -40,11 +41,6 @@ class GateFigures:
         """What the bake costs, dB: over the picture or about the mouth, whichever is more."""
         losses = [self.full - self.baked, self.mouth_full - self.mouth_baked]
         return max(loss for loss in losses if not math.isnan(loss))
-
-
-def psnr(picture: Float[Tensor, "*pixels 3"], truth: Float[Tensor, "*pixels 3"]) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], dB, at most 100."""
-    return -10 * math.log10(max(float((picture - truth).square().mean()), 1e-10))
 
 
 def gate_figures(model: TalkingPortraitModel, player: Player, most: int = 12) -> GateFigures:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw
 from scipy.spatial.transform import Rotation
 
+from nerfstudio_talking.atomic import new_file
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.process.curves import Curve, embedded, plot
 from nerfstudio_talking.semantics import PALETTE, PARSING_CLASSES, colour_parsing
@@ -61,12 +61,8 @@ def write_report(folder: Path, track: TalkingTrack) -> Path:
         f"<style>{_STYLE}</style></head><body>\n{body}\n{_figures(track)}\n</body></html>\n"
     )
     path = folder / REPORT_NAME
-    scratch = folder / (REPORT_NAME + ".part")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    with new_file(path) as file:
+        file.write(page.encode("utf-8"))
     return path
 
 

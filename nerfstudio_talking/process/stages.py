@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nerfstudio_talking.atomic import publish
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.track import (
     AUDIO_NAME,
@@ -106,9 +107,7 @@ class Workspace:
         """A file written aside and put in place when the block ends well; it keeps the suffix of its name."""
         aside = self.work / f"part-{path.name}"
         yield aside
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        publish(aside, path)
 
     def save_arrays(self, stage: str, **arrays: Any) -> None:
         """Keep a stage's arrays in the scratch folder."""

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from nerfstudio_talking.atomic import part_of, publish
 from nerfstudio_talking.clip import read_picture
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.media_writing import part_of, publish
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _MEND = "Give a trained portrait's config.yml, or as many rendered frames as the dataset has, in its size and order."
