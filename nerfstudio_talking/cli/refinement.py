@@ -13,7 +13,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_talking.cli.portrait import read_run
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig, digest_tensor
+from nerfstudio_talking.models.clip_digest import digest_tensor
+from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
 from nerfstudio_talking.refiner.network import Refiner, StreamRefiner
 
 _PREFIX = "_model.refiner."

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from nerfstudio.cameras.cameras import Cameras
@@ -21,6 +20,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from nerfstudio_talking.clip import Clip
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
 from nerfstudio_talking.metrics.images import psnr
+from nerfstudio_talking.models.clip_digest import digest_tensor
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
 from nerfstudio_talking.refiner.windows import stack_windows, to_network, to_unit
@@ -169,8 +169,3 @@ class MemoryGanModel(Model):
             metrics[prefix + "ssim"] = float(structural_similarity_index_measure(*pair, data_range=1.0))  # type: ignore[arg-type]
         rows = [image, *(outputs[name].to(self.device) for name in ("rendered", "rgb"))]
         return metrics, {"img": torch.cat(rows, dim=1), "mask": outputs["mask"].expand(-1, -1, 3)}
-
-
-def digest_tensor(digest: str) -> Tensor:
-    """A digest's 64 letters as bytes, for a buffer."""
-    return torch.from_numpy(np.frombuffer(digest.encode()[:64].ljust(64, b"0"), dtype=np.uint8).copy())

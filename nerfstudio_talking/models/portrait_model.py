@@ -33,6 +33,7 @@ from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
 from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, lpips_loss, lpips_network, psnr
+from nerfstudio_talking.models.clip_digest import digest_tensor
 from nerfstudio_talking.models.volume import FrameRays
 from nerfstudio_talking.proxy_plane import plane_positions
 from nerfstudio_talking.semantics import PALETTE, class_mask
@@ -139,8 +140,7 @@ class PortraitModel(Model):
         self.register_buffer("palette", torch.from_numpy(PALETTE).float() / 255, persistent=False)
         for name, classes in _REACH.items():
             self.register_classes(f"{name}_reach", classes)
-        digest = np.frombuffer(self.track.digest.encode()[:64].ljust(64, b"0"), dtype=np.uint8)
-        self.register_buffer("clip_digest", torch.from_numpy(digest.copy()))
+        self.register_buffer("clip_digest", digest_tensor(self.track.digest))
         self.register_load_state_dict_pre_hook(_refuse_other_clip)
         self.opening_view = OpeningView(self.track.camera_to_worlds, self.track.focal, self.track.height)
         self._warned_no_time = False
