@@ -89,17 +89,16 @@ class _NumbaPlanes(torch.autograd.Function):
         from nerfstudio_talking.field_components import hash_planes_numba as kernels
 
         table, coords, resolutions, offsets = ctx.saved_tensors
-        grad = grad.contiguous()
+        by_column = kernels.columns(grad.contiguous().numpy())
+        places = kernels.columns(coords.detach().flatten(1).numpy())
         grad_table = grad_coords = None
         shared = (resolutions.numpy(), offsets.numpy())
         if ctx.needs_input_grad[0]:
             grad_table = torch.zeros_like(table)
-            kernels.backward_table(grad.numpy(), coords.detach().numpy(), *shared, grad_table.numpy())
+            kernels.backward_table(by_column, places, *shared, grad_table.numpy())
         if ctx.needs_input_grad[1]:
             grad_coords = torch.empty_like(coords)
-            kernels.backward_coords(
-                grad.numpy(), table.detach().numpy(), coords.detach().numpy(), *shared, grad_coords.numpy()
-            )
+            kernels.backward_coords(by_column, table.detach().numpy(), places, *shared, grad_coords.numpy())
         return grad_table, grad_coords, None, None
 
 
