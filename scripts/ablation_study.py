@@ -116,6 +116,11 @@ class Run:
     output: Path
 
     @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.clip}, {self.variant_name}, seed {self.seed}"
+
+    @property
     def stamp(self) -> str:
         """What nerfstudio calls the timestamp."""
         return f"{slug(self.variant_name)}-seed{self.seed}"

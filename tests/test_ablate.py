@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from builders import write_talking_dataset
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from ablate import Ablate, count_parameters, run_logged, train_and_score  # noqa: E402
+from ablate import Ablate  # noqa: E402
+from ablation_runs import Programs, count_parameters, train_and_score  # noqa: E402
 from ablation_study import RESULT, Results, finished, load_study, runs_of  # noqa: E402
 from ablation_tables import (  # noqa: E402
     Spread,
@@ -154,11 +156,9 @@ def test_only_a_record_with_the_same_settings_counts(study):
 
 def _fake_runs(monkeypatch, fail_at: str | None = None) -> list[str]:
     """Programs that write what ns-train and ns-eval would; the names of those that were started."""
-    import ablate
-
     started = []
 
-    def run(command, log, on_line):
+    def run(self, command, log, on_line):
         name, options = Path(command[0]).name, dict(pairwise(command))
         started.append(name)
         if name == fail_at:
@@ -173,7 +173,7 @@ def _fake_runs(monkeypatch, fail_at: str | None = None) -> list[str]:
         on_line("Without lpips: no weights\n")
         return 5.0, 6.0
 
-    monkeypatch.setattr(ablate, "run_logged", run)
+    monkeypatch.setattr(Programs, "run", run)
     return started
 
 
@@ -184,12 +184,12 @@ def test_what_was_killed_runs_again_and_what_was_trained_is_only_scored(study, m
     steps: list[int] = []
     started = _fake_runs(monkeypatch, fail_at="ns-eval")
     with pytest.raises(TalkingError):
-        train_and_score(run, steps.append)
+        train_and_score(run, Programs(), steps.append)
     assert started == ["ns-train", "ns-eval"]
     assert not (run.folder / "half").exists()
     assert run.load(RESULT) is None
     started = _fake_runs(monkeypatch)
-    train_and_score(run, steps.append)
+    train_and_score(run, Programs(), steps.append)
     assert started == ["ns-eval"]
     record = run.load(RESULT)
     assert record is not None
@@ -214,14 +214,43 @@ def test_the_study_runs_what_is_left_and_fails_if_one_does(study, tmp_path, monk
     assert "4 of 4 runs" in (tmp_path / "benchmarks.md").read_text()
 
 
+def test_runs_at_a_time_share_the_processors(study, tmp_path, monkeypatch):
+    together = threading.Barrier(2, timeout=60)  # broken, and the runs with it, unless two of them meet
+    _fake_runs(monkeypatch)
+    alone = Programs.run
+    seen = []
+
+    def run(self, command, log, on_line):
+        seen.append(self.threads)
+        together.wait()
+        return alone(self, command, log, on_line)
+
+    monkeypatch.setattr(Programs, "run", run)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    Ablate(tmp_path / "study.yaml", jobs=2).main()
+    assert seen == [3] * 8
+    assert "3 threads per run" in (tmp_path / "benchmarks.md").read_text()
+
+
+def test_a_program_is_given_its_threads_and_can_be_stopped(tmp_path):
+    lines: list[str] = []
+    programs = Programs(threads=3)
+    show = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['NUMBA_NUM_THREADS'], flush=True)"
+    programs.run([sys.executable, "-c", show], tmp_path / "log", lines.append)
+    assert lines == ["3 3\n"]
+    sleep = [sys.executable, "-c", "import time; print('on', flush=True); time.sleep(600)"]
+    with pytest.raises(TalkingError, match="found -15"):
+        programs.run(sleep, tmp_path / "log", lambda _: programs.stop())
+
+
 def test_a_program_that_fails_is_told(tmp_path):
     lines: list[str] = []
     command = [sys.executable, "-c", "print('10 (5.00%)'); raise SystemExit(3)"]
     with pytest.raises(TalkingError, match="found 3"):
-        run_logged(command, tmp_path / "log", lines.append)
+        Programs().run(command, tmp_path / "log", lines.append)
     assert lines == ["10 (5.00%)\n"]
     assert "10 (5.00%)" in (tmp_path / "log").read_text()
-    wall, cpu = run_logged([sys.executable, "-c", "sum(range(3_000_000))"], tmp_path / "log", lines.append)
+    wall, cpu = Programs().run([sys.executable, "-c", "sum(range(3_000_000))"], tmp_path / "log", lines.append)
     assert wall > 0
     assert cpu > 0.01
 

@@ -51,7 +51,7 @@ class PortraitModelConfig(ModelConfig):
     enable_collider: bool = False
     """Rays are cut to the volume's box by the model itself."""
     eval_num_rays_per_chunk: int = 1 << 16
-    """Rays rendered at a time."""
+    """Rays rendered at a time; a processor is quickest with what its caches hold, a GPU with more."""
     region_module: RegionModule = "external"
     """How a modality is spread over space: external attention with the condition, ER-NeRF's network, or not at all."""
     audio_condition: Literal["articulation", "code"] = "articulation"
