@@ -23,20 +23,22 @@ def _group(rate: float, weight_decay: float = 0.0) -> dict:
     }
 
 
-def _trainer(name: str, steps: int, rays: int, num_samples: int, frames: int) -> TalkingTrainerConfig:
+def _trainer(name: str, steps: int, rays: int, frames: int, model: ERNeRFModelConfig) -> TalkingTrainerConfig:
     sampler = FramePixelSamplerConfig(frames_per_batch=frames, favour_blinks=False)
-    config = portrait_trainer(name, steps, rays, ERNeRFModelConfig(num_samples=num_samples), sampler)
+    config = portrait_trainer(name, steps, rays, model, sampler)
     config.optimizers = {"tables": _group(1e-2), "networks": _group(1e-3), "audio": _group(1e-3, 1e-4)}
     config.lips_phase_fraction = _LIPS
     return config
 
 
 er_nerf = MethodSpecification(
-    config=_trainer("er-nerf", 125_000, 65_536, num_samples=48, frames=1),
+    config=_trainer("er-nerf", 125_000, 65_536, 1, ERNeRFModelConfig(num_samples=48)),
     description="ER-NeRF (ICCV 2023) on shared parts: the baseline of talking-portrait.",
 )
 
 er_nerf_small = MethodSpecification(
-    config=_trainer("er-nerf-small", 10_000, 2048, num_samples=40, frames=8),
+    config=_trainer(
+        "er-nerf-small", 10_000, 2048, 8, ERNeRFModelConfig(num_samples=40, eval_num_rays_per_chunk=1 << 13)
+    ),
     description="er-nerf for CPUs: small pictures, fewer rays.",
 )

@@ -20,6 +20,12 @@ ssp_nerf = MethodSpecification(
 )
 
 ssp_nerf_small = MethodSpecification(
-    config=portrait_trainer("ssp-nerf-small", 10_000, 2048, SSPNeRFModelConfig(), SemanticPixelSamplerConfig()),
+    config=portrait_trainer(
+        "ssp-nerf-small",
+        10_000,
+        2048,
+        SSPNeRFModelConfig(eval_num_rays_per_chunk=1 << 13),
+        SemanticPixelSamplerConfig(),
+    ),
     description="ssp-nerf for CPUs: small pictures, fewer rays.",
 )

@@ -13,6 +13,11 @@ talking_portrait = MethodSpecification(
 )
 
 talking_portrait_small = MethodSpecification(
-    config=portrait_trainer("talking-portrait-small", 10_000, 2048, TalkingPortraitModelConfig(num_samples=40)),
+    config=portrait_trainer(
+        "talking-portrait-small",
+        10_000,
+        2048,
+        TalkingPortraitModelConfig(num_samples=40, eval_num_rays_per_chunk=1 << 13),
+    ),
     description="talking-portrait for CPUs: small pictures, fewer rays.",
 )
