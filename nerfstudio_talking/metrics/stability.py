@@ -63,7 +63,7 @@ def cell_texture(picture: UInt8[np.ndarray, "height width 3"]) -> Float32[np.nda
 
     grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
     right, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
-    products = np.stack([right * right, right * down, down * down], axis=-1)
+    products: np.ndarray = np.stack([right * right, right * down, down * down], axis=-1)
     xx, xy, yy = np.moveaxis(cv2.resize(products, (GRID, GRID), interpolation=cv2.INTER_AREA), -1, 0)
     return ((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)).astype(np.float32).ravel()
 

@@ -68,7 +68,7 @@ def background_model(
 ) -> BackgroundModel:
     """Fit the background to samples of a clip where it is certain (bool, frames x height x width)."""
     weight = is_background.astype(np.float32)
-    seen = weight.sum(axis=0)
+    seen: np.ndarray = weight.sum(axis=0)
     share = np.maximum(seen, 1e-6)[..., None]
     mean = np.einsum("nhwc,nhw->hwc", labs.astype(np.float32), weight) / share
     spread = np.zeros_like(mean)
