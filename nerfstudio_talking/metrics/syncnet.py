@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from scipy.fft import dct
-from scipy.ndimage import median_filter
 from torch import Tensor, nn
 
 from nerfstudio_talking.errors import TalkingError
@@ -174,7 +173,8 @@ def face_crops(
         raise ValueError("no face in any frame")
     half = np.maximum(boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0]) / 2
     half, x, y = (
-        median_filter(values, size=13, mode="nearest")
+        # not scipy's median_filter: some versions return zeros for clips shorter than the window
+        np.median(np.lib.stride_tricks.sliding_window_view(np.pad(values, 6, mode="edge"), 13), axis=1)
         for values in (half, (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
     )
     crops = np.empty((len(boxes), SIDE, SIDE, 3), dtype=np.uint8)

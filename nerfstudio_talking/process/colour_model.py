@@ -68,12 +68,12 @@ def background_model(
 ) -> BackgroundModel:
     """Fit the background to samples of a clip where it is certain (bool, frames x height x width)."""
     weight = is_background.astype(np.float32)
-    seen: np.ndarray = weight.sum(axis=0)
+    seen = weight.sum(axis=0)
     share = np.maximum(seen, 1e-6)[..., None]
     mean = np.einsum("nhwc,nhw->hwc", labs.astype(np.float32), weight) / share
     spread = np.zeros_like(mean)
-    for lab, part in zip(labs, weight):
-        spread += (lab - mean) ** 2 * part[..., None]
+    for lab, part in zip(labs, weight[..., None]):
+        spread += (lab - mean) ** 2 * part
     variance = spread / share + _LEAST_VARIANCE
     known = seen >= 2
     offset = -0.5 * np.log(2 * np.pi * variance).sum(axis=-1)

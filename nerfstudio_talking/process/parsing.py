@@ -105,14 +105,13 @@ def _full_size(view: View, chances: np.ndarray) -> UInt8[np.ndarray, "height wid
 
     chances = _without_islands(cv2.GaussianBlur(chances, (0, 0), 0.8), view)
     window = (2 * _GUIDE_RADIUS + 1,) * 2
-    guide: np.ndarray = view.grey.astype(np.float32)
+    guide = view.grey.astype(np.float32)
     mean = cv2.boxFilter(guide, -1, window)
-    variance = cv2.boxFilter(np.asarray(guide * guide), -1, window) - mean * mean
+    variance = cv2.boxFilter(np.square(guide), -1, window) - mean * mean
     mean_p = cv2.boxFilter(chances, -1, window)
-    slope = (cv2.boxFilter(np.asarray(chances * guide[..., None]), -1, window) - mean[..., None] * mean_p) / (
-        variance + _GUIDE_EPSILON
-    )[..., None]
-    offset = mean_p - slope * mean[..., None]
+    covariance = cv2.boxFilter(np.multiply(chances, guide[..., None]), -1, window) - mean[..., None] * mean_p
+    slope = np.divide(covariance, (variance + _GUIDE_EPSILON)[..., None])
+    offset = np.subtract(mean_p, slope * mean[..., None])
     slope, offset = cv2.boxFilter(slope, -1, window), cv2.boxFilter(offset, -1, window)
     full = cv2.cvtColor(view.frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     size = (view.width, view.height)
