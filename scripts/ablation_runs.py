@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -17,31 +15,15 @@ from typing import Any
 
 import torch
 from ablation_study import RESULT, Run
+from machine import machine, versions
 
 from nerfstudio_talking.errors import TalkingError
 
+_PACKAGES = ("nerfstudio-talking", "nerfstudio", "torch", "mediapipe")
 _TRAINED = "trained.json"
 _STEP = re.compile(r"^\W*(\d+) \(\d+\.\d+%\)")
 _LEFT_OUT = re.compile(r"Without (\w+): (.+)")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-def machine() -> str:
-    """Processor, cores and accelerator."""
-    name = platform.processor() or platform.machine()
-    cpus = Path("/proc/cpuinfo")
-    if cpus.is_file():
-        models = re.findall(r"model name\s*: (.+)", cpus.read_text())
-        name = models[0] if models else name
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {os.cpu_count()} cores{gpu}"
-
-
-def versions() -> str:
-    """Of what the figures depend on."""
-    packages = ("nerfstudio-talking", "nerfstudio", "torch", "mediapipe")
-    found = [f"{package} {importlib.metadata.version(package)}" for package in packages]
-    return ", ".join([*found, f"Python {platform.python_version()}"])
 
 
 def count_parameters(checkpoint: Path) -> int:
@@ -149,6 +131,6 @@ def train_and_score(run: Run, start: Programs, on_step: Callable[[int], None]) -
         "scores": scores,
         "left_out": left_out,
         "machine": machine() + (f", {start.threads} threads per run" if start.threads else ""),
-        "versions": versions(),
+        "versions": versions(*_PACKAGES),
     }
     run.save(RESULT, record)

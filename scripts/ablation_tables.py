@@ -19,6 +19,7 @@ SCORES: dict[str, tuple[str, str, str]] = {
     "lmd": ("LMD (px) ↓", "lower", ".3f"),
     "aue_geometry_lower": ("AUE, lower face (landmarks) ↓", "lower", ".3f"),
     "lip_correlation": ("lips, correlation ↑", "higher", ".3f"),
+    "miou": ("parsing, mIoU ↑", "higher", ".3f"),
     "torso_jitter": ("torso jitter, as the recording's", "truth", ".2f"),
     "torso_flicker": ("torso flicker ↓", "lower", ".2f"),
 }

@@ -8,10 +8,7 @@ measured where there is one.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
-import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -33,8 +30,11 @@ from bench_portrait import (
     training_rows,
     warm_up,
 )
+from machine import machine, versions
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markdown import Markdown
+
+_PACKAGES = ("nerfstudio-talking", "nerfstudio", "torch", "numba", "numpy")
 
 
 @dataclass
@@ -99,25 +99,13 @@ class Bench:
 
     def conditions(self, seconds: float) -> str:
         """Machine, versions, seeds, and how busy the machine was."""
-        packages = ("nerfstudio-talking", "nerfstudio", "torch", "numba", "numpy")
-        versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
         load = f"{os.getloadavg()[0]:.1f} processes ran or waited on average" if hasattr(os, "getloadavg") else ""
         portrait = "" if self.load_config is None else " Rendered: a trained portrait."
         return (
-            f"{machine()}; {self.threads} threads; {versions}, Python {platform.python_version()}; seed {self.seed}"
+            f"{machine()}; {self.threads} threads; {versions(*_PACKAGES)}; seed {self.seed}"
             f"{'; quick' if self.quick else ''}; {seconds / 60:.0f} minutes; at the end {load} (above {self.threads}: "
             f"contended, so that times are too long and ratios are what counts).{portrait}"
         )
-
-
-def machine() -> str:
-    """Processor, cores and accelerator."""
-    name = platform.processor() or platform.machine()
-    cpus = Path("/proc/cpuinfo")
-    if cpus.is_file():
-        name = next(iter(re.findall(r"model name\s*: (.+)", cpus.read_text())), name)
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return f"{name}, {os.cpu_count()} cores{gpu}"
 
 
 def write_section(rows: list[Row], peaks: Peaks, conditions: str) -> str:

@@ -1,0 +1,27 @@
+"""What figures were measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+
+def machine() -> str:
+    """Processor, cores and accelerator."""
+    name = platform.processor() or platform.machine()
+    cpus = Path("/proc/cpuinfo")
+    if cpus.is_file():
+        name = next(iter(re.findall(r"model name\s*: (.+)", cpus.read_text())), name)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{name}, {os.cpu_count()} cores, {gpu}"
+
+
+def versions(*packages: str) -> str:
+    """Of packages that the figures depend on, and of Python."""
+    found = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    return ", ".join([*found, f"Python {platform.python_version()}"])
