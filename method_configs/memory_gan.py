@@ -12,6 +12,7 @@ from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
 from nerfstudio_talking.engine.trainer_config import TalkingTrainerConfig
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
 from nerfstudio_talking.pipelines.refiner_pipeline import RefinerPipelineConfig
+from nerfstudio_talking.refiner.network import RefinerSettings
 
 
 def refiner_trainer(name: str, steps: int, rate: float, model: MemoryGanModelConfig) -> TalkingTrainerConfig:
@@ -49,7 +50,9 @@ memory_gan_small = MethodSpecification(
         2_000,
         5e-4,
         MemoryGanModelConfig(
-            width=16, levels=6, identity_dim=128, memory_slots=1024, key_dim=128, key_width=16, neighbours=64
+            network=RefinerSettings(
+                width=16, levels=6, identity_dim=128, memory_slots=1024, key_dim=128, key_width=16, neighbours=64
+            )
         ),
     ),
     description="memory-gan for CPUs: narrow networks, a small memory.",

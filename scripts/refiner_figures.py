@@ -140,7 +140,8 @@ def _truth(clip: Clip) -> tuple[list[np.ndarray], list[FrameRegions]]:
 
 
 def _name(model: Any) -> str:
-    return f"memory {model.memory_slots}" if model.memory_slots else "no memory"
+    slots = model.network.memory_slots
+    return f"memory {slots}" if slots else "no memory"
 
 
 def _tell(name: str, before: dict[str, float], rows: dict[str, Any]) -> None:

@@ -306,7 +306,7 @@ def test_without_a_memory_no_identity_is_told():
     a, b = (refiner.generator_losses(x) for x in (batch, other))
     assert "triplet_loss" not in a
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert torch.equal(refiner.identity_of(batch.window), torch.zeros(2, 6))
+    assert torch.equal(refiner.identity_of(batch.window), torch.zeros(2, 1))
 
 
 # ------------------------------------------------------------------------------------------------- identity
@@ -487,7 +487,7 @@ def trainer_config(data: Path, rendered: Path | None, folder: Path, steps: int, 
     config.data = config.pipeline.datamanager.data = data
     config.pipeline.datamanager.rendered = rendered
     model = config.pipeline.model
-    model.width, model.levels, model.key_width, model.identity_dim, model.memory_slots = 4, 3, 4, 8, 6
+    model.network = replace(model.network, width=4, levels=3, key_width=4, identity_dim=8, memory_slots=6)
     config.output_dir, config.experiment_name, config.timestamp, config.vis = folder, "x", "t", "tensorboard"
     config.machine.device_type, config.max_num_iterations, config.load_dir = "cpu", steps, load_dir
     for side in config.optimizers.values():

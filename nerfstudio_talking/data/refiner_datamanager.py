@@ -133,7 +133,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
                         weights,
                         expected=f"features of {dim} channels",
                         found=str(features.shape[1]),
-                        mend=f"Train with --pipeline.model.identity-dim {features.shape[1]}.",
+                        mend=f"Train with --pipeline.model.network.identity-dim {features.shape[1]}.",
                     )
             else:
                 numbers = np.repeat(np.arange(len(clips)), lengths)

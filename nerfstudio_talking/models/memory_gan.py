@@ -32,58 +32,14 @@ class MemoryGanModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: MemoryGanModel)
     """Target class to instantiate."""
-    width: int = 64
-    """Channels of the first level of generator and discriminator."""
-    levels: int = 8
-    """Halvings of the generator."""
-    patch_layers: int = 3
-    """Halvings of the discriminator: 3 judges patches of 70 pixels."""
-    identity_dim: int = 512
-    """Channels of the identity feature."""
-    memory_slots: int = 30_000
-    """Capacity of the memory; 0 leaves it out."""
-    key_dim: int = 512
-    """Channels of the memory's keys."""
-    key_width: int = 64
-    """Channels of the key encoder's first stage; 64 is ResNet-18."""
-    neighbours: int = 256
-    """Slots that the triplet loss looks through."""
-    identity_threshold: float = 0.98
-    """Cosine from which two identity features are one identity."""
-    triplet_margin: float = 0.3
-    """Margin of the triplet loss."""
-    age_noise: float = 4.0
-    """Noise on the ages when the oldest slot is sought."""
-    gan_loss_mult: float = 1.0
-    """Weight of the adversarial loss."""
-    l1_loss_mult: float = 100.0
-    """Weight of the absolute error."""
-    mask_loss_mult: float = 2.0
-    """Weight of the share that is kept as rendered; the authors' 0.1 is for training on many people."""
-    mask_variation_mult: float = 1e-5
-    """Weight of the mask's squared steps."""
-    triplet_loss_mult: float = 1.0
-    """Weight of the memory's triplet loss."""
+    network: RefinerSettings = field(default_factory=RefinerSettings)
+    """Sizes of the networks and of the memory."""
+    losses: LossWeights = field(default_factory=LossWeights)
+    """Weights of the losses."""
 
     def build(self) -> Refiner:
         """The refiner that this configuration describes."""
-        settings = RefinerSettings(
-            width=self.width,
-            levels=self.levels,
-            patch_layers=self.patch_layers,
-            identity_dim=self.identity_dim if self.memory_slots else 1,
-            memory_slots=self.memory_slots,
-            key_dim=self.key_dim,
-            key_width=self.key_width,
-            neighbours=self.neighbours,
-            threshold=self.identity_threshold,
-            margin=self.triplet_margin,
-            age_noise=self.age_noise,
-        )
-        weights = LossWeights(
-            self.gan_loss_mult, self.l1_loss_mult, self.mask_loss_mult, self.mask_variation_mult, self.triplet_loss_mult
-        )
-        return Refiner(settings, weights)
+        return Refiner(self.network, self.losses)
 
 
 class MemoryGanModel(Model):
@@ -148,7 +104,7 @@ class MemoryGanModel(Model):
         """Weighted absolute error of one held-out frame of the clip; `truth` (height, width, 3) in [0, 1]."""
         window = stack_windows(self.rendered, torch.tensor([frame], device=self.rendered.device))
         target = to_network((truth * 255).to(self.device)).permute(2, 0, 1)[None]
-        return {"l1_loss": self.config.l1_loss_mult * F.l1_loss(self.refiner.refine(window).output, target)}
+        return {"l1_loss": self.config.losses.l1 * F.l1_loss(self.refiner.refine(window).output, target)}
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None

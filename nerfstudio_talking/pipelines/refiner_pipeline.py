@@ -36,7 +36,8 @@ class RefinerPipeline(VanillaPipeline):
         assert isinstance(config.datamanager, RefinerDataManagerConfig)
         super().__init__(config, *args, **kwargs)
         assert isinstance(config.model, MemoryGanModelConfig)
-        self.datamanager.identity_dim = config.model.identity_dim if config.model.memory_slots else 0
+        network = config.model.network
+        self.datamanager.identity_dim = network.identity_dim if network.memory_slots else 0
 
     @property
     def refiner(self) -> MemoryGanModel:

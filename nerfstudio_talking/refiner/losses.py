@@ -12,9 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights beside the adversarial loss, which has weight `gan`."""
+    """Weights of the losses; the defaults are the published ones."""
 
     gan: float = 1.0
+    """Of the adversarial loss."""
     l1: float = 100.0
     """Of the mean absolute error, colours in [-1, 1]."""
     mask: float = 2.0

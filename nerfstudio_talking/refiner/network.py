@@ -27,7 +27,7 @@ class RefinerSettings:
     levels: int = 8
     """Halvings of the generator."""
     patch_layers: int = 3
-    """Halvings of the discriminator."""
+    """Halvings of the discriminator: 3 judges patches of 70 pixels."""
     identity_dim: int = 512
     """Channels of the identity feature; ArcFace gives 512."""
     memory_slots: int = 30_000
@@ -44,6 +44,11 @@ class RefinerSettings:
     """Of the triplet loss."""
     age_noise: float = 4.0
     """Noise on the ages when the oldest slot is sought."""
+
+    @property
+    def told_dim(self) -> int:
+        """Channels that the generator is told of an identity: one, always zero, without a memory."""
+        return self.identity_dim if self.memory_slots else 1
 
 
 class Batch(NamedTuple):
@@ -68,7 +73,7 @@ class Refiner(nn.Module):
     def __init__(self, settings: RefinerSettings, weights: LossWeights | None = None) -> None:
         super().__init__()
         self.settings, self.weights = settings, weights or LossWeights()
-        self.generator = AttentionUNet(settings.width, settings.levels, settings.identity_dim)
+        self.generator = AttentionUNet(settings.width, settings.levels, settings.told_dim)
         self.discriminator = PatchDiscriminator(settings.width, settings.patch_layers)
         self.memory: IdentityMemory | None = None
         self.key_encoder: KeyEncoder | None = None
@@ -95,7 +100,7 @@ class Refiner(nn.Module):
     def identity_of(self, window: Float[Tensor, "batch 9 height width"]) -> Float[Tensor, "batch identity"]:
         """The identity feature that the memory finds for the last frame of windows; zeros without a memory."""
         if self.memory is None or self.key_encoder is None:
-            return window.new_zeros(len(window), self.settings.identity_dim)
+            return window.new_zeros(len(window), self.settings.told_dim)
         return self.memory.retrieve(self.key_encoder(window[:, -3:]))
 
     def refine(self, window: Float[Tensor, "batch 9 height width"]) -> Refined:
@@ -130,7 +135,7 @@ class Refiner(nn.Module):
         return losses
 
     def _told(self, batch: Batch) -> Tensor:
-        return batch.identity if self.memory is not None else torch.zeros_like(batch.identity)
+        return batch.identity if self.memory is not None else self.identity_of(batch.window)
 
     def _listen(self, turn: str) -> None:
         """Only the side whose turn it is gathers gradients: what has none is left alone by its optimiser."""
