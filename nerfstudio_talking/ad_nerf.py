@@ -8,7 +8,6 @@ here either way.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from nerfstudio_talking.clip import Clip, picture_size, read_picture
+from nerfstudio_talking.digests import file_digest
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.track import TalkingTrack
 
@@ -90,7 +90,7 @@ def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS)
         landmarks=landmarks,
         frame_ids=ids,
         audio_path=wav,
-        digest=hashlib.sha256((folder / "transforms_train.json").read_bytes()).hexdigest(),
+        digest=file_digest(folder / "transforms_train.json"),
         provenance={"layout": "ad-nerf", "parsing": has_parsing},
     )
     evaluate = np.flatnonzero(~in_train)

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 
 from nerfstudio_talking.compositing import intersect_box, ray_weights
+from nerfstudio_talking.digests import weights_digest
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.playback.bake import load_bake, model_digest, save_bake
+from nerfstudio_talking.playback.bake import load_bake, save_bake
 from nerfstudio_talking.playback.columns import columns_of
 from nerfstudio_talking.playback.config import BakeConfig
 from nerfstudio_talking.playback.kernels import BLOCK, blend, march
@@ -215,7 +216,7 @@ def test_a_coarse_bake_is_worse(pipeline, bake):
 def test_bake_file_round_trip(pipeline, bake, tmp_path):
     model = pipeline.model
     save_bake(bake, tmp_path / "baked.pt")
-    again = load_bake(tmp_path / "baked.pt", model_digest(model))
+    again = load_bake(tmp_path / "baked.pt", weights_digest(model))
     assert not list(tmp_path.glob("*.part"))
     assert torch.equal(make_player(model, again).render(3)[0], make_player(model, bake).render(3)[0])
 
@@ -224,16 +225,16 @@ def test_bake_of_other_weights_is_refused(pipeline, bake, tmp_path):
     path = tmp_path / "baked.pt"
     save_bake(bake, path)
     other = copy.deepcopy(pipeline.model.field)
-    digest = model_digest(pipeline.model)
+    digest = weights_digest(pipeline.model)
     with torch.no_grad():
         pipeline.model.field.density_net.layers[0].bias[0] += 1e-3
     try:
-        assert model_digest(pipeline.model) != digest
+        assert weights_digest(pipeline.model) != digest
         with pytest.raises(TalkingError, match="weights"):
-            load_bake(path, model_digest(pipeline.model))
+            load_bake(path, weights_digest(pipeline.model))
     finally:
         pipeline.model.field.load_state_dict(other.state_dict())
-    assert model_digest(pipeline.model) == digest
+    assert weights_digest(pipeline.model) == digest
 
 
 @pytest.mark.parametrize("content", [b"", b"not a bake", None])
@@ -257,7 +258,7 @@ def test_gate_refuses(pipeline, tmp_path, monkeypatch):
         BakePortrait(tmp_path / "config.yml", output, max_loss=-3, bake=coarse, gate_frames=2).main()
     assert not output.exists()
     BakePortrait(tmp_path / "config.yml", output, max_loss=90, bake=coarse, gate_frames=2).main()
-    assert load_bake(output, model_digest(pipeline.model)).figures["full"] > 15
+    assert load_bake(output, weights_digest(pipeline.model)).figures["full"] > 15
 
 
 def test_evaluation_takes_the_recorded_views_from_the_bake(pipeline, bake, tmp_path):

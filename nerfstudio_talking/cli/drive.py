@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
+from nerfstudio_talking.digests import weights_digest
 from nerfstudio_talking.driving import PoseMode, driving_track
 from nerfstudio_talking.errors import TalkingError
 
@@ -108,14 +109,14 @@ class Drive:
 
     def _find_bake(self, model: PortraitModel) -> Bake | None:
         """The bake to play from, if any."""
-        from nerfstudio_talking.playback.bake import BAKE_NAME, load_bake, model_digest
+        from nerfstudio_talking.playback.bake import BAKE_NAME, load_bake
         from nerfstudio_talking.playback.freezing import bakeable
 
         path = self.load_config.parent / BAKE_NAME
         if self.baked == "none" or (self.baked == "auto" and (model.device.type != "cpu" or not path.is_file())):
             return None
         path = path if self.baked == "auto" else Path(self.baked)
-        bake = load_bake(path, model_digest(bakeable(model)))
+        bake = load_bake(path, weights_digest(bakeable(model)))
         CONSOLE.print(f"Playing from {path}; --baked none renders in full.")
         return bake
 

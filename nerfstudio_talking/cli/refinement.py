@@ -12,8 +12,8 @@ from jaxtyping import UInt8
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_talking.cli.portrait import read_run
+from nerfstudio_talking.digests import digest_tensor, file_digest
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.models.clip_digest import digest_tensor
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
 from nerfstudio_talking.refiner.network import Refiner, StreamRefiner
 
@@ -35,7 +35,6 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
     """
     from nerfstudio_talking.data.rendered_frames import portrait_checkpoint
     from nerfstudio_talking.metrics.images import load_state
-    from nerfstudio_talking.process.stages import file_digest
 
     config = read_run(load_config)
     model = config.pipeline.model

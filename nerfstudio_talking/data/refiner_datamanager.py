@@ -15,9 +15,9 @@ from torch import Tensor
 from nerfstudio_talking.clip import Clip, load_clip, read_picture
 from nerfstudio_talking.data.rendered_frames import portrait_checkpoint, rendered_frames
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
+from nerfstudio_talking.digests import file_digest
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.process.measure import fill_gaps
-from nerfstudio_talking.process.stages import file_digest
 from nerfstudio_talking.refiner import identity
 from nerfstudio_talking.refiner.network import Batch
 from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch

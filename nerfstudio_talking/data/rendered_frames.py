@@ -11,8 +11,8 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
 from nerfstudio_talking.clip import Clip
+from nerfstudio_talking.digests import file_digest
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.process.stages import file_digest
 from nerfstudio_talking.refiner.frames import fill_folder, read_rendered
 
 

@@ -18,9 +18,9 @@ from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.clip import Clip
+from nerfstudio_talking.digests import digest_tensor
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
 from nerfstudio_talking.metrics.images import psnr
-from nerfstudio_talking.models.clip_digest import digest_tensor
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
 from nerfstudio_talking.refiner.windows import stack_windows, to_network, to_unit

@@ -23,6 +23,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.clip import Clip
 from nerfstudio_talking.data.ray_sampling import region_box
+from nerfstudio_talking.digests import digest_tensor
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.field_components.articulator import Articulator, mouth_shapes
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
@@ -33,7 +34,6 @@ from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
 from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, lpips_loss, lpips_network, psnr
-from nerfstudio_talking.models.clip_digest import digest_tensor
 from nerfstudio_talking.models.volume import FrameRays
 from nerfstudio_talking.proxy_plane import plane_positions
 from nerfstudio_talking.semantics import PALETTE, class_mask

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 
 from nerfstudio_talking.articulation import fit_audio_regression
+from nerfstudio_talking.digests import weights_digest
 from nerfstudio_talking.motion.blinks import fit_blinking
 from nerfstudio_talking.motion.face_model import face_basis
 from nerfstudio_talking.motion.head_process import fit_head_process
@@ -111,7 +112,7 @@ def fine_tune(
     pose_mean, pose_scale = recording.pose.mean(0), np.maximum(recording.pose.std(0), 1e-6)
     whole = sample_of(recording, general.basis, pose_mean, pose_scale)
     importance, frames = general.importance(), np.arange(recording.num_frames)
-    names = [asdict(config), *_names([recording]), _weights_digest(general.network)]
+    names = [asdict(config), *_names([recording]), weights_digest(general.network)]
 
     def fit(stage: str, learned: list[Sample], measured: list[Sample], options: LearningOptions) -> Any:
         network = copy.deepcopy(general.network)
@@ -239,10 +240,3 @@ def _checkpoint(work: Path, stage: str, names: list[Any]) -> Path:
 
 def _names(recordings: list[Recording]) -> list[str]:
     return [f"{r.digest}:{r.num_frames}:{float(np.abs(r.pose).sum()):.9g}" for r in recordings]
-
-
-def _weights_digest(network: MotionNetwork) -> str:
-    digest = hashlib.sha256()
-    for value in network.state_dict().values():
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()

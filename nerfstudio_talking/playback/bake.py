@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,15 +41,6 @@ class Bake:
     """Of the weights that were frozen."""
     figures: dict[str, float]
     """What the gate measured."""
-
-
-def model_digest(model: torch.nn.Module) -> str:
-    """SHA-256 of a model's weights and buffers, by name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def save_bake(bake: Bake, path: Path) -> None:

@@ -12,10 +12,11 @@ from nerfstudio.utils.rich_utils import get_progress
 from torch import Tensor
 
 from nerfstudio_talking.compositing import intersect_box, ray_weights
+from nerfstudio_talking.digests import weights_digest
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.models.portrait_model import PortraitModel
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
-from nerfstudio_talking.playback.bake import Bake, model_digest
+from nerfstudio_talking.playback.bake import Bake
 from nerfstudio_talking.playback.columns import Columns, columns_of
 from nerfstudio_talking.playback.config import BakeConfig
 from nerfstudio_talking.playback.kernels import BLOCK, CHANNELS
@@ -162,6 +163,6 @@ def fit_vertices(model: TalkingPortraitModel, columns: Columns, conditions: Cond
         coefficients[0].view(blocks, BLOCK).clone(),
         response.view(len(steps), blocks, BLOCK).transpose(0, 1).contiguous(),
         steps,
-        model_digest(model),
+        weights_digest(model),
         {},
     )

@@ -10,10 +10,11 @@ from jaxtyping import Float, UInt8
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
+from nerfstudio_talking.digests import weights_digest
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
-from nerfstudio_talking.playback.bake import Bake, load_bake, model_digest
+from nerfstudio_talking.playback.bake import Bake, load_bake
 from nerfstudio_talking.playback.kernels import BLOCK, CHANNELS, OPAQUE, blend, march
 
 
@@ -113,7 +114,7 @@ def baked_outputs(model: TalkingPortraitModel, camera: Cameras) -> dict[str, Ten
     player = model.player
     if player is None or (player.width, player.height) != size or player.track is not track:
         assert model.config.baked is not None
-        player = Player(model, load_bake(model.config.baked, model_digest(model)), *size)
+        player = Player(model, load_bake(model.config.baked, weights_digest(model)), *size)
         model.player = player
     rgb, accumulation = player.render(frame)
     return {"rgb": rgb, "accumulation": accumulation.clone()}

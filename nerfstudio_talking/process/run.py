@@ -13,12 +13,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nerfstudio_talking import __version__
+from nerfstudio_talking.digests import file_digest
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.frame_range import parse_frame_range
 from nerfstudio_talking.process import checks, measure, sound, steps
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.parsing_folder import parsing_files
-from nerfstudio_talking.process.stages import Workspace, file_digest, stage_key
+from nerfstudio_talking.process.stages import Workspace, stage_key
 from nerfstudio_talking.process.steps import Job
 from nerfstudio_talking.track import TRACK_JSON, TalkingTrack, load_track, save_track
 

@@ -124,12 +124,3 @@ def stage_key(stage: str, *parents: str, **settings: Any) -> str:
     """Digest of a stage's name, the keys it builds on and its settings."""
     text = json.dumps([stage, parents, settings], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
