@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerfstudio_talking.data.class_budget import class_shares, divide_rays, draw_pixels
+from nerfstudio_talking.data.class_budget import class_shares, divide_rays, draw_pixels, oversampling
 from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler, SemanticPixelSamplerConfig
 
 CLASSES = 11
@@ -16,11 +16,11 @@ counts = st.lists(st.integers(0, 5000), min_size=CLASSES, max_size=CLASSES).filt
 
 
 @settings(max_examples=80, deadline=None)
-@given(losses, st.lists(counts, min_size=1, max_size=4), st.integers(1, 700))
-def test_budgets_sum_to_the_rays_and_nobody_starves(loss, pixels, rays):
+@given(losses, st.lists(counts, min_size=1, max_size=4), st.integers(1, 700), st.floats(0, 1))
+def test_budgets_sum_to_the_rays_and_nobody_starves(loss, pixels, rays, even):
     shares = class_shares(torch.tensor(loss))
     assert abs(float(shares.sum()) - 1) < 1e-5
-    budget = divide_rays(shares, torch.tensor(pixels), rays)
+    budget = divide_rays(shares, torch.tensor(pixels), rays, even)
     assert (budget.sum(1) == rays).all()
     assert (budget >= 0).all()
     shown = torch.tensor(pixels) > 0
@@ -57,6 +57,29 @@ def test_division_by_hand():
     shares = torch.tensor([0.5, 0.3, 0.2])
     budget = divide_rays(shares, torch.tensor([[10, 10, 10], [10, 0, 10]]), 10)
     assert budget.tolist() == [[5, 3, 2], [7, 0, 3]]
+    # half of it by area: 3 of each class and 5 of the first, 3, 2 and 0, 5 of the rest
+    budget = divide_rays(shares, torch.tensor([[30, 30, 0], [10, 80, 10]]), 20, 0.5)
+    assert budget.tolist() == [[11, 9, 0], [6, 11, 3]]
+
+
+def test_a_classifier_taught_on_the_rays_learns_the_pixels_frequencies():
+    # pixels that look alike: 6 in 100 are lips; among the rays they are half
+    pixels, budget = torch.tensor([[940, 60, 0]]), torch.tensor([[50, 50, 0]])
+    ratio = oversampling(budget, pixels)
+    torch.testing.assert_close(ratio, torch.tensor([0.5 / 0.94, 0.5 / 0.06, 1.0]))
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    truth = torch.repeat_interleave(torch.arange(3), budget[0])
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        adjusted = (logits + ratio.double().log())[:2].expand(len(truth), 2)
+        loss = torch.nn.functional.cross_entropy(adjusted, truth)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    np.testing.assert_allclose(torch.softmax(logits[:2], 0).detach(), [0.94, 0.06], atol=1e-5)
 
 
 def test_pixels_are_of_their_class_and_evenly_drawn():
@@ -93,7 +116,7 @@ def test_the_sampler_repeats_itself_and_follows_the_losses():
     share = [
         (parsing[tuple(sampler(7, loss).sample_method(64, 5, 20, 20).T)] == 7).float().mean() for loss in (even, lips)
     ]
-    assert 0.2 < share[0] < 0.5 < share[1]
+    assert 0.1 < share[0] < 0.25 < share[1] < 0.5
     # an evaluation batch: nothing is prepared, nerfstudio's own way
     plain = SemanticPixelSamplerConfig(num_rays_per_batch=64).setup()
     batch = {"image": torch.rand(3, 20, 20, 3), "parsing": parsing[:3, ..., None], "image_idx": torch.arange(3)}

@@ -1,7 +1,8 @@
 """How many rays each parsing class gets: SSP-NeRF's semantic-aware dynamic ray sampling (Liu et al., ECCV 2022).
 
 The paper's abstract names the idea and its code was never released. What is ours here: shares in proportion to the
-running photometric loss of each class, from a class-balanced start, with a floor; and the share of the sound.
+running photometric loss of each class, from a class-balanced start, with a floor; the share of the sound; a part
+drawn evenly over the picture; and the correction of what the uneven rest would make a classifier believe.
 """
 
 from __future__ import annotations
@@ -38,16 +39,18 @@ def _normalised(values: Tensor, otherwise: Tensor) -> Tensor:
 
 
 def divide_rays(
-    shares: Float[Tensor, " classes"], pixels: Int64[Tensor, "frames classes"], rays: int
+    shares: Float[Tensor, " classes"], pixels: Int64[Tensor, "frames classes"], rays: int, even: float = 0.0
 ) -> Int64[Tensor, "frames classes"]:
     """Whole rays for each class of each frame; each frame's sum to `rays`.
 
-    Shares count among the classes that a frame shows. Every class that it shows gets a ray at least, as long as there
+    Shares count among the classes that a frame shows. The part `even` of the rays goes by the classes' areas instead,
+    which is to draw it evenly over the picture. Every class that it shows gets a ray at least, as long as there
     are rays for all; what rounding leaves goes to the largest remainders.
     """
     shown = pixels > 0
-    wanted = shares * shown
-    wanted = rays * wanted / wanted.sum(1, keepdim=True).clamp_min(1e-12)
+    by_share = shares * shown
+    by_share = by_share / by_share.sum(1, keepdim=True).clamp_min(1e-12)
+    wanted = rays * ((1 - even) * by_share + even * pixels / pixels.sum(1, keepdim=True).clamp_min(1))
     # nobody starves: one ray each first, the rest by share
     first = shown.long() if int(shown.sum(1).max()) <= rays else torch.zeros_like(pixels)
     rest = (wanted - first).clamp_min(0)
@@ -56,6 +59,20 @@ def divide_rays(
     missing = (rays - first.sum(1) - whole.sum(1)).long()
     order = torch.where(shown, rest - whole, -1.0).argsort(dim=1, descending=True).argsort(dim=1)
     return first + whole.long() + (order < missing[:, None]).long()
+
+
+def oversampling(
+    budget: Int64[Tensor, "frames classes"], pixels: Int64[Tensor, "frames classes"]
+) -> Float[Tensor, " classes"]:
+    """How much more often each class is among the rays than among the pixels; one for classes that are not shown.
+
+    A classifier that is taught on the rays believes in the rays' frequencies. With the logarithm of this ratio added to
+    its logits in training, the logits alone are those of the pixels' (Menon et al., Long-tail learning via logit
+    adjustment, ICLR 2021).
+    """
+    rays, area = budget.sum(0).float(), pixels.sum(0).float()
+    ratio = (rays / rays.sum().clamp_min(1)) / (area / area.sum().clamp_min(1)).clamp_min(1e-12)
+    return torch.where((rays > 0) & (area > 0), ratio, torch.ones_like(ratio))
 
 
 def draw_pixels(

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
 from torch import Tensor
 
-from nerfstudio_talking.data.class_budget import class_shares, divide_rays, draw_pixels
+from nerfstudio_talking.data.class_budget import class_shares, divide_rays, draw_pixels, oversampling
 from nerfstudio_talking.data.ray_sampling import REGIONS, RegionShares, region_box, sample_pixels
 from nerfstudio_talking.semantics import PARSING_CLASSES
 
@@ -117,10 +117,12 @@ class SemanticPixelSamplerConfig(FramePixelSamplerConfig):
 
     _target: type = field(default_factory=lambda: SemanticPixelSampler)
     """Target class to instantiate."""
+    even: float = 0.5
+    """Part of the rays drawn evenly over the picture; the rest goes by class."""
     floor: float = 0.3
-    """Part of the rays divided equally among the classes, whatever their loss."""
+    """Part of the rays by class that is divided equally, whatever the loss."""
     relevance_share: float = 0.0
-    """Part of the rays that follow how much the sound changes each class."""
+    """Part of the rays by class that follows how much the sound changes each class."""
     uniform: bool = False
     """Whether every pixel is as likely as any other, for comparison."""
 
@@ -134,13 +136,17 @@ class SemanticPixelSampler(FramePixelSampler):
     config: SemanticPixelSamplerConfig
     loss: Float[Tensor, " classes"] | None = None
     relevance: Float[Tensor, " classes"] | None = None
+    drawn: Float[Tensor, " classes"] | None = None
+    """Share of the last rays that each class got."""
+    oversampling: Float[Tensor, " classes"] | None = None
+    """How much more often than its pixels each class was among the last rays."""
 
     def follow(self, loss: Float[Tensor, " classes"], relevance: Float[Tensor, " classes"]) -> None:
         """Read the running loss and relevance of each class from these tensors, now and as they change."""
         self.loss, self.relevance = loss, relevance
 
     def shares(self) -> Float[Tensor, " classes"]:
-        """Share of the rays that each class gets at present."""
+        """Share of the rays by class that each class ought to get at present."""
         loss = self.loss if self.loss is not None else torch.ones(len(PARSING_CLASSES))
         return class_shares(loss, self.relevance, self.config.relevance_share, self.config.floor)
 
@@ -152,5 +158,8 @@ class SemanticPixelSampler(FramePixelSampler):
         shares = self.shares().to(ids.device)
         pixels = torch.zeros(len(frames), len(shares), dtype=torch.long, device=ids.device)
         pixels.scatter_add_(1, ids, torch.ones_like(ids))
-        row, pixel = draw_pixels(ids, divide_rays(shares, pixels, rays), self.generator(ids.device))
+        budget = divide_rays(shares, pixels, rays, self.config.even)
+        self.drawn = budget.sum(0) / budget.sum()
+        self.oversampling = oversampling(budget, pixels)
+        row, pixel = draw_pixels(ids, budget, self.generator(ids.device))
         return torch.stack([frames[row], pixel // width, pixel % width], -1)

@@ -122,8 +122,8 @@ class SSPNeRFModel(PortraitModel):
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """PSNR of the rays, and how they are divided among the classes."""
         metrics = super().get_metrics_dict(outputs, batch)
-        if self.training and self._sampler is not None:
-            for name, share in zip(PARSING_CLASSES, self._sampler.shares()):
+        if self.training and self._sampler is not None and self._sampler.drawn is not None:
+            for name, share in zip(PARSING_CLASSES, self._sampler.drawn):
                 metrics[f"rays_{name}"] = share
         return metrics
 
@@ -140,7 +140,10 @@ class SSPNeRFModel(PortraitModel):
         accumulation = outputs["accumulation"][:, 0].clamp(1e-4, 1 - 1e-4)
         person = (parsing != CLASS_ID["background"]).float()
         losses["mask_loss"] = config.mask_loss_mult * F.binary_cross_entropy(accumulation, person)
-        losses["semantic_loss"] = config.semantic_loss_mult * F.cross_entropy(outputs["semantics"], parsing)
+        logits = outputs["semantics"]
+        if "patch_size" not in batch and self._sampler is not None and self._sampler.oversampling is not None:
+            logits = logits + self._sampler.oversampling.log().to(logits)
+        losses["semantic_loss"] = config.semantic_loss_mult * F.cross_entropy(logits, parsing)
         if self.deformation is not None:
             seen = accumulation.detach()
             body = (outputs["body"][:, 0] / seen).clamp(1e-4, 1 - 1e-4)
