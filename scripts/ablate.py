@@ -50,7 +50,7 @@ class Ablate:
     only: tuple[str, ...] = ()
     """Names of variants or groups to run; all where not given."""
     jobs: int = 1
-    """Runs at a time, the processors shared out among them: on few cores a run of one thread each gets more done."""
+    """Runs at a time, the processors shared out among them."""
     tables_only: bool = False
     """Run nothing, write the tables of what is finished."""
 

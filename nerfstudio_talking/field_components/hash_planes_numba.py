@@ -39,6 +39,18 @@ def _cells(xs, ys, res, start, size, corners, fractions):
             c[i], d[i] = first + ((ix ^ bottom) & mask), first + (((ix + 1) ^ bottom) & mask)
 
 
+@numba.njit(inline="always")
+def _features(entries, corners, i, num_features, f):
+    """A feature of the four corners of point `i`'s cell."""
+    # unsigned: numba else asks of every index whether it counts from the end
+    return (
+        entries[np.uint32(corners[0, i] * num_features + f)],
+        entries[np.uint32(corners[1, i] * num_features + f)],
+        entries[np.uint32(corners[2, i] * num_features + f)],
+        entries[np.uint32(corners[3, i] * num_features + f)],
+    )
+
+
 @numba.njit(parallel=True, fastmath=True, nogil=True, error_model="numpy", cache=True)
 def columns(rows):
     """A contiguous transpose, (points, n) to (n, points), in tiles that the cache holds."""
@@ -75,11 +87,7 @@ def forward(table, coords, resolutions, offsets, out):
                     row = tile[(p * num_levels + level) * num_features + f]
                     for i in range(n):
                         u, v = fractions[0, i], fractions[1, i]
-                        # unsigned: numba else asks of every index whether it counts from the end
-                        a = entries[np.uint32(corners[0, i] * num_features + f)]
-                        b = entries[np.uint32(corners[1, i] * num_features + f)]
-                        c = entries[np.uint32(corners[2, i] * num_features + f)]
-                        d = entries[np.uint32(corners[3, i] * num_features + f)]
+                        a, b, c, d = _features(entries, corners, i, num_features, f)
                         top, bottom = a + (b - a) * u, c + (d - c) * u
                         row[i] = top + (bottom - top) * v
         for i in range(n):
@@ -149,10 +157,7 @@ def backward_coords(grad, table, places, resolutions, offsets, out):
                     g = grad[(p * num_levels + level) * num_features + f, begin : begin + n]
                     for i in range(n):
                         u, v = fractions[0, i], fractions[1, i]
-                        a = entries[np.uint32(corners[0, i] * num_features + f)]
-                        b = entries[np.uint32(corners[1, i] * num_features + f)]
-                        c = entries[np.uint32(corners[2, i] * num_features + f)]
-                        d = entries[np.uint32(corners[3, i] * num_features + f)]
+                        a, b, c, d = _features(entries, corners, i, num_features, f)
                         slopes[0, i] += g[i] * scale * ((b - a) + ((d - c) - (b - a)) * v)
                         slopes[1, i] += g[i] * scale * ((c - a) + ((d - b) - (c - a)) * u)
             for i in range(n):
