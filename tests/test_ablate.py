@@ -316,8 +316,7 @@ def test_gains_by_hand(results, study):
     assert "no gain: within the spread" in lines["LMD (px)"]
     assert "+12.12 %" in lines["LPIPS"]
     assert "not measured" in lines["LPIPS"]
-    # 0.1 and 0.3 away from the recording's, against 0.5
-    assert "+60.00 % (spread 28.28 %)" in lines["torso jitter, as the recording's"]
+    assert "torso jitter" not in lines  # neither more nor less of it is better
 
 
 def test_the_page_keeps_its_other_sections(results, study, tmp_path):

@@ -60,6 +60,7 @@ def test_identical_videos_are_perfect(clips: dict[str, Path], tmp_path: Path) ->
     assert scores["ssim"] == pytest.approx(1) and scores["ssim_mouth"] == pytest.approx(1)
     for name in ("lmd", "lmd_relative", "faces_missed", "truth_faces_missed", "lip_lag", "torso_flicker"):
         assert scores[name] == 0
+    assert scores["torso_jitter_error"] == pytest.approx(0, abs=1e-6)
     assert scores["aue_geometry_upper"] == scores["aue_geometry_lower"] == scores["face_flicker"] == 0
     assert scores["lip_correlation"] == pytest.approx(1)
     for name in ("sync_score", "sync_lag", "torso_jitter", "background_flicker", "blinks_per_minute"):
@@ -80,6 +81,7 @@ def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsy
     assert 0.5 < scores["lip_correlation"] < 1
     assert scores["torso_flicker"] > 3 and scores["background_flicker"] > scores["truth_background_flicker"] + 2
     assert scores["torso_jitter"] > scores["truth_torso_jitter"]
+    assert scores["torso_jitter_error"] > 0
     assert all(np.isfinite(value) for value in scores.values())
     assert len(record["per_frame"]["psnr"]) == FRAMES == len(record["per_frame"]["lips"])
     assert np.mean(record["per_frame"]["psnr"]) == pytest.approx(scores["psnr"])

@@ -218,7 +218,9 @@ class Steadiness(Metric):
                 self.steps[i] += 1  # type: ignore[index]
 
     def compute(self) -> dict[str, float]:
-        """`torso_jitter` in per mille of the face's height per frame squared, flicker in levels of 255."""
+        """`torso_jitter` and `torso_jitter_error` in per mille of the face's height per frame squared, flicker in
+        levels of 255. The error is the jitter of the rendering's motion less the truth's: 0 for a torso that moves as
+        it did, and of a smooth torso what the truth has."""
         scores = {}
         for name, total, steps in zip(self._names, self.total.tolist(), self.steps.tolist()):  # type: ignore[operator]
             if steps:
@@ -226,9 +228,14 @@ class Steadiness(Metric):
         if len(self.cells):  # type: ignore[arg-type]
             height = float(np.nanmedian(self._series("heights")))
             texture = self._series("textures").mean(axis=0)
-            for prefix in ("", "truth_"):
-                series = self._series(f"{prefix}cells"), self._series(f"{prefix}heads")
-                scores[f"{prefix}torso_jitter"] = 1000 * stability.torso_jitter(series[0], series[1], texture) / height
+            cells, heads = self._series("cells"), self._series("heads")
+            true_cells, true_heads = self._series("truth_cells"), self._series("truth_heads")
+            for name, motion, head in (
+                ("torso_jitter", cells, heads),
+                ("truth_torso_jitter", true_cells, true_heads),
+                ("torso_jitter_error", cells - true_cells, true_heads),
+            ):
+                scores[name] = 1000 * stability.torso_jitter(motion, head, texture) / height
         return scores
 
     def _series(self, name: str) -> np.ndarray:

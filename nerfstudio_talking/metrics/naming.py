@@ -30,6 +30,7 @@ SCORE_NAMES: dict[str, tuple[str, str, str]] = {
     "syncnet_distance": ("SyncNet distance (LSE-D)", _DOWN, ".3f"),
     "syncnet_lag": ("SyncNet: frames by which the sound is late", _ZERO, ".0f"),
     "torso_jitter": ("torso jitter (per mille of the face's height, per frame squared)", _TRUTH, ".2f"),
+    "torso_jitter_error": ("torso jitter, its motion less the truth's", _DOWN, ".2f"),
     "torso_flicker": ("torso flicker against the truth (levels)", _DOWN, ".2f"),
     "face_flicker": ("face flicker against the truth, mouth excepted (levels)", _DOWN, ".2f"),
     "background_flicker": ("background flicker (levels)", _DOWN, ".2f"),
