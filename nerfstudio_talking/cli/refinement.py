@@ -17,7 +17,9 @@ from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
 from nerfstudio_talking.refiner.network import Refiner, StreamRefiner
 
-_PREFIX = "_model.refiner."
+_PREFIX = "_model."
+_PROCESSES = "module."
+"""After it in the names of what several processes have trained."""
 
 
 def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: str) -> Refiner:
@@ -44,13 +46,14 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
     checkpoint = portrait_checkpoint(load_config)
     state: dict[str, Any] = load_state(checkpoint, "a refiner").get("pipeline", {})
     refiner = model.build()
-    weights = {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}
+    state = {name.removeprefix(_PREFIX).removeprefix(_PROCESSES): value for name, value in state.items()}
+    weights = {name.removeprefix("refiner."): value for name, value in state.items() if name.startswith("refiner.")}
     try:
         refiner.load_state_dict(weights)
     except RuntimeError as error:
         found = str(error).splitlines()[1].strip()
         raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, mend=mend) from error
-    clip, rendered_by = (state[f"_model.{name}"] for name in ("clip_digest", "rendered_by"))
+    clip, rendered_by = (state[name] for name in ("clip_digest", "rendered_by"))
     if not torch.equal(clip, digest_tensor(clip_digest)):
         CONSOLE.print(
             "[yellow]The refiner was trained on another clip than this portrait: it may show another face.[/]"

@@ -41,6 +41,8 @@ class FramePixelSampler(PixelSampler):
     boxes: dict[str, Float[Tensor, "frames 4"]]
     frame_weights: Float[Tensor, " frames"] | None = None
     step: int = 0
+    rank: int = 0
+    """Of this process among several, each of which draws rays of its own."""
 
     def prepare(
         self, parsing: UInt8[Tensor, "frames height width"] | None, frame_weights: Float[Tensor, " frames"]
@@ -58,7 +60,8 @@ class FramePixelSampler(PixelSampler):
 
     def generator(self, device: torch.device | str) -> torch.Generator:
         """The draws of this step."""
-        return torch.Generator(device).manual_seed(self.config.seed * 1_000_003 + self.step)
+        seed = self.config.seed * 1_000_003 + self.step + self.rank * 0x9E3779B1  # of which 32 bits count on a CPU
+        return torch.Generator(device).manual_seed(seed)
 
     def sample_method(
         self,
@@ -73,7 +76,7 @@ class FramePixelSampler(PixelSampler):
         if self.frame_weights is None:
             return super().sample_method(batch_size, num_images, image_height, image_width, mask, device)
         count = min(self.config.frames_per_batch, num_images)
-        chooser = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        chooser = self.generator("cpu")
         weights = self.frame_weights.cpu()
         if not self.config.favour_blinks:
             weights = torch.ones_like(weights)

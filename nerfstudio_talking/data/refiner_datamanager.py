@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from torch import Tensor
 
@@ -83,7 +84,8 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
     def next_train(self, step: int) -> tuple[None, dict[str, Any]]:  # type: ignore[override]
         """No rays, and `batch`, a `Batch`: training steps come in pairs, one turn each, on the same windows."""
         self.train_count += 1
-        return None, {"batch": self.draw(step // 2)}
+        # several processes share out the windows
+        return None, {"batch": self.draw(step // 2 * comms.get_world_size() + comms.get_rank())}
 
     def draw(self, step: int) -> Batch:
         """A batch of training windows."""

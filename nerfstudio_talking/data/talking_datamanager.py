@@ -10,6 +10,7 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
+from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from torch import Tensor
@@ -83,6 +84,7 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         self.sampler = self.config.pixel_sampler.setup(num_rays_per_batch=self.config.train_num_rays_per_batch)
         assert isinstance(self.sampler, FramePixelSampler)
         self.sampler.prepare(self._parsing, weights)
+        self.sampler.rank = comms.get_rank()
         self.train_ray_generator = RayGenerator(dataset.cameras.to(self.device))
 
     def next_train(self, step: int) -> tuple[RayBundle, dict[str, Any]]:

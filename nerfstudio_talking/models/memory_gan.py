@@ -7,7 +7,7 @@ the recording camera's, wherever the camera stands.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,13 @@ class MemoryGanModelConfig(ModelConfig):
         return Refiner(self.network, self.losses)
 
 
+class Turn(NamedTuple):
+    """A step of training and its windows."""
+
+    step: int
+    batch: Batch
+
+
 class MemoryGanModel(Model):
     """The refiner beside the clip as rendered, which is no part of its checkpoint."""
 
@@ -58,6 +65,7 @@ class MemoryGanModel(Model):
         self.refiner = self.config.build()
         self.conditioning = ConditioningTrack(self.clip.track)
         self.register_buffer("rendered", metadata["rendered"], persistent=False)
+        self._ddp_params_and_buffers_to_ignore = ["rendered"]  # the same in every process: not to be sent each step
         self.register_buffer("clip_digest", digest_tensor(self.clip.track.digest))
         self.register_buffer("rendered_by", digest_tensor(metadata["rendered_by"]))
 
@@ -65,13 +73,16 @@ class MemoryGanModel(Model):
         """Generator and discriminator."""
         return self.refiner.param_groups()
 
-    def losses_of_turn(self, step: int, batch: Batch) -> dict[str, Tensor]:
-        """Losses of a step: even steps are the discriminator's, odd ones the generator's."""
-        return self.refiner.generator_losses(batch) if step % 2 else self.refiner.discriminator_losses(batch)
+    def forward(self, ray_bundle: Any) -> dict[str, Tensor]:
+        """Losses of a `Turn`, which stands where others have rays, so that DistributedDataParallel goes round them."""
+        return self.get_outputs(ray_bundle)
 
     def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
-        """Refuse rays: pictures are refined whole."""
-        raise NotImplementedError("the refiner renders whole pictures: get_outputs_for_camera")
+        """Losses of a `Turn`: even steps are the discriminator's, odd ones the generator's. Refuses rays."""
+        if not isinstance(ray_bundle, Turn):
+            raise NotImplementedError("the refiner renders whole pictures: get_outputs_for_camera")
+        step, batch = ray_bundle
+        return self.refiner.generator_losses(batch) if step % 2 else self.refiner.discriminator_losses(batch)
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
@@ -109,8 +120,8 @@ class MemoryGanModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Refuse: losses depend on the turn (`losses_of_turn`)."""
-        raise NotImplementedError("the losses of the refiner belong to a turn: losses_of_turn")
+        """Refuse: losses depend on the turn (`get_outputs`)."""
+        raise NotImplementedError("the losses of the refiner belong to a turn: get_outputs")
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]

@@ -269,6 +269,14 @@ class PortraitModel(Model):
         predicted = self.articulator.from_encoder(self.conditioning.windows(frames))
         return F.mse_loss(predicted, self.articulator.tracked[frames])
 
+    def forward(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
+        """The outputs; in training also the articulation's error, since DistributedDataParallel joins the gradients of
+        the processes for what is computed in here alone."""
+        outputs = super().forward(ray_bundle)
+        if self.training and self.articulator is not None:
+            outputs["articulation_error"] = self.articulation_error()
+        return outputs
+
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """PSNR of the rays."""
         error = F.mse_loss(outputs["rgb"].detach(), batch["image"].to(self.device))
@@ -288,7 +296,7 @@ class PortraitModel(Model):
         losses["entropy_loss"] = config.entropy_loss_mult * entropy.mean()
         losses["spread_loss"] = config.spread_loss_mult * outputs["spread"].mean()
         if self.articulator is not None:
-            losses["articulation_loss"] = config.articulation_loss_mult * self.articulation_error()
+            losses["articulation_loss"] = config.articulation_loss_mult * outputs["articulation_error"]
         if "parsing" in batch:
             parsing = self.parsing_of(batch)
             stray = sum(

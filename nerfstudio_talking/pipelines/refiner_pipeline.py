@@ -9,7 +9,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from torch import Tensor
 
 from nerfstudio_talking.data.refiner_datamanager import RefinerDataManager, RefinerDataManagerConfig
-from nerfstudio_talking.models.memory_gan import MemoryGanModel, MemoryGanModelConfig
+from nerfstudio_talking.models.memory_gan import MemoryGanModel, MemoryGanModelConfig, Turn
 
 
 @dataclass
@@ -49,7 +49,7 @@ class RefinerPipeline(VanillaPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         """The losses of this step's turn."""
         _, batch = self.datamanager.next_train(step)
-        return {}, self.refiner.losses_of_turn(step, batch["batch"]), {}
+        return {}, self._model(Turn(step, batch["batch"])), {}
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         """The absolute error of a held-out frame, one after the other."""
