@@ -272,7 +272,7 @@ class PortraitModel(Model):
     def forward(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """The outputs; in training also the articulation's error, since DistributedDataParallel joins the gradients of
         the processes for what is computed in here alone."""
-        outputs = super().forward(ray_bundle)
+        outputs: dict[str, Any] = super().forward(ray_bundle)
         if self.training and self.articulator is not None:
             outputs["articulation_error"] = self.articulation_error()
         return outputs
