@@ -198,6 +198,16 @@ class Results:
                 found += [] if value is None else [float(value)]
         return found
 
+    def differences(self, variant: str, reference: str, clip: str, score: str) -> list[float]:
+        """A score less the reference's of the same seed, where both have it: what both owe to a seed falls out."""
+        found = []
+        for (name, at, seed), record in sorted(self.records.items()):
+            other = self.records.get((reference, clip, seed))
+            if (name, at) == (variant, clip) and other is not None:
+                pair = record["scores"].get(score), other["scores"].get(score)
+                found += [] if None in pair else [float(pair[0]) - float(pair[1])]
+        return found
+
 
 def runs_of(study: Study) -> list[Run]:
     """All runs, seed by seed: the first round over all variants is done before the second begins."""

@@ -48,7 +48,7 @@ def spread(values: list[float]) -> Spread:
 
 
 class Gain(NamedTuple):
-    """How much better one is than the other, in % of the other's mean, and the spread of a difference of two runs."""
+    """How much better one is than the other, in % of the other's mean, and the spread of that over seeds."""
 
     percent: float
     spread: float
@@ -59,11 +59,11 @@ class Gain(NamedTuple):
         return None if math.isnan(self.spread) else abs(self.percent) > self.spread
 
 
-def gain(ours: Spread, baseline: Spread, higher_is_better: bool) -> Gain:
-    """The gain of a score's mean over the baseline's."""
+def gain(differences: list[float], baseline: Spread, higher_is_better: bool) -> Gain:
+    """The gain of a score over the baseline's, from its differences to the baseline's runs of the same seeds."""
     scale = 100 / abs(baseline.mean) if baseline.mean else math.nan
-    change = (ours.mean - baseline.mean) * scale
-    return Gain(change if higher_is_better else -change, math.hypot(ours.std, baseline.std) * scale)
+    found = spread(differences)
+    return Gain((found.mean if higher_is_better else -found.mean) * scale, found.std * scale)
 
 
 def write_gain(value: Gain) -> str:
@@ -80,6 +80,18 @@ def cell(values: list[float], shape: str) -> str:
         return "–"
     found = spread(values)
     return format(found.mean, shape) + ("" if math.isnan(found.std) else f" ± {found.std:{shape}}")
+
+
+def difference_cell(values: list[float], shape: str) -> str:
+    """Mean ± spread of differences, in brackets where it is within the spread; a dash for nothing."""
+    if not values:
+        return "–"
+    found = spread(values)
+    text = format(found.mean, "+" + shape)
+    if math.isnan(found.std):
+        return text
+    text += f" ± {found.std:{shape}}"
+    return text if abs(found.mean) > found.std else f"({text})"
 
 
 def row(*cells: str) -> str:
@@ -109,6 +121,19 @@ def group_table(results: Results, clip: str, names: tuple[str, ...]) -> list[str
     return lines
 
 
+def difference_table(results: Results, clip: str, names: tuple[str, ...]) -> list[str]:
+    """Scores of each variant less the first one's, seed by seed; nothing to compare gives no lines."""
+    first, *others = names
+    shown = [key for key in SCORES if any(results.differences(name, first, clip, key) for name in others)]
+    if not shown:
+        return []
+    lines = [row(f"less {first}", *(SCORES[key][0] for key in shown)), row(*["---", *["---:"] * len(shown)])]
+    for name in others:
+        differences = [results.differences(name, first, clip, key) for key in shown]
+        lines.append(row(name, *(difference_cell(x, SCORES[key][2]) for x, key in zip(differences, shown))))
+    return lines
+
+
 def gains_table(results: Results, study: Study) -> list[str]:
     """Relative gains on each clip beside the paper's."""
     lines = [row("", "the paper", *study.clips), row("---", *["---:"] * (1 + len(study.clips)))]
@@ -117,10 +142,10 @@ def gains_table(results: Results, study: Study) -> list[str]:
             continue
         cells = []
         for clip in study.clips:
-            ours, baseline = (results.values(name, clip, key) for name in (study.ours, study.baseline))
-            measured = ours and baseline
+            differences = results.differences(study.ours, study.baseline, clip, key)
+            baseline = results.values(study.baseline, clip, key)
             cells.append(
-                write_gain(gain(spread(ours), spread(baseline), better == "higher")) if measured else "not measured"
+                write_gain(gain(differences, spread(baseline), better == "higher")) if differences else "not measured"
             )
         lines.append(row(title.rstrip(" ↑↓"), f"+{PAPER[key]:.2f} %" if key in PAPER else "", *cells))
     return lines
@@ -135,7 +160,8 @@ def write_section(results: Results, study: Study) -> str:
         "",
         f"Written by `python scripts/ablate.py`: {count} of {total} runs. Every run has {study.steps} steps of "
         f"{study.rays} rays; seeds {', '.join(map(str, study.seeds))}. Scores are `ns-eval`'s `video_*` on the "
-        "held-out frames: mean ± standard deviation over seeds. A difference smaller than the spread is none.",
+        "held-out frames: mean ± standard deviation over seeds. Differences are taken seed by seed, so that what a "
+        "seed does to both falls out; one smaller than its spread is none, and stands in brackets.",
         "",
     ]
     machines = sorted({record["machine"] for record in results.records.values()})
@@ -148,10 +174,12 @@ def write_section(results: Results, study: Study) -> str:
             done = tuple(name for name in names if results.values(name, clip, "train_seconds"))
             if done:
                 lines += [f"### {title}: {clip} ({size})", "", *group_table(results, clip, done), ""]
+                differences = difference_table(results, clip, done)
+                lines += [*differences, ""] if differences else []
     lines += [
         f"### Gain of {study.ours} over {study.baseline}",
         "",
-        "Relative to the baseline's mean; the spread is that of a difference of two runs. Beside it the gains of "
+        "Seed by seed, relative to the baseline's mean, and the spread over seeds. Beside it the gains of "
         "Wang et al. over their best baseline, on other clips, at full size, action units by OpenFace.",
         "",
         *gains_table(results, study),

@@ -24,6 +24,7 @@ from ablation_runs import Programs, count_parameters, train_and_score  # noqa: E
 from ablation_study import RESULT, Results, finished, load_study, runs_of  # noqa: E402
 from ablation_tables import (  # noqa: E402
     Spread,
+    difference_table,
     gain,
     gains_table,
     group_table,
@@ -272,17 +273,16 @@ def test_spread_by_hand():
 
 
 def test_gain_by_hand():
-    # 33 over 30 is a tenth; spreads 0.3 and 0.4 make 0.5, a sixtieth
-    better = gain(Spread(33.0, 0.3, 3), Spread(30.0, 0.4, 3), True)
+    # 2.7, 3 and 3.3 over 30: a tenth, and 0.3 is a hundredth
+    better = gain([2.7, 3.0, 3.3], Spread(30.0, 5.0, 3), True)
     assert better.percent == pytest.approx(10.0)
-    assert better.spread == pytest.approx(100 * 0.5 / 30)
+    assert better.spread == pytest.approx(1.0)
     assert better.real
-    assert gain(Spread(2.0, 0.0, 2), Spread(4.0, 0.0, 2), False).percent == pytest.approx(50.0)
-    lost = gain(Spread(5.0, 0.1, 2), Spread(4.0, 0.1, 2), False)
-    assert lost.percent == pytest.approx(-25.0)
-    assert write_gain(better) == "+10.00 % (spread 1.67 %)"
-    assert "no gain" in write_gain(gain(Spread(30.1, 0.3, 3), Spread(30.0, 0.4, 3), True))
-    assert "one seed" in write_gain(gain(Spread(33.0, math.nan, 1), Spread(30.0, math.nan, 1), True))
+    assert gain([-2.0, -2.0], Spread(4.0, 0.0, 2), False).percent == pytest.approx(50.0)
+    assert gain([1.0, 1.0], Spread(4.0, 0.1, 2), False).percent == pytest.approx(-25.0)
+    assert write_gain(better) == "+10.00 % (spread 1.00 %)"
+    assert "no gain" in write_gain(gain([-0.3, 0.5], Spread(30.0, 0.4, 2), True))
+    assert "one seed" in write_gain(gain([0.1], Spread(30.0, math.nan, 1), True))
 
 
 @pytest.fixture
@@ -308,9 +308,18 @@ def test_table_by_hand(results):
     assert baseline.startswith("| b, changed | 32.00 ± 0.00 | 2.100 ± 0.000 | 0.50 ± 0.00 |")
 
 
+def test_differences_by_hand(results):
+    header, _, other = difference_table(results, "one", ("a", "b, changed"))
+    assert header.startswith("| less a | PSNR (dB)")
+    # 32 less 33 and less 35; 2.1 less 2.0 and less 2.2
+    assert other == "| b, changed | -2.00 ± 1.41 | (+0.000 ± 0.141) | -0.40 ± 0.28 |"
+    assert difference_table(results, "one", ("a",)) == []
+
+
 def test_gains_by_hand(results, study):
     lines = {line.split("|")[1].strip(): line for line in gains_table(results, study)}
     assert "+10.15 %" in lines["PSNR (dB)"]
+    # 1 and 3 over 32: a sixteenth, and the root of 2 of 32
     assert "+6.25 % (spread 4.42 %)" in lines["PSNR (dB)"]
     assert "+1.09 %" in lines["LMD (px)"]
     assert "no gain: within the spread" in lines["LMD (px)"]

@@ -121,7 +121,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         """Identity features of every clip's training frames."""
         dim = self.identity_dim
         if dim == 0:  # without a memory the generator is told nothing
-            return [torch.zeros(len(truth), 1) for truth in truths]
+            return [torch.zeros(len(truth), 0) for truth in truths]
         faces = [_faces(clip, truth.numpy()) for clip, truth in zip(clips, truths)]
         lengths = [len(rows) for rows in faces]
         every = np.concatenate(faces)
