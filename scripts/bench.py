@@ -30,6 +30,7 @@ from bench_portrait import (
     training_rows,
     warm_up,
 )
+from bench_process import process_rows
 from machine import machine, versions
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markdown import Markdown
@@ -93,6 +94,7 @@ class Bench:
         if "scale" not in self.without:
             seconds, sides = ([10, 40], [128, 256, 512]) if self.quick else ([10, 60, 600], [128, 256, 512, 1024])
             rows += scale_rows(folder, seconds, sides, 3 if self.quick else 8)
+            rows += process_rows(folder, [10, 20] if self.quick else seconds, [128] if self.quick else sides)
         for what in ("Rendering 450x450 with torso on CUDA", "Training on CUDA to er-nerf's PSNR"):
             rows.append(Row(what, "not measured", "no CUDA device" if not torch.cuda.is_available() else "by hand"))
         return rows

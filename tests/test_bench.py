@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -46,6 +47,23 @@ def test_hash_plane_rows_without_a_gpu_say_so():
     assert rows[0].ratio.endswith("x")
     assert float(rows[0].ratio[:-1]) > 0
     assert "triad" in rows[1].figure
+
+
+def test_a_long_video_goes_to_and_fro(tmp_path, monkeypatch):
+    import bench_process
+
+    from nerfstudio_talking.media import VideoWriter, probe_video, read_frames
+
+    sound = np.sin(np.arange(16000) / 20).astype(np.float32)
+    with VideoWriter(tmp_path / "short.mp4", 25, 32, 32, audio=(sound, 16000), crf=0) as writer:
+        for level in (40, 120, 200):
+            writer.write(np.full((32, 32, 3), level, np.uint8))
+    monkeypatch.setattr(bench_process, "SAMPLE", tmp_path / "short.mp4")
+    path = bench_process.long_clip(tmp_path / "long.mp4", 1)
+    assert probe_video(path).has_audio
+    levels = [int(frame.mean()) for frame in read_frames(path)]
+    assert len(levels) == 25
+    assert levels == pytest.approx(([40, 120, 200, 120] * 7)[:25], abs=4)
 
 
 def test_a_long_clip_repeats_a_short_one(tmp_path):
