@@ -57,6 +57,18 @@ def test_known_motions_are_found(clip):
         np.testing.assert_allclose(points @ mine.T, points @ (motion @ back).T, atol=0.8)
 
 
+def test_small_pictures_are_followed_too(clip):
+    _, frames, maps = clip
+    small = [cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in frames]
+    small_maps = [cv2.resize(ids, (64, 64), interpolation=cv2.INTER_NEAREST) for ids in maps]
+    whole, _ = track_body(lambda: iter(frames), lambda: iter(maps), len(frames))
+    found, correlation = track_body(lambda: iter(small), lambda: iter(small_maps), len(frames))
+    assert not np.isnan(correlation).any()
+    # positions do not depend on the size; a fiftieth is two thirds of a small pixel
+    points = np.array([[0.0, 0.6, 1], [-0.4, 0.9, 1], [0.4, 0.9, 1]])
+    np.testing.assert_allclose(points @ found.transpose(0, 2, 1), points @ whole.transpose(0, 2, 1), atol=0.02)
+
+
 def test_a_frame_without_the_body_is_bridged(clip):
     _, frames, maps = clip
     frames = [frame.copy() for frame in frames]

@@ -23,6 +23,16 @@ def moving_clip(frames=80, speed=0.4, seed=0):
     return thumbnails.clip(0, 255).astype(np.uint8), points.astype(np.float32)
 
 
+def test_a_lost_body_is_told():
+    seen = np.ones(50, bool)
+    seen[:5] = False
+    assert checks.body_findings(seen) == []
+    seen[5] = False
+    (finding,) = checks.body_findings(seen)
+    assert finding.code == "body-lost" and "6 of 50" in finding.message
+    assert "rests" in checks.body_findings(np.zeros(50, bool))[0].message
+
+
 def test_a_steady_clip_has_no_cut():
     assert checks.find_cuts(*moving_clip()) == []
 

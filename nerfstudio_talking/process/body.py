@@ -15,7 +15,8 @@ from jaxtyping import Float32, UInt8
 from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, class_mask
 
 _SIDE = 256
-"""Longer side in pixels at which motion is found; half a pixel there is less than a field can show."""
+"""Longer side in pixels at which motion is found; half a pixel there is less than a field can show. Smaller pictures are
+enlarged: a quarter of 128 pixels holds too little for six numbers."""
 _SAMPLE = 64
 """Frames from which the one at rest is chosen."""
 _FEWEST = 0.005
@@ -124,14 +125,13 @@ def _frame_at_rest(
 
 
 def _grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
-    """A frame in grey levels, no side longer than `_SIDE`."""
+    """A frame in grey levels, its longer side `_SIDE`."""
     import cv2
 
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     scale = _SIDE / max(grey.shape)
-    if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return grey.astype(np.float32)
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=kind)
 
 
 def _halved(grey: Float32[np.ndarray, "height width"], times: int) -> Float32[np.ndarray, "height width"]:

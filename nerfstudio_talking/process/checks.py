@@ -169,6 +169,17 @@ def timing_findings(
     return findings
 
 
+def body_findings(seen: Bool[np.ndarray, " frames"], most: float = 0.1) -> list[Finding]:
+    """Warn about a body that was lost in more than `most` of the frames."""
+    lost = int((~seen).sum())
+    if lost <= most * len(seen):
+        return []
+    text = f"The body was lost in {lost} of {len(seen)} frames; its motion is interpolated there, and shoulders may blur."
+    if lost == len(seen):
+        text = "The body's motion was not found (no clothes in sight?): it rests, and shoulders may blur."
+    return [Finding("body-lost", text)]
+
+
 def sound_findings(sound_seconds: float | None, picture_seconds: float) -> list[Finding]:
     """Warn about sound that ends well before the picture. `None`: there is no sound; see `require_sound`."""
     if sound_seconds is None or sound_seconds >= picture_seconds - max(0.2, 0.02 * picture_seconds):

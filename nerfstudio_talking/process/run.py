@@ -136,6 +136,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
     job.findings += [checks.Finding(*pair) for pair in kept["findings"]]
     jitter = pose["jitter"]
     seen_body = ~np.isnan(body["correlation"])
+    job.findings += checks.body_findings(seen_body)
     positions = job.start + np.arange(job.num_frames)
     provenance: dict[str, Any] = {
         "key": keys["track"],
