@@ -15,8 +15,8 @@ from jaxtyping import Float32, UInt8
 from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, class_mask
 
 _SIDE = 256
-"""Longer side in pixels at which motion is found; half a pixel there is less than a field can show. Smaller pictures are
-enlarged: a quarter of 128 pixels holds too little for six numbers."""
+"""Longer side in pixels at which motion is found; half a pixel there is less than a field can show. Smaller pictures
+are enlarged: a quarter of 128 pixels holds too little for six numbers."""
 _SAMPLE = 64
 """Frames from which the one at rest is chosen."""
 _FEWEST = 0.005

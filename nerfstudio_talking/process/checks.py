@@ -174,7 +174,7 @@ def body_findings(seen: Bool[np.ndarray, " frames"], most: float = 0.1) -> list[
     lost = int((~seen).sum())
     if lost <= most * len(seen):
         return []
-    text = f"The body was lost in {lost} of {len(seen)} frames; its motion is interpolated there, and shoulders may blur."
+    text = f"The body was lost in {lost} of {len(seen)} frames; its motion is interpolated, and shoulders may blur."
     if lost == len(seen):
         text = "The body's motion was not found (no clothes in sight?): it rests, and shoulders may blur."
     return [Finding("body-lost", text)]
