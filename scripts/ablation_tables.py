@@ -25,7 +25,7 @@ SCORES: dict[str, tuple[str, str, str]] = {
     "torso_flicker": ("torso flicker ↓", "lower", ".2f"),
 }
 """Column, which way is better (empty: neither) and format of the scores that the tables show, by their name without
-`video_`. Jitter alone has no better way: a recording has some, cloth without texture most, and a still torso none."""
+`video_`. Jitter alone has no better way: a recording has some, and a torso that does not move has none."""
 
 PAPER = {"psnr": 10.15, "lpips": 12.12, "fid": 0.77, "lmd": 1.09, "aue_geometry_lower": 14.20}
 """Relative gains in % of Wang et al. 2025 (doi 10.11896/jsjkx.240300030, abstract) over their best baseline."""
