@@ -1,10 +1,11 @@
 """Figures of refiners on held-out frames: refined against not refined, over seeds and sizes of the memory.
 
     ns-train memory-gan --data DIR --pipeline.datamanager.rendered PORTRAIT/config.yml --machine.seed 1 ...
-    python scripts/refiner_figures.py --data DIR --rendered FRAMES --refiners A/config.yml B/config.yml \
+    python scripts/refiner_figures.py --data DIR --rendered PORTRAIT/config.yml --refiners A/config.yml B/config.yml \
         --output figures.json
 
-FRAMES is the folder that the training rendered the portrait into, or any other rendering of the clip. The gain of a
+What is refined is what --pipeline.datamanager.rendered was in the training, and as there the personal mesh where it is
+not given. The gain of a
 score is refined minus given; runs that differ in nothing but their seed are put together, and a gain counts where it is
 beyond twice the standard deviation over them.
 """
@@ -28,10 +29,10 @@ from torch import nn
 from nerfstudio_talking.cli.portrait import read_run
 from nerfstudio_talking.cli.refinement import load_refiner, refined_frames
 from nerfstudio_talking.clip import Clip, load_clip, load_parsing, read_picture
+from nerfstudio_talking.data.rendered_frames import rendered_frames
 from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, image_scores, lpips_network
 from nerfstudio_talking.metrics.regions import FrameRegions, pixel_box, regions_from_parsing
 from nerfstudio_talking.metrics.stability import temporal_error
-from nerfstudio_talking.refiner.frames import read_rendered
 from nerfstudio_talking.refiner.windows import WINDOW
 from nerfstudio_talking.track import write_json
 
@@ -75,12 +76,12 @@ class RefinerFigures:
 
     data: Path
     """The dataset folder."""
-    rendered: Path
-    """Folder or video of the clip as rendered."""
     refiners: tuple[Path, ...]
     """config.yml of each refiner: several seeds, several sizes of the memory."""
     output: Path
     """The JSON file to write."""
+    rendered: Path | None = None
+    """config.yml of a portrait, folder or video of the clip as rendered; the personal mesh where not given."""
     sheet: Path | None = None
     """A picture to write: some frames given, refined by the first refiner, and true."""
     lpips_weights: Path | None = None
@@ -92,7 +93,7 @@ class RefinerFigures:
         shares = {run.pipeline.datamanager.dataparser.train_fraction for run in runs}  # type: ignore[attr-defined]
         clip = load_clip(self.data, min(shares))
         track, held = clip.track, clip.eval_frames
-        given = read_rendered(self.rendered, track.num_frames, track.height, track.width)
+        given = rendered_frames(self.rendered, clip)
         weights = find_weights(self.lpips_weights, ALEXNET_FILES)
         network = None if weights is None else lpips_network(weights)
         truths, regions = _truth(clip)
