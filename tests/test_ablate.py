@@ -91,7 +91,8 @@ def test_its_options_are_read_by_ns_train():
     assert found["sound, a free code (ER-NeRF's)"].model.audio_condition == "code"
     assert found["uniform sampling"].datamanager.pixel_sampler.uniform
     assert not found["no deformation"].model.deformation
-    assert not found["no parsing branch"].model.parsing_branch
+    taught = [name for name, pipeline in found.items() if pipeline.model.parsing_branch]
+    assert taught == ["head taught by parsing", "ssp-nerf", "uniform sampling", "no deformation"]
 
 
 @pytest.mark.parametrize(

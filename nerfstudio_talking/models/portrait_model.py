@@ -93,8 +93,10 @@ class PortraitModelConfig(ModelConfig):
     """Weight of the variance of depth along a ray, in units of the box's depth: a person has a skin."""
     saliency_loss_mult: float = 1e-4
     """Weight of saliency outside the region that a modality belongs to."""
+    parsing_branch: bool = False
+    """Whether the parsing teaches the volume's features; without, it is only read off them."""
     semantic_loss_mult: float = 0.01
-    """Weight of the parsing branch."""
+    """Weight of the parsing."""
     articulation_loss_mult: float = 0.1
     """Weight of the articulation predicted from sound."""
     patch_loss_mult: float = 0.02
@@ -172,7 +174,6 @@ class PortraitModel(Model):
         self,
         box: Float[Tensor, "2 3"],
         ellipsoids: Float[Tensor, "ellipsoids 2 3"],
-        semantics_shape: bool = False,
     ) -> ConditionedField:
         """The volume, under the configured conditions."""
         config = self.config
@@ -183,7 +184,7 @@ class PortraitModel(Model):
                 "eyes": self.track.eyes.shape[1],
             },
             ellipsoids,
-            semantics_shape=semantics_shape,
+            semantics_shape=config.parsing_branch,
             region_module=config.region_module,
             num_levels=config.num_levels,
             log2_table_size=config.log2_table_size,

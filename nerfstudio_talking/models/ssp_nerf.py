@@ -42,10 +42,10 @@ class SSPNeRFModelConfig(PortraitModelConfig):
     """Cells of the occupancy grid along an axis."""
     occupancy_interval: int = 48
     """Steps between refreshes of the occupancy grid: most of the box is empty, and that is to be known early."""
+    parsing_branch: bool = True
+    """Whether the parsing teaches the volume's features."""
     semantic_loss_mult: float = 0.02
     """Weight of the parsing branch; it shapes the volume."""
-    parsing_branch: bool = True
-    """Whether the parsing maps teach the volume."""
     deformation: bool = True
     """Whether the body moves by itself; without, the torso is stuck to the head."""
     deformation_hidden_dim: int = 32
@@ -75,8 +75,7 @@ class SSPNeRFModel(PortraitModel):
         head_box = self.scene_box.aabb.cpu().numpy()
         box = portrait_box(head_box, poses, *picture)
         ellipsoids = np.stack([np.stack(head_ellipsoid(head_box)), np.stack(torso_ellipsoid(head_box, box))])
-        shape = self.config.parsing_branch
-        self.field = self.make_field(torch.from_numpy(box).float(), torch.from_numpy(ellipsoids), shape)
+        self.field = self.make_field(torch.from_numpy(box).float(), torch.from_numpy(ellipsoids))
         self.deformation: BodyDeformation | None = None
         if self.config.deformation:
             rest = torch.from_numpy(poses[middle_frame(poses)]).float()
