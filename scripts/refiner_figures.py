@@ -5,9 +5,8 @@
         --output figures.json
 
 What is refined is what --pipeline.datamanager.rendered was in the training, and as there the personal mesh where it is
-not given. The gain of a
-score is refined minus given; runs that differ in nothing but their seed are put together, and a gain counts where it is
-beyond twice the standard deviation over them.
+not given. The gain of a score is refined minus given; runs that differ in nothing but their seed are put together, and
+a gain counts where it is beyond twice the standard deviation over them.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).parent))
 # two torch processes on two cores starve each other while their threads spin
@@ -20,4 +21,14 @@ def talking_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("talking data")
     write_talking_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def blurred(talking_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset's frames as a poor renderer would show them."""
+    folder = tmp_path_factory.mktemp("rendered")
+    for path in (talking_dataset / "images").iterdir():
+        with Image.open(path) as picture:
+            picture.filter(ImageFilter.GaussianBlur(1.5)).save(folder / f"{path.stem}.png")
     return folder

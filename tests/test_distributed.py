@@ -7,7 +7,6 @@ to DistributedDataParallel.
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from PIL import Image
+from test_refiner import trainer_config
 from torch.nn.parallel import DistributedDataParallel
 
 METHODS = {
@@ -83,40 +82,30 @@ def follow(datamanager: Any) -> list[torch.Tensor]:
 
 def small(method: str, data: Path, rendered: Path, folder: Path) -> Any:
     """A configuration for a few steps on a tiny clip."""
-    from nerfstudio_talking.method_configs import er_nerf, memory_gan, ssp_nerf, talking_portrait
+    from nerfstudio_talking.method_configs import er_nerf, ssp_nerf, talking_portrait
 
+    if method == "memory-gan-small":
+        return trainer_config(data, rendered, folder, STEPS)
     methods = {
         "talking-portrait-small": talking_portrait.talking_portrait_small,
         "er-nerf-small": er_nerf.er_nerf_small,
         "ssp-nerf-small": ssp_nerf.ssp_nerf_small,
-        "memory-gan-small": memory_gan.memory_gan_small,
     }
     config: Any = copy.deepcopy(methods[method].config)
     config.data = config.pipeline.datamanager.data = data
     config.output_dir, config.experiment_name, config.timestamp, config.vis = folder, "x", "t", "tensorboard"
-    config.machine.device_type, config.machine.num_devices = "cpu", 2
-    config.max_num_iterations = STEPS
-    model, datamanager = config.pipeline.model, config.pipeline.datamanager
-    if method == "memory-gan-small":
-        datamanager.rendered = rendered
-        model.network = replace(model.network, width=4, levels=3, key_width=4, identity_dim=8, memory_slots=6)
-    else:
-        datamanager.train_num_rays_per_batch = 512
-        datamanager.lips_phase_start, datamanager.lips_patch_size = 2, 16
-        model.num_samples = 16
+    config.machine.device_type, config.max_num_iterations = "cpu", STEPS
+    datamanager = config.pipeline.datamanager
+    datamanager.train_num_rays_per_batch = 512
+    datamanager.lips_phase_start, datamanager.lips_patch_size = 2, 16
+    config.pipeline.model.num_samples = 16
     return config
 
 
 @pytest.fixture(scope="module")
-def trained(talking_dataset, tmp_path_factory) -> Path:
+def trained(talking_dataset, blurred, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("two processes")
-    rendered = folder / "rendered"
-    rendered.mkdir()
-    for path in sorted((talking_dataset / "images").iterdir()):
-        with Image.open(path) as picture:
-            half = picture.convert("RGB").resize((picture.width // 2, picture.height // 2))
-            half.resize(picture.size).save(rendered / f"{path.stem}.png")
-    mp.spawn(train, args=(talking_dataset, rendered, folder), nprocs=2)  # type: ignore[attr-defined]
+    mp.spawn(train, args=(talking_dataset, blurred, folder), nprocs=2)  # type: ignore[attr-defined]
     return folder
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageFilter
 from torch import nn
 
 from nerfstudio_talking.errors import TalkingError
@@ -468,16 +467,6 @@ def test_mesh_stage_draws_the_person():
 
 
 # ------------------------------------------------------------------------------------- under nerfstudio's trainer
-
-
-@pytest.fixture(scope="module")
-def blurred(talking_dataset, tmp_path_factory) -> Path:
-    """The dataset's frames as a poor renderer would show them."""
-    folder = tmp_path_factory.mktemp("rendered")
-    for path in (talking_dataset / "images").iterdir():
-        with Image.open(path) as picture:
-            picture.filter(ImageFilter.GaussianBlur(1.5)).save(folder / f"{path.stem}.png")
-    return folder
 
 
 def trainer_config(data: Path, rendered: Path | None, folder: Path, steps: int, load_dir: Path | None = None, end=6):
