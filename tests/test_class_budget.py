@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerfstudio_talking.data.class_budget import class_shares, divide_rays, draw_pixels, oversampling
+from nerfstudio_talking.data.class_budget import (
+    background_weights,
+    class_shares,
+    divide_rays,
+    draw_pixels,
+    oversampling,
+)
 from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler, SemanticPixelSamplerConfig
 
 CLASSES = 11
@@ -80,6 +86,15 @@ def test_a_classifier_taught_on_the_rays_learns_the_pixels_frequencies():
 
     optimizer.step(closure)
     np.testing.assert_allclose(torch.softmax(logits[:2], 0).detach(), [0.94, 0.06], atol=1e-5)
+
+
+def test_the_background_counts_as_if_it_were_drawn_evenly():
+    pixels, budget = torch.tensor([[700, 200, 100], [500, 300, 200]]), torch.tensor([[20, 40, 40], [20, 20, 60]])
+    ids = torch.repeat_interleave(torch.arange(3), budget.sum(0))
+    weights = background_weights(ids, oversampling(budget, pixels), 0)
+    # 60 % of the pixels and a fifth of 200 rays
+    np.testing.assert_allclose(weights[ids == 0].sum(), 0.6 * 200, rtol=1e-6)
+    assert (weights[ids > 0] == 1).all()
 
 
 def test_pixels_are_of_their_class_and_evenly_drawn():

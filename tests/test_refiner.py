@@ -567,6 +567,7 @@ def test_another_clips_landmarks_or_no_checkpoint_are_told(talking_dataset, tmp_
     with pytest.raises(TalkingError, match="478 FaceMesh"):
         trainer_config(talking_dataset, None, tmp_path, 1).setup().setup()
     config = trainer_config(talking_dataset, None, tmp_path, 1)
-    config.pipeline.datamanager.also = (talking_dataset,)
+    config.pipeline.datamanager.also = (talking_dataset, talking_dataset)
+    config.pipeline.datamanager.also_rendered = (talking_dataset,)
     with pytest.raises(TalkingError, match="also-rendered"):
         config.setup().setup()

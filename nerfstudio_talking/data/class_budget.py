@@ -75,6 +75,22 @@ def oversampling(
     return torch.where((rays > 0) & (area > 0), ratio, torch.ones_like(ratio))
 
 
+def background_weights(
+    ids: Int64[Tensor, " rays"], ratio: Float[Tensor, " classes"], background: int
+) -> Float[Tensor, " rays"]:
+    """What each ray counts where the background is to count as if it were drawn evenly; one for all other classes.
+
+    A ray of the background teaches a volume one thing, to be empty there. Drawn more seldom than its pixels, it loses
+    against the rays of hair and skin beside it, and the person swells over the silhouette.
+
+    Args:
+        ids: class of each ray.
+        ratio: from `oversampling`.
+        background: id of the background.
+    """
+    return torch.where(ids == background, 1 / ratio[background], 1.0)
+
+
 def draw_pixels(
     ids: Int64[Tensor, "frames pixels"], budget: Int64[Tensor, "frames classes"], generator: torch.Generator | None
 ) -> tuple[Int64[Tensor, " rays"], Int64[Tensor, " rays"]]:

@@ -36,9 +36,9 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     rendered_cache: Path | None = None
     """Folder for the frames that a portrait renders; beside its config.yml where not given."""
     also: tuple[Path, ...] = ()
-    """Datasets of more people to train on, each with its own rendering in --also-rendered."""
+    """Datasets of more people to train on."""
     also_rendered: tuple[Path, ...] = ()
-    """What --rendered is for --data, in the order of --also."""
+    """What --rendered is for --data, in the order of --also; their personal meshes where none is given."""
     arcface_weights: Path | None = None
     """ArcFace as .onnx or TorchScript, for identity features; without it a small encoder is trained on the frames."""
     windows_per_batch: int = 1
@@ -58,10 +58,10 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
     identity_dim: int = 0
 
     def __init__(self, config: RefinerDataManagerConfig, *args: Any, **kwargs: Any) -> None:
-        if len(config.also) != len(config.also_rendered):
+        if len(config.also_rendered) not in (0, len(config.also)):
             raise TalkingError(
                 "--pipeline.datamanager.also",
-                expected="as many renderings in --pipeline.datamanager.also-rendered",
+                expected="as many renderings in --pipeline.datamanager.also-rendered, or none",
                 found=f"{len(config.also)} datasets and {len(config.also_rendered)} renderings",
                 mend="Name one portrait, folder or video for each further dataset, in the same order.",
             )
@@ -106,7 +106,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         clips = [first]
         renderings: list[Tensor] = [self.train_dataset.metadata["rendered"]]
         share = len(first.train_frames) / first.track.num_frames
-        for folder, source in zip(config.also, config.also_rendered):
+        for folder, source in zip(config.also, config.also_rendered or [None] * len(config.also)):
             clip = load_clip(folder, share)
             clips.append(clip)
             renderings.append(torch.from_numpy(rendered_frames(source, clip, config.rendered_cache)))

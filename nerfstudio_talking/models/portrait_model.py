@@ -289,7 +289,7 @@ class PortraitModel(Model):
         """Photometric loss; in training also entropy, spread, saliency, articulation and patch losses."""
         config = self.config
         image = batch["image"].to(self.device)
-        losses = {"rgb_loss": F.mse_loss(outputs["rgb"], image)}
+        losses = {"rgb_loss": self.photometric_loss(outputs["rgb"], image, batch)}
         if not self.training:
             return losses
         accumulation = outputs["accumulation"][:, 0].clamp(1e-4, 1 - 1e-4)
@@ -309,6 +309,12 @@ class PortraitModel(Model):
             patches = [x.view(-1, side, side, 3).permute(0, 3, 1, 2) for x in (outputs["rgb"], image)]
             losses["patch_loss"] = config.patch_loss_mult * self.patch_distance(patches[0], patches[1])
         return losses
+
+    def photometric_loss(
+        self, rgb: Float[Tensor, "rays 3"], image: Float[Tensor, "rays 3"], batch: dict[str, Tensor]
+    ) -> Float[Tensor, ""]:
+        """Mean square error of the colours, in [0, 1]."""
+        return F.mse_loss(rgb, image)
 
     def patch_distance(
         self, rendered: Float[Tensor, "patches 3 side side"], truth: Float[Tensor, "patches 3 side side"]

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from torch import Tensor
 
 from nerfstudio_talking.body_frame import middle_frame, portrait_box, torso_ellipsoid
 from nerfstudio_talking.compositing import over
+from nerfstudio_talking.data.class_budget import background_weights
 from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler
 from nerfstudio_talking.fields.body_deformation import BodyDeformation
 from nerfstudio_talking.headbox import head_ellipsoid
@@ -138,10 +140,11 @@ class SSPNeRFModel(PortraitModel):
             self._follow_losses(outputs, batch["image"].to(self.device), parsing)
         accumulation = outputs["accumulation"][:, 0].clamp(1e-4, 1 - 1e-4)
         person = (parsing != CLASS_ID["background"]).float()
-        losses["mask_loss"] = config.mask_loss_mult * F.binary_cross_entropy(accumulation, person)
+        opacity_loss = F.binary_cross_entropy(accumulation, person, self.ray_weights(batch))
+        losses["mask_loss"] = config.mask_loss_mult * opacity_loss
         logits = outputs["semantics"]
-        if "patch_size" not in batch and self._sampler is not None and self._sampler.oversampling is not None:
-            logits = logits + self._sampler.oversampling.log().to(logits)
+        if (oversampling := self._oversampling(batch)) is not None:
+            logits = logits + oversampling.log().to(logits)
         losses["semantic_loss"] = config.semantic_loss_mult * F.cross_entropy(logits, parsing)
         if self.deformation is not None:
             seen = accumulation.detach()
@@ -152,6 +155,27 @@ class SSPNeRFModel(PortraitModel):
                 losses["body_loss"] = config.body_loss_mult * F.binary_cross_entropy(body[told], cloth[told].float())
             losses["offset_loss"] = config.offset_loss_mult * 100 * outputs["offset"].mean()
         return losses
+
+    def photometric_loss(
+        self, rgb: Float[Tensor, "rays 3"], image: Float[Tensor, "rays 3"], batch: dict[str, Tensor]
+    ) -> Float[Tensor, ""]:
+        """Mean square error of the colours, weighted by ray where rays are drawn by class."""
+        error = (rgb - image).square().mean(-1)
+        weights = self.ray_weights(batch) if self.training else None
+        return (error if weights is None else weights * error).mean()
+
+    def ray_weights(self, batch: dict[str, Tensor]) -> Float[Tensor, " rays"] | None:
+        """What each ray counts in the losses of colour and opacity; None where all count alike."""
+        oversampling = self._oversampling(batch)
+        if oversampling is None or "parsing" not in batch:
+            return None
+        return background_weights(self.parsing_of(batch), oversampling, CLASS_ID["background"])
+
+    def _oversampling(self, batch: dict[str, Tensor]) -> Float[Tensor, " classes"] | None:
+        """How much more often than its pixels each class is among the rays; None where they were drawn evenly."""
+        if "patch_size" in batch or self._sampler is None or self._sampler.oversampling is None:
+            return None
+        return self._sampler.oversampling.to(self.device)
 
     @torch.no_grad()
     def _follow_losses(self, outputs: dict[str, Tensor], image: Tensor, parsing: Tensor) -> None:
