@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -29,6 +30,7 @@ from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings, 
 from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch
 from nerfstudio_talking.refiner.raster import interpolate, rasterise, signed_areas
 from nerfstudio_talking.refiner.windows import SlidingWindow, stack_windows, window_frames
+from nerfstudio_talking.semantics import CLASS_ID
 
 TINY = RefinerSettings(
     width=4, levels=3, patch_layers=2, identity_dim=6, memory_slots=5, key_dim=8, key_width=4, neighbours=4
@@ -449,12 +451,53 @@ def test_backdrops_are_other_frames_posed_alike():
     assert backdrop_frames(poses[:5], np.arange(4)).max() < 4
 
 
+def test_affine_maps_between_points_and_between_bodies():
+    from nerfstudio_talking.refiner.surroundings import affine_between, body_between
+
+    rng = np.random.default_rng(0)
+    points, motion = rng.normal(size=(30, 2)), np.array([[1.1, 0.2, 5], [-0.1, 0.9, -3]])
+    moved = points @ motion[:, :2].T + motion[:, 2]
+    np.testing.assert_allclose(affine_between(points, moved), motion, atol=1e-12)
+    # [-1, 1] over 200 x 100 pixels: a tenth to the right is 10 pixels, a fifth down is 10, too
+    start, end = np.eye(2, 3), np.array([[1, 0, 0.1], [0, 1, 0.2]])
+    np.testing.assert_allclose(body_between(start, end, 200, 100), [[1, 0, 10], [0, 1, 10]], atol=1e-9)
+    np.testing.assert_allclose(body_between(end, start, 200, 100), [[1, 0, -10], [0, 1, -10]], atol=1e-9)
+    # twice as large about the middle of the picture
+    twice = np.array([[2.0, 0, 0], [0, 2, 0]])
+    np.testing.assert_allclose(body_between(start, twice, 200, 100), [[2, 0, -100], [0, 2, -50]], atol=1e-9)
+
+
+def test_lent_head_and_body_go_where_they_are_carried():
+    from nerfstudio_talking.refiner.surroundings import carried, person_layers
+
+    background = np.full((64, 64, 3), (0, 0, 200), np.uint8)
+    parsing = np.zeros((64, 64), np.uint8)
+    parsing[10:30, 20:40], parsing[40:, 10:50] = CLASS_ID["hair"], CLASS_ID["cloth"]
+    parsing[30:40, 25:35] = CLASS_ID["neck"]
+    picture = background.copy()
+    colours = {"hair": (60, 40, 20), "cloth": (0, 120, 0), "neck": (220, 170, 140)}
+    for name, colour in colours.items():
+        picture[parsing == CLASS_ID[name]] = colour
+    layers = person_layers(picture, parsing)
+    still = np.eye(2, 3)
+    away = cv2.morphologyEx(parsing, cv2.MORPH_GRADIENT, np.ones((7, 7))) == 0  # from every outline
+    assert away.sum() > 1500
+    same = carried(layers, background, still, still)
+    assert np.abs(same.astype(int) - picture)[away].max() <= 2
+    # head 6 to the right, body 5 down: where they were the background shows, and no hole between them
+    head, body = np.array([[1.0, 0, 6], [0, 1, 0]]), np.array([[1.0, 0, 0], [0, 1, 5]])
+    apart = carried(layers, background, head, body)
+    assert np.abs(apart[20, 43].astype(int) - colours["hair"]).max() <= 2
+    assert np.abs(apart[20, 21].astype(int) - background[0, 0]).max() <= 2
+    assert np.abs(apart[42, 14].astype(int) - background[0, 0]).max() <= 2
+    assert np.abs(apart[50, 14].astype(int) - colours["cloth"]).max() <= 2
+    assert apart[31:40, 30, 2].max() < 180  # neck, not the blue behind it
+
+
 def test_mesh_stage_draws_the_person():
-    folder = Path(__file__).parents[1].parent / "shared" / "models" / "canonical_face_model.obj"
     from nerfstudio_talking.motion.face_model import FaceBasis, FaceModel, canonical_face
     from nerfstudio_talking.refiner.mesh_stage import TexturedFace, draw_face
 
-    del folder
     points, _ = canonical_face()
     basis = FaceBasis(np.zeros((1, 478, 3)), np.zeros((478, 3)))
     texture = np.full((256, 256, 3), (200, 150, 120), np.uint8)

@@ -53,15 +53,17 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
     except RuntimeError as error:
         found = str(error).splitlines()[1].strip()
         raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, mend=mend) from error
-    clip, rendered_by = (state[name] for name in ("clip_digest", "rendered_by"))
-    if not torch.equal(clip, digest_tensor(clip_digest)):
+    this = digest_tensor(clip_digest)
+    clips, rendered_by = (state[name].view(-1, len(this)) for name in ("clip_digest", "rendered_by"))
+    known = rendered_by[(clips == this).all(1)]
+    if len(known) == 0:
         CONSOLE.print(
             "[yellow]The refiner was trained on another clip than this portrait: it may show another face.[/]"
         )
-    elif portrait_config is not None and not torch.equal(
-        rendered_by, digest_tensor(file_digest(portrait_checkpoint(portrait_config)))
-    ):
-        CONSOLE.print("[yellow]The refiner was trained on other renderings than this portrait's.[/]")
+    elif portrait_config is not None:
+        portrait = digest_tensor(file_digest(portrait_checkpoint(portrait_config)))
+        if not (known == portrait).all(1).any():
+            CONSOLE.print("[yellow]The refiner was trained on other renderings than this portrait's.[/]")
     return refiner.eval()
 
 

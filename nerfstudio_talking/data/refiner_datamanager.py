@@ -66,6 +66,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
                 mend="Name one portrait, folder or video for each further dataset, in the same order.",
             )
         self._clips: list[PairedClip] | None = None
+        self._others: list[tuple[Clip, Path | None]] = []
         super().__init__(config, *args, **kwargs)
 
     def create_train_dataset(self) -> TalkingDataset:
@@ -74,8 +75,21 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         config, clip = self.config, dataset.clip
         frames = rendered_frames(config.rendered, clip, config.rendered_cache)
         dataset.metadata["rendered"] = torch.from_numpy(frames)
-        dataset.metadata["rendered_by"] = _digest(config.rendered, clip)
+        known = [(clip.track.digest, _digest(config.rendered, clip))]
+        if self.test_mode == "val":  # in training; else the checkpoint tells, and no other dataset is needed
+            self._others = self._read_others(clip)
+            known += [(other.track.digest, _digest(source, other)) for other, source in self._others]
+        else:
+            known += known[:1] * len(config.also)
+        dataset.metadata["known"] = known
         return dataset
+
+    def _read_others(self, first: Clip) -> list[tuple[Clip, Path | None]]:
+        """The further clips, with where their renderings come from."""
+        config = self.config
+        share = len(first.train_frames) / first.track.num_frames
+        sources = config.also_rendered or [None] * len(config.also)
+        return [(load_clip(folder, share), source) for folder, source in zip(config.also, sources)]
 
     def setup_train(self) -> None:
         """Nothing yet: pairs are read when the first is asked for, since evaluation needs none."""
@@ -105,9 +119,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         first = self.train_dataset.clip
         clips = [first]
         renderings: list[Tensor] = [self.train_dataset.metadata["rendered"]]
-        share = len(first.train_frames) / first.track.num_frames
-        for folder, source in zip(config.also, config.also_rendered or [None] * len(config.also)):
-            clip = load_clip(folder, share)
+        for clip, source in self._others:
             clips.append(clip)
             renderings.append(torch.from_numpy(rendered_frames(source, clip, config.rendered_cache)))
         truths = [torch.from_numpy(_truth(clip)) for clip in clips]

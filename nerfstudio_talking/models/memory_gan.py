@@ -58,7 +58,7 @@ class MemoryGanModel(Model):
     rendered_by: Tensor
 
     def populate_modules(self) -> None:
-        """Build the refiner; note which clip and which portrait it is trained on."""
+        """Build the refiner; note which clips and which portraits it is trained on, one after the other."""
         super().populate_modules()
         metadata = self.kwargs["metadata"]
         self.clip: Clip = metadata["clip"]
@@ -66,8 +66,9 @@ class MemoryGanModel(Model):
         self.conditioning = ConditioningTrack(self.clip.track)
         self.register_buffer("rendered", metadata["rendered"], persistent=False)
         self._ddp_params_and_buffers_to_ignore = ["rendered"]  # the same in every process: not to be sent each step
-        self.register_buffer("clip_digest", digest_tensor(self.clip.track.digest))
-        self.register_buffer("rendered_by", digest_tensor(metadata["rendered_by"]))
+        clips, rendered_by = zip(*metadata["known"])
+        self.register_buffer("clip_digest", torch.cat([digest_tensor(digest) for digest in clips]))
+        self.register_buffer("rendered_by", torch.cat([digest_tensor(digest) for digest in rendered_by]))
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Generator and discriminator."""

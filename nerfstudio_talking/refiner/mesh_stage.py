@@ -2,7 +2,8 @@
 
 What Yi et al. take from a registration-walled face model is here the personal linear model of `motion.face_model` on
 the canonical face's triangles. Its texture is the mean over training frames; hair, ears and body are a training frame's
-whose head is posed alike; the inside of the mouth is one colour. All of that is the refiner's to mend.
+whose head is posed alike, carried to their places (surroundings.py); the inside of the mouth is one colour. All of that
+is the refiner's to mend.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from nerfstudio_talking.motion.face_model import (
     landmarks_of_shapes,
     pose_vectors,
 )
+from nerfstudio_talking.process.filling import fill_smoothly
 from nerfstudio_talking.refiner.raster import interpolate, rasterise, sample, signed_areas
+from nerfstudio_talking.refiner.surroundings import affine_between, body_between, carried, person_layers
 from nerfstudio_talking.semantics import CLASS_ID
 
 _TEXTURE = 256
@@ -82,7 +85,7 @@ def textured_face(clip: Clip) -> TexturedFace:
     triangles, skin = mesh_triangles()
     where = texture_positions()
     layout = rasterise(where, np.zeros(len(where)), triangles[:skin], _TEXTURE, _TEXTURE)
-    total, weight = np.zeros((_TEXTURE, _TEXTURE, 3)), np.full((_TEXTURE, _TEXTURE, 1), 1e-6)
+    total, weight = np.zeros((_TEXTURE, _TEXTURE, 3)), np.zeros((_TEXTURE, _TEXTURE, 1))
     size = (track.focal, track.width, track.height)
     inner: list[np.ndarray] = []
     flat_area = signed_areas(where, triangles[:skin])
@@ -99,7 +102,9 @@ def textured_face(clip: Clip) -> TexturedFace:
             inner.append(picture[load_parsing(clip, int(frame)) == CLASS_ID["inner_mouth"]])
     colours = np.concatenate(inner) if inner else np.zeros((0, 3))
     mouth = np.median(colours, axis=0) if len(colours) else np.array([60, 25, 25])
-    return TexturedFace(model, np.round(total / weight).astype(np.uint8), mouth.astype(np.uint8))
+    # what no frame showed is filled from beside, or its black would seep in along the rim
+    texture = fill_smoothly((total / np.maximum(weight, 1e-6)).astype(np.float32), weight[..., 0] > 0)
+    return TexturedFace(model, np.round(texture).astype(np.uint8), mouth.astype(np.uint8))
 
 
 def draw_face(
@@ -145,11 +150,22 @@ def mesh_frames(
     shapes, _ = face_shapes(track)
     shapes = face.model.shapes(face.model.encode(shapes), _closure(clip))
     lenders = backdrop_frames(pose_vectors(track.camera_to_worlds), clip.train_frames)
+    mean = np.tile(face.model.mean, (track.num_frames, 1, 1))
+    posed = landmarks_of_shapes(mean, track.camera_to_worlds, track.focal, track.width, track.height)
     frames = np.empty((track.num_frames, track.height, track.width, 3), dtype=np.uint8)
-    for frame in range(track.num_frames):
-        backdrop = read_picture(clip.image_paths[lenders[frame]], "RGB")
-        frames[frame] = draw_face(face, shapes[frame], track.camera_to_worlds[frame], track.focal, backdrop)
-        advance()
+    for lender in np.unique(lenders):
+        picture = read_picture(clip.image_paths[lender], "RGB")
+        layers = None
+        if clip.parsing_paths is not None and clip.background is not None and track.body is not None:
+            layers = person_layers(picture, load_parsing(clip, int(lender)))
+        for frame in np.flatnonzero(lenders == lender):
+            backdrop = picture
+            if layers is not None:
+                head = affine_between(posed[lender], posed[frame])
+                body = body_between(track.body[lender], track.body[frame], track.width, track.height)
+                backdrop = carried(layers, clip.background, head, body)
+            frames[frame] = draw_face(face, shapes[frame], track.camera_to_worlds[frame], track.focal, backdrop)
+            advance()
     return frames
 
 
