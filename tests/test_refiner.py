@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -614,3 +616,26 @@ def test_another_clips_landmarks_or_no_checkpoint_are_told(talking_dataset, tmp_
     config.pipeline.datamanager.also_rendered = (talking_dataset,)
     with pytest.raises(TalkingError, match="also-rendered"):
         config.setup().setup()
+
+
+@pytest.mark.slow
+def test_a_refiner_of_two_people_knows_both_clips(talking_dataset, blurred, tmp_path, capsys):
+    from nerfstudio_talking.cli.refinement import load_refiner
+    from nerfstudio_talking.clip import load_clip
+
+    other = tmp_path / "other"
+    shutil.copytree(talking_dataset, other)
+    record = json.loads((other / "track.json").read_text())
+    (other / "track.json").write_text(json.dumps({**record, "digest": "b" * 64}))
+    config = trainer_config(talking_dataset, blurred, tmp_path, 2)
+    config.pipeline.datamanager.also = (other,)
+    config.pipeline.datamanager.also_rendered = (blurred,)
+    run(config)
+    shutil.rmtree(other)  # a refiner that is used needs no dataset
+    path = config.get_base_dir() / "config.yml"
+    capsys.readouterr()
+    for digest in (load_clip(talking_dataset).track.digest, "b" * 64):
+        load_refiner(path, None, digest)
+        assert "another clip" not in capsys.readouterr().out
+    load_refiner(path, None, "c" * 64)
+    assert "another clip" in capsys.readouterr().out
