@@ -26,7 +26,7 @@ from nerfstudio_talking.refiner.identity import (
     encode_faces,
     train_identity,
 )
-from nerfstudio_talking.refiner.losses import adversarial_loss, variation
+from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, variation
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings, StreamRefiner
 from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch
@@ -228,7 +228,9 @@ def batch_of(seed: int = 0, size: int = 16) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     window = torch.rand(2, 9, size, size, generator=generator) * 2 - 1
     identity = F.normalize(torch.randn(2, TINY.identity_dim, generator=generator), dim=1)
-    return Batch(window, window[:, -3:] * 0.8, identity)
+    face, mouth = torch.zeros(2, 1, size, size), torch.zeros(2, 1, size, size)
+    face[:, :, 2:-2, 2:-2], mouth[:, :, size // 2 : -4, 5:-5] = 1, 1
+    return Batch(window, window[:, -3:] * 0.8, identity, face, mouth)
 
 
 def test_stream_refiner_keeps_size_and_kind():
@@ -241,15 +243,18 @@ def test_stream_refiner_keeps_size_and_kind():
 
 def test_pairs_fit_and_draws_depend_on_the_step_alone():
     video = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 4, 4, 3).contiguous()
-    clip = PairedClip(video, video[1:4] * 10, np.array([1, 2, 3]), torch.eye(3))
+    boxes = torch.tensor([[[0.0, 0, 4, 4], [1, 2, 3, 4]]]).expand(3, 2, 4)
+    clip = PairedClip(video, video[1:4] * 10, np.array([1, 2, 3]), torch.eye(3), boxes)
     drawn = [draw_batch([clip], step, 2, seed=3) for step in (5, 5, 6)]
     assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1]))
     assert any(not torch.equal(a, b) for a, b in zip(drawn[0], drawn[2]))
     level = (drawn[0].window[:, -1, 0, 0] + 1) * 127.5
     torch.testing.assert_close((drawn[0].truth[:, 0, 0, 0] + 1) * 127.5, 10 * level, atol=1e-3, rtol=0)
     assert torch.equal(drawn[0].identity.argmax(1), level.round().long() - 1)
+    assert (drawn[0].face == 1).all()
+    assert drawn[0].mouth[1, 0].tolist() == [[0] * 4, [0] * 4, [0, 1, 1, 0], [0, 1, 1, 0]]
     with pytest.raises(ValueError, match="no pairs"):
-        PairedClip(video, video[1:4], np.array([1, 2]), torch.eye(3))
+        PairedClip(video, video[1:4], np.array([1, 2]), torch.eye(3), boxes)
 
 
 # ---------------------------------------------------------------------------------------------------- turns
@@ -279,6 +284,33 @@ def test_a_turn_changes_its_own_side_alone(turn):
     assert any(not torch.equal(a, b) for a, b in zip(before[turn], groups[turn]))
 
 
+def test_losses_by_region_by_hand():
+    from nerfstudio_talking.refiner.losses import weighted_error
+
+    batch = batch_of()
+    weight = 1 + 2 * batch.face + 7 * batch.mouth
+    error = np.abs((batch.window[:, -3:] - batch.truth).numpy())
+    expected = np.average(error, weights=np.broadcast_to(weight.numpy(), error.shape))
+    made = float(weighted_error(batch.window[:, -3:], batch.truth, weight))
+    np.testing.assert_allclose(made, expected, rtol=1e-5)
+    # as published all pixels count alike, and painting is wanted everywhere
+    losses = {}
+    for name, weights in (("published", LossWeights()), ("face", LossWeights(outside=3.0, face=2.0, mouth=5.0))):
+        torch.manual_seed(0)
+        refiner = Refiner(TINY, weights)
+        losses[name] = refiner.generator_losses(batch)
+    refined = refiner.generator(batch.window, batch.identity)
+    np.testing.assert_allclose(
+        losses["published"]["l1_loss"].detach(), 100 * F.l1_loss(refined.output, batch.truth).detach(), rtol=1e-5
+    )
+    assert float(losses["published"]["outside_loss"]) == 0
+    painted = (refined.mask * (batch.face == 0)).mean()
+    np.testing.assert_allclose(losses["face"]["outside_loss"].detach(), 3 * painted.detach(), rtol=1e-5)
+    counts = torch.where(batch.mouth > 0, 5.0, torch.where(batch.face > 0, 2.0, 1.0))
+    error = 100 * weighted_error(refined.output, batch.truth, counts)
+    np.testing.assert_allclose(losses["face"]["l1_loss"].detach(), error.detach(), rtol=1e-5)
+
+
 def test_only_the_generators_turn_writes_the_memory():
     refiner = Refiner(TINY)
     assert refiner.memory is not None
@@ -286,7 +318,8 @@ def test_only_the_generators_turn_writes_the_memory():
     assert len(refiner.memory) == 0
     losses = refiner.generator_losses(batch_of())
     assert len(refiner.memory) == 2
-    assert losses.keys() == {"adversarial_loss", "l1_loss", "mask_loss", "mask_variation_loss", "triplet_loss"}
+    shared = {"adversarial_loss", "l1_loss", "mask_loss", "outside_loss", "mask_variation_loss"}
+    assert losses.keys() == {*shared, "triplet_loss"}
     found = refiner.identity_of(batch_of().window)
     assert found.shape == (2, TINY.identity_dim)
     assert found.abs().sum() > 0

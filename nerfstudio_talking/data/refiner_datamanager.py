@@ -13,7 +13,8 @@ from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from torch import Tensor
 
-from nerfstudio_talking.clip import Clip, load_clip, read_picture
+from nerfstudio_talking.clip import Clip, load_clip, load_parsing, read_picture
+from nerfstudio_talking.data.ray_sampling import region_box
 from nerfstudio_talking.data.rendered_frames import portrait_checkpoint, rendered_frames
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
 from nerfstudio_talking.digests import file_digest
@@ -125,7 +126,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         truths = [torch.from_numpy(_truth(clip)) for clip in clips]
         features = self._identities(clips, truths)
         return [
-            PairedClip(rendered, truth, clip.train_frames, feature)
+            PairedClip(rendered, truth, clip.train_frames, feature, _boxes(clip))
             for clip, rendered, truth, feature in zip(clips, renderings, truths, features)
         ]
 
@@ -166,6 +167,14 @@ def _truth(clip: Clip) -> np.ndarray:
     for row, frame in enumerate(clip.train_frames):
         frames[row] = read_picture(clip.image_paths[frame], "RGB")
     return frames
+
+
+def _boxes(clip: Clip) -> Tensor:
+    """Face and mouth in the training frames, (frames, 2, 4); the whole picture where a clip has no parsing."""
+    if clip.parsing_paths is None:
+        return torch.tensor([0.0, 0.0, clip.track.width, clip.track.height]).expand(len(clip.train_frames), 2, 4)
+    maps = (load_parsing(clip, int(frame)) for frame in clip.train_frames)
+    return torch.from_numpy(np.array([[region_box(ids, name) for name in ("head", "mouth")] for ids in maps])).float()
 
 
 def _faces(clip: Clip, truth: np.ndarray) -> np.ndarray:

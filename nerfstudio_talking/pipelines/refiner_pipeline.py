@@ -37,6 +37,7 @@ class RefinerPipeline(VanillaPipeline):
         super().__init__(config, *args, **kwargs)
         assert isinstance(config.model, MemoryGanModelConfig)
         network = config.model.network
+        self._last: dict[str, Tensor] = {}
         self.datamanager.identity_dim = network.identity_dim if network.memory_slots else 0
 
     @property
@@ -47,9 +48,11 @@ class RefinerPipeline(VanillaPipeline):
         return model
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
-        """The losses of this step's turn."""
+        """The losses of this step's turn; as metrics those of both sides: logged steps are even."""
         _, batch = self.datamanager.next_train(step)
-        return {}, self._model(Turn(step, batch["batch"])), {}
+        losses = self._model(Turn(step, batch["batch"]))
+        self._last |= {name: value.detach() for name, value in losses.items()}
+        return {}, losses, dict(self._last)
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         """The absolute error of a held-out frame, one after the other."""

@@ -21,6 +21,13 @@ class LossWeights:
     mask: float = 2.0
     """Of the mean share that is kept as rendered: 2 in the authors' personal training, 0.1 in their general one.
     Without it the mask learns to keep everything."""
+    outside: float = 0.0
+    """Of the mean share that is painted outside of the face's box. None as published, where the picture is a face and
+    its surroundings are crude; a portrait's are the portrait's to render."""
+    face: float = 1.0
+    """How much more than a pixel elsewhere one in the face's box counts in the absolute error; alike as published."""
+    mouth: float = 1.0
+    """The same for the mouth's box."""
     mask_variation: float = 1e-5
     """Of the sum of squared steps of the mask from pixel to pixel."""
     triplet: float = 1.0
@@ -30,6 +37,15 @@ class LossWeights:
 def adversarial_loss(logits: Float[Tensor, "*patches"], real: bool) -> Float[Tensor, ""]:
     """Cross entropy of patches that ought to be judged real, or false (the "vanilla" loss)."""
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
+def weighted_error(
+    picture: Float[Tensor, "batch 3 height width"],
+    truth: Float[Tensor, "batch 3 height width"],
+    weight: Float[Tensor, "batch 1 height width"],
+) -> Float[Tensor, ""]:
+    """Mean absolute error over pixels that count unlike."""
+    return ((picture - truth).abs() * weight).sum() / (weight.sum() * picture.shape[1])
 
 
 def variation(mask: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, ""]:

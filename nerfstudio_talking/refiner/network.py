@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
 from nerfstudio_talking.refiner.generator import AttentionUNet, Refined
-from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, variation
+from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, variation, weighted_error
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
 from nerfstudio_talking.refiner.windows import SlidingWindow, to_unit
 
@@ -60,6 +59,10 @@ class Batch(NamedTuple):
     """The true last frame, in [-1, 1]."""
     identity: Float[Tensor, "batch identity"]
     """Its identity feature."""
+    face: Float[Tensor, "batch 1 height width"]
+    """1 in the box of the face, 0 outside."""
+    mouth: Float[Tensor, "batch 1 height width"]
+    """1 in the box of the mouth, 0 outside."""
 
 
 class Refiner(nn.Module):
@@ -122,10 +125,12 @@ class Refiner(nn.Module):
         weights = self.weights
         refined = self.generator(batch.window, self._told(batch))
         judged = self.discriminator(batch.window, refined.output)
+        counts = 1 + (weights.face - 1) * batch.face + (weights.mouth - weights.face) * batch.mouth
         losses = {
             "adversarial_loss": weights.gan * adversarial_loss(judged, True),
-            "l1_loss": weights.l1 * F.l1_loss(refined.output, batch.truth),
+            "l1_loss": weights.l1 * weighted_error(refined.output, batch.truth, counts),
             "mask_loss": weights.mask * (1 - refined.mask).mean(),
+            "outside_loss": weights.outside * (refined.mask * (1 - batch.face)).mean(),
             "mask_variation_loss": weights.mask_variation * variation(refined.mask),
         }
         if self.memory is not None and self.key_encoder is not None:

@@ -24,9 +24,11 @@ class PairedClip:
     """Numbers of the frames to train on."""
     identity: Float32[Tensor, "train identity"]
     """Identity features of the true frames."""
+    boxes: Float32[Tensor, "train 2 4"]
+    """Left, top, right, bottom, pixels, of the face and of the mouth in the true frames."""
 
     def __post_init__(self) -> None:
-        counts = {len(self.truth), len(self.frames), len(self.identity)}
+        counts = {len(self.truth), len(self.frames), len(self.identity), len(self.boxes)}
         if len(counts) != 1 or self.truth.shape[1:] != self.rendered.shape[1:]:
             shapes = f"{tuple(self.truth.shape)} and {tuple(self.rendered.shape)}"
             raise ValueError(f"{counts} frames of {shapes} are no pairs")
@@ -52,8 +54,20 @@ def draw_batch(
     rows = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
     frames = torch.from_numpy(clip.frames[rows])
     index = torch.from_numpy(rows)
+    height, width = clip.truth.shape[1:3]
+    face, mouth = (filled_boxes(clip.boxes[index, k], height, width).to(device) for k in range(2))
     return Batch(
         stack_windows(clip.rendered, frames).to(device),
         to_network(clip.truth[index]).permute(0, 3, 1, 2).to(device),
         clip.identity[index].to(device),
+        face,
+        mouth,
     )
+
+
+def filled_boxes(boxes: Float32[Tensor, "batch 4"], height: int, width: int) -> Float32[Tensor, "batch 1 height width"]:
+    """1 where a pixel's middle lies in a box (left, top, right, bottom), 0 elsewhere."""
+    x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    left, top, right, bottom = boxes[:, :, None].unbind(1)
+    across, down = (x >= left) & (x < right), (y >= top) & (y < bottom)
+    return (down[:, :, None] & across[:, None, :]).float()[:, None]
