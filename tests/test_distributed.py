@@ -142,7 +142,7 @@ def test_one_process_reads_what_two_have_saved(trained, talking_dataset):
 def test_drive_reads_a_refiner_of_two(trained):
     from nerfstudio_talking.cli.refinement import load_refiner
 
-    refiner = load_refiner(trained / "x" / "memory-gan-small" / "t" / "config.yml", None, "")
+    refiner = load_refiner(trained / "x" / "memory-gan-small" / "t" / "config.yml", None, "").refiner
     saved = torch.load(trained / "memory-gan-small 0.pt", weights_only=True)["weights"]
     for name, value in refiner.named_parameters():
         assert torch.equal(value, saved[f"refiner.{name}"]), name

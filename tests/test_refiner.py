@@ -228,9 +228,9 @@ def batch_of(seed: int = 0, size: int = 16) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     window = torch.rand(2, 9, size, size, generator=generator) * 2 - 1
     identity = F.normalize(torch.randn(2, TINY.identity_dim, generator=generator), dim=1)
-    face, mouth = torch.zeros(2, 1, size, size), torch.zeros(2, 1, size, size)
-    face[:, :, 2:-2, 2:-2], mouth[:, :, size // 2 : -4, 5:-5] = 1, 1
-    return Batch(window, window[:, -3:] * 0.8, identity, face, mouth)
+    mouth = torch.zeros(2, 1, size, size)
+    mouth[:, :, size // 2 : -4, 5:-5] = 1
+    return Batch(window, window[:, -3:] * 0.8, identity, mouth)
 
 
 def test_stream_refiner_keeps_size_and_kind():
@@ -243,7 +243,7 @@ def test_stream_refiner_keeps_size_and_kind():
 
 def test_pairs_fit_and_draws_depend_on_the_step_alone():
     video = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 4, 4, 3).contiguous()
-    boxes = torch.tensor([[[0.0, 0, 4, 4], [1, 2, 3, 4]]]).expand(3, 2, 4)
+    boxes = torch.tensor([[1.0, 2, 3, 4]]).expand(3, 4)
     clip = PairedClip(video, video[1:4] * 10, np.array([1, 2, 3]), torch.eye(3), boxes)
     drawn = [draw_batch([clip], step, 2, seed=3) for step in (5, 5, 6)]
     assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1]))
@@ -251,8 +251,11 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
     level = (drawn[0].window[:, -1, 0, 0] + 1) * 127.5
     torch.testing.assert_close((drawn[0].truth[:, 0, 0, 0] + 1) * 127.5, 10 * level, atol=1e-3, rtol=0)
     assert torch.equal(drawn[0].identity.argmax(1), level.round().long() - 1)
-    assert (drawn[0].face == 1).all()
     assert drawn[0].mouth[1, 0].tolist() == [[0] * 4, [0] * 4, [0, 1, 1, 0], [0, 1, 1, 0]]
+    # of an area
+    part = draw_batch([replace(clip, area=(0.5, 0.25, 1.0, 1.0))], 5, 2, seed=3)
+    for name in ("window", "truth", "mouth"):
+        assert torch.equal(getattr(part, name), getattr(drawn[0], name)[:, :, 1:, 2:]), name
     with pytest.raises(ValueError, match="no pairs"):
         PairedClip(video, video[1:4], np.array([1, 2]), torch.eye(3), boxes)
 
@@ -284,31 +287,51 @@ def test_a_turn_changes_its_own_side_alone(turn):
     assert any(not torch.equal(a, b) for a, b in zip(before[turn], groups[turn]))
 
 
-def test_losses_by_region_by_hand():
+def test_the_mouth_counts_as_often_as_is_asked():
     from nerfstudio_talking.refiner.losses import weighted_error
 
     batch = batch_of()
-    weight = 1 + 2 * batch.face + 7 * batch.mouth
+    weight = 1 + 8 * batch.mouth
     error = np.abs((batch.window[:, -3:] - batch.truth).numpy())
     expected = np.average(error, weights=np.broadcast_to(weight.numpy(), error.shape))
-    made = float(weighted_error(batch.window[:, -3:], batch.truth, weight))
-    np.testing.assert_allclose(made, expected, rtol=1e-5)
-    # as published all pixels count alike, and painting is wanted everywhere
+    np.testing.assert_allclose(weighted_error(batch.window[:, -3:], batch.truth, weight), expected, rtol=1e-5)
     losses = {}
-    for name, weights in (("published", LossWeights()), ("face", LossWeights(outside=3.0, face=2.0, mouth=5.0))):
+    for mouth in (1.0, 9.0):  # alike as published
         torch.manual_seed(0)
-        refiner = Refiner(TINY, weights)
-        losses[name] = refiner.generator_losses(batch)
-    refined = refiner.generator(batch.window, batch.identity)
-    np.testing.assert_allclose(
-        losses["published"]["l1_loss"].detach(), 100 * F.l1_loss(refined.output, batch.truth).detach(), rtol=1e-5
-    )
-    assert float(losses["published"]["outside_loss"]) == 0
-    painted = (refined.mask * (batch.face == 0)).mean()
-    np.testing.assert_allclose(losses["face"]["outside_loss"].detach(), 3 * painted.detach(), rtol=1e-5)
-    counts = torch.where(batch.mouth > 0, 5.0, torch.where(batch.face > 0, 2.0, 1.0))
-    error = 100 * weighted_error(refined.output, batch.truth, counts)
-    np.testing.assert_allclose(losses["face"]["l1_loss"].detach(), error.detach(), rtol=1e-5)
+        refiner = Refiner(TINY, LossWeights(mouth=mouth))
+        losses[mouth] = refiner.generator_losses(batch)["l1_loss"].detach()
+    refined = refiner.generator(batch.window, batch.identity).output.detach()
+    np.testing.assert_allclose(losses[1.0], 100 * F.l1_loss(refined, batch.truth), rtol=1e-5)
+    np.testing.assert_allclose(losses[9.0], 100 * weighted_error(refined, batch.truth, weight), rtol=1e-5)
+
+
+def test_the_area_holds_all_faces_and_the_rest_stays():
+    from nerfstudio_talking.refiner.area import area_pixels, face_area
+
+    boxes = torch.tensor([[20.0, 10, 60, 50], [30, 20, 80, 60]])
+    area = face_area(boxes, 100, 200)  # the union with 0.15 of its sides: 20 - 9 to 80 + 9, 10 - 7.5 to 60 + 7.5
+    np.testing.assert_allclose(area, (11 / 200, 2.5 / 100, 89 / 200, 67.5 / 100), rtol=1e-6)
+    assert face_area(torch.tensor([[0.0, 0, 200, 100]]), 100, 200) == (0, 0, 1, 1)
+    assert area_pixels((0.25, 0.5, 0.75, 1.0), 10, 20) == (slice(5, 10), slice(5, 15))
+    assert area_pixels((0.99, 0.99, 0.99, 0.99), 10, 10) == (slice(9, 10), slice(9, 10))
+    torch.manual_seed(0)
+    refiner, window = Refiner(TINY).eval(), batch_of(size=64).window
+    area = (0.25, 0.0, 0.75, 0.5)
+    refined = refiner.refine(window, area)
+    inside = torch.zeros(64, 64, dtype=torch.bool)
+    inside[:32, 16:48] = True
+    change = (refined.output - window[:, -3:]).abs().sum((0, 1))
+    assert (change[~inside] == 0).all()
+    assert (refined.mask[..., ~inside] == 0).all()
+    # in the middle and at the picture's own border it is the generator's, at the other borders next to nothing of it
+    part = window[..., :32, 16:48]
+    alone = refiner.generator(part, refiner.identity_of(part))
+    torch.testing.assert_close(refined.output[..., :28, 20:44], alone.output[..., :28, 4:28])
+    full = (alone.output - part[:, -3:]).abs().sum((0, 1))
+    assert (change[:28, 16] < 0.3 * full[:28, 0]).all()
+    assert (change[31, 16:48] < 0.3 * full[31]).all()
+    whole = refiner.refine(window)
+    torch.testing.assert_close(whole.output, refiner.generator(window, refiner.identity_of(window)).output)
 
 
 def test_only_the_generators_turn_writes_the_memory():
@@ -318,7 +341,7 @@ def test_only_the_generators_turn_writes_the_memory():
     assert len(refiner.memory) == 0
     losses = refiner.generator_losses(batch_of())
     assert len(refiner.memory) == 2
-    shared = {"adversarial_loss", "l1_loss", "mask_loss", "outside_loss", "mask_variation_loss"}
+    shared = {"adversarial_loss", "l1_loss", "mask_loss", "mask_variation_loss"}
     assert losses.keys() == {*shared, "triplet_loss"}
     found = refiner.identity_of(batch_of().window)
     assert found.shape == (2, TINY.identity_dim)
@@ -668,7 +691,7 @@ def test_a_refiner_of_two_people_knows_both_clips(talking_dataset, blurred, tmp_
     path = config.get_base_dir() / "config.yml"
     capsys.readouterr()
     for digest in (load_clip(talking_dataset).track.digest, "b" * 64):
-        load_refiner(path, None, digest)
+        assert 0 < load_refiner(path, None, digest).area[0] < 0.5
         assert "another clip" not in capsys.readouterr().out
-    load_refiner(path, None, "c" * 64)
+    assert load_refiner(path, None, "c" * 64).area == (0, 0, 1, 1)
     assert "another clip" in capsys.readouterr().out

@@ -15,15 +15,16 @@ from nerfstudio_talking.cli.portrait import read_run
 from nerfstudio_talking.digests import digest_tensor, file_digest
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
-from nerfstudio_talking.refiner.network import Refiner, StreamRefiner
+from nerfstudio_talking.refiner.area import WHOLE
+from nerfstudio_talking.refiner.network import StreamRefiner
 
 _PREFIX = "_model."
 _PROCESSES = "module."
 """After it in the names of what several processes have trained."""
 
 
-def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: str) -> Refiner:
-    """The refiner of a training run, ready to refine; its dataset and renderings are not read.
+def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: str) -> StreamRefiner:
+    """The refiner of a training run, ready for a video; its dataset and renderings are not read.
 
     A refiner that was trained on other renderings than this portrait's is taken, and that is said.
 
@@ -55,22 +56,26 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
         raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, mend=mend) from error
     this = digest_tensor(clip_digest)
     clips, rendered_by = (state[name].view(-1, len(this)) for name in ("clip_digest", "rendered_by"))
-    known = rendered_by[(clips == this).all(1)]
-    if len(known) == 0:
+    same = (clips == this).all(1)
+    area, known = WHOLE, rendered_by[same]
+    if len(known):
+        left, top, right, bottom = state["areas"][same][0].tolist()
+        area = (left, top, right, bottom)
+    else:
         CONSOLE.print(
             "[yellow]The refiner was trained on another clip than this portrait: it may show another face.[/]"
         )
-    elif portrait_config is not None:
+    if len(known) and portrait_config is not None:
         portrait = digest_tensor(file_digest(portrait_checkpoint(portrait_config)))
         if not (known == portrait).all(1).any():
             CONSOLE.print("[yellow]The refiner was trained on other renderings than this portrait's.[/]")
-    return refiner.eval()
+    return StreamRefiner(refiner, area)
 
 
 def refined_frames(
-    refiner: Refiner, frames: Iterable[UInt8[np.ndarray, "height width 3"]]
+    refine: StreamRefiner, frames: Iterable[UInt8[np.ndarray, "height width 3"]]
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Frames of a video as they come, refined, in constant memory."""
-    refine = StreamRefiner(refiner)
+    refine.begin()
     for frame in frames:
         yield refine(torch.from_numpy(frame)).numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from torch import Tensor
 
 from nerfstudio_talking.clip import Clip, load_clip, load_parsing, read_picture
-from nerfstudio_talking.data.ray_sampling import region_box
 from nerfstudio_talking.data.rendered_frames import portrait_checkpoint, rendered_frames
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
 from nerfstudio_talking.digests import file_digest
 from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.metrics.regions import FrameRegions, regions_from_parsing
 from nerfstudio_talking.process.measure import fill_gaps
 from nerfstudio_talking.refiner import identity
+from nerfstudio_talking.refiner.area import WHOLE, Area, face_area
 from nerfstudio_talking.refiner.network import Batch
 from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch
 
@@ -42,6 +43,8 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     """What --rendered is for --data, in the order of --also; their personal meshes where none is given."""
     arcface_weights: Path | None = None
     """ArcFace as .onnx or TorchScript, for identity features; without it a small encoder is trained on the frames."""
+    face_only: bool = True
+    """Whether the area about the face is refined, or the whole picture."""
     windows_per_batch: int = 1
     """Windows per step; 1 as published."""
     seed: int = 0
@@ -50,6 +53,17 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     """Evaluation frames held as floats: nothing is drawn from them."""
     train_num_rays_per_batch: int = 1
     """Not used."""
+
+
+class _Person(NamedTuple):
+    """Somebody to train on."""
+
+    clip: Clip
+    source: Path | None
+    """Where the rendering comes from."""
+    mouths: Tensor
+    """Box of the mouth in each training frame, (frames, 4) pixels."""
+    area: Area
 
 
 class RefinerDataManager(VanillaDataManager[TalkingDataset]):
@@ -67,7 +81,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
                 mend="Name one portrait, folder or video for each further dataset, in the same order.",
             )
         self._clips: list[PairedClip] | None = None
-        self._others: list[tuple[Clip, Path | None]] = []
+        self._people: list[_Person] = []
         super().__init__(config, *args, **kwargs)
 
     def create_train_dataset(self) -> TalkingDataset:
@@ -76,21 +90,21 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         config, clip = self.config, dataset.clip
         frames = rendered_frames(config.rendered, clip, config.rendered_cache)
         dataset.metadata["rendered"] = torch.from_numpy(frames)
-        known = [(clip.track.digest, _digest(config.rendered, clip))]
+        self._people = [self._person(clip, config.rendered)]
         if self.test_mode == "val":  # in training; else the checkpoint tells, and no other dataset is needed
-            self._others = self._read_others(clip)
-            known += [(other.track.digest, _digest(source, other)) for other, source in self._others]
-        else:
-            known += known[:1] * len(config.also)
-        dataset.metadata["known"] = known
+            share = len(clip.train_frames) / clip.track.num_frames
+            sources = config.also_rendered or [None] * len(config.also)
+            others = zip(config.also, sources)
+            self._people += [self._person(load_clip(folder, share), source) for folder, source in others]
+        known = [(one.clip.track.digest, _digest(one.source, one.clip), one.area) for one in self._people]
+        dataset.metadata["known"] = known + known[:1] * (1 + len(config.also) - len(known))
         return dataset
 
-    def _read_others(self, first: Clip) -> list[tuple[Clip, Path | None]]:
-        """The further clips, with where their renderings come from."""
-        config = self.config
-        share = len(first.train_frames) / first.track.num_frames
-        sources = config.also_rendered or [None] * len(config.also)
-        return [(load_clip(folder, share), source) for folder, source in zip(config.also, sources)]
+    def _person(self, clip: Clip, source: Path | None) -> _Person:
+        boxes = _boxes(clip)
+        track = clip.track
+        area = face_area(boxes["face"], track.height, track.width) if self.config.face_only else WHOLE
+        return _Person(clip, source, boxes["mouth"], area)
 
     def setup_train(self) -> None:
         """Nothing yet: pairs are read when the first is asked for, since evaluation needs none."""
@@ -116,18 +130,15 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
 
     def _pair(self) -> list[PairedClip]:
         assert self.train_dataset is not None
-        config = self.config
-        first = self.train_dataset.clip
-        clips = [first]
+        clips = [one.clip for one in self._people]
         renderings: list[Tensor] = [self.train_dataset.metadata["rendered"]]
-        for clip, source in self._others:
-            clips.append(clip)
-            renderings.append(torch.from_numpy(rendered_frames(source, clip, config.rendered_cache)))
+        for one in self._people[1:]:
+            renderings.append(torch.from_numpy(rendered_frames(one.source, one.clip, self.config.rendered_cache)))
         truths = [torch.from_numpy(_truth(clip)) for clip in clips]
         features = self._identities(clips, truths)
         return [
-            PairedClip(rendered, truth, clip.train_frames, feature, _boxes(clip))
-            for clip, rendered, truth, feature in zip(clips, renderings, truths, features)
+            PairedClip(rendered, truth, one.clip.train_frames, feature, one.mouths, one.area)
+            for one, rendered, truth, feature in zip(self._people, renderings, truths, features)
         ]
 
     def _identities(self, clips: list[Clip], truths: list[Tensor]) -> list[Tensor]:
@@ -169,12 +180,13 @@ def _truth(clip: Clip) -> np.ndarray:
     return frames
 
 
-def _boxes(clip: Clip) -> Tensor:
-    """Face and mouth in the training frames, (frames, 2, 4); the whole picture where a clip has no parsing."""
-    if clip.parsing_paths is None:
-        return torch.tensor([0.0, 0.0, clip.track.width, clip.track.height]).expand(len(clip.train_frames), 2, 4)
-    maps = (load_parsing(clip, int(frame)) for frame in clip.train_frames)
-    return torch.from_numpy(np.array([[region_box(ids, name) for name in ("head", "mouth")] for ids in maps])).float()
+def _boxes(clip: Clip) -> dict[str, Tensor]:
+    """Face and mouth in the training frames, (frames, 4) each; the whole picture where they are not to be seen."""
+    whole = (0.0, 0.0, float(clip.track.width), float(clip.track.height))
+    regions = [FrameRegions()] * len(clip.train_frames)
+    if clip.parsing_paths is not None:
+        regions = [regions_from_parsing(load_parsing(clip, int(frame))) for frame in clip.train_frames]
+    return {name: torch.tensor([region.boxes[name] or whole for region in regions]) for name in ("face", "mouth")}
 
 
 def _faces(clip: Clip, truth: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from nerfstudio_talking.clip import Clip
 from nerfstudio_talking.digests import digest_tensor
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
 from nerfstudio_talking.metrics.images import psnr
+from nerfstudio_talking.refiner.area import Area
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
 from nerfstudio_talking.refiner.windows import stack_windows, to_network, to_unit
@@ -56,6 +57,7 @@ class MemoryGanModel(Model):
     rendered: Tensor
     clip_digest: Tensor
     rendered_by: Tensor
+    areas: Tensor
 
     def populate_modules(self) -> None:
         """Build the refiner; note which clips and which portraits it is trained on, one after the other."""
@@ -66,9 +68,16 @@ class MemoryGanModel(Model):
         self.conditioning = ConditioningTrack(self.clip.track)
         self.register_buffer("rendered", metadata["rendered"], persistent=False)
         self._ddp_params_and_buffers_to_ignore = ["rendered"]  # the same in every process: not to be sent each step
-        clips, rendered_by = zip(*metadata["known"])
+        clips, rendered_by, areas = zip(*metadata["known"])
         self.register_buffer("clip_digest", torch.cat([digest_tensor(digest) for digest in clips]))
         self.register_buffer("rendered_by", torch.cat([digest_tensor(digest) for digest in rendered_by]))
+        self.register_buffer("areas", torch.tensor(areas))
+
+    @property
+    def area(self) -> Area:
+        """What is refined of the clip's pictures."""
+        left, top, right, bottom = self.areas[0].tolist()
+        return left, top, right, bottom
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Generator and discriminator."""
@@ -95,7 +104,7 @@ class MemoryGanModel(Model):
         frames, _ = self.conditioning.frames_of(camera.times, 1)
         window = stack_windows(self.rendered, frames[:1].to(self.rendered.device))
         was_training = self.refiner.training
-        refined = self.refiner.eval().refine(window)
+        refined = self.refiner.eval().refine(window, self.area)
         self.refiner.train(was_training)
         size = (int(camera.height.flatten()[0]), int(camera.width.flatten()[0]))
         pictures = {
@@ -116,7 +125,7 @@ class MemoryGanModel(Model):
         """Weighted absolute error of one held-out frame of the clip; `truth` (height, width, 3) in [0, 1]."""
         window = stack_windows(self.rendered, torch.tensor([frame], device=self.rendered.device))
         target = to_network((truth * 255).to(self.device)).permute(2, 0, 1)[None]
-        return {"l1_loss": self.config.losses.l1 * F.l1_loss(self.refiner.refine(window).output, target)}
+        return {"l1_loss": self.config.losses.l1 * F.l1_loss(self.refiner.refine(window, self.area).output, target)}
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None

@@ -21,13 +21,8 @@ class LossWeights:
     mask: float = 2.0
     """Of the mean share that is kept as rendered: 2 in the authors' personal training, 0.1 in their general one.
     Without it the mask learns to keep everything."""
-    outside: float = 0.0
-    """Of the mean share that is painted outside of the face's box. None as published, where the picture is a face and
-    its surroundings are crude; a portrait's are the portrait's to render."""
-    face: float = 1.0
-    """How much more than a pixel elsewhere one in the face's box counts in the absolute error; alike as published."""
     mouth: float = 1.0
-    """The same for the mouth's box."""
+    """How much more than elsewhere a pixel in the mouth's box counts in the absolute error; alike as published."""
     mask_variation: float = 1e-5
     """Of the sum of squared steps of the mask from pixel to pixel."""
     triplet: float = 1.0

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from nerfstudio_talking.refiner.area import WHOLE, Area, area_pixels, put_back
 from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
 from nerfstudio_talking.refiner.generator import AttentionUNet, Refined
 from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, variation, weighted_error
@@ -59,8 +60,6 @@ class Batch(NamedTuple):
     """The true last frame, in [-1, 1]."""
     identity: Float[Tensor, "batch identity"]
     """Its identity feature."""
-    face: Float[Tensor, "batch 1 height width"]
-    """1 in the box of the face, 0 outside."""
     mouth: Float[Tensor, "batch 1 height width"]
     """1 in the box of the mouth, 0 outside."""
 
@@ -106,9 +105,11 @@ class Refiner(nn.Module):
             return window.new_zeros(len(window), self.settings.told_dim)
         return self.memory.retrieve(self.key_encoder(window[:, -3:]))
 
-    def refine(self, window: Float[Tensor, "batch 9 height width"]) -> Refined:
-        """Refine the last frame of windows, as in use."""
-        return self.generator(window, self.identity_of(window))
+    def refine(self, window: Float[Tensor, "batch 9 height width"], area: Area = WHOLE) -> Refined:
+        """Refine the last frame of windows, as in use, in an area of the picture."""
+        rows, columns = area_pixels(area, *window.shape[-2:])
+        part = window[..., rows, columns]
+        return put_back(self.generator(part, self.identity_of(part)), window[:, -3:], area)
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of the discriminator's turn."""
@@ -125,12 +126,11 @@ class Refiner(nn.Module):
         weights = self.weights
         refined = self.generator(batch.window, self._told(batch))
         judged = self.discriminator(batch.window, refined.output)
-        counts = 1 + (weights.face - 1) * batch.face + (weights.mouth - weights.face) * batch.mouth
+        counts = 1 + (weights.mouth - 1) * batch.mouth
         losses = {
             "adversarial_loss": weights.gan * adversarial_loss(judged, True),
             "l1_loss": weights.l1 * weighted_error(refined.output, batch.truth, counts),
             "mask_loss": weights.mask * (1 - refined.mask).mean(),
-            "outside_loss": weights.outside * (refined.mask * (1 - batch.face)).mean(),
             "mask_variation_loss": weights.mask_variation * variation(refined.mask),
         }
         if self.memory is not None and self.key_encoder is not None:
@@ -150,15 +150,24 @@ class Refiner(nn.Module):
 
 
 class StreamRefiner:
-    """Refines a video frame by frame, in constant memory and without delay."""
+    """Refines a video frame by frame, in constant memory and without delay.
 
-    def __init__(self, refiner: Refiner) -> None:
-        self.refiner = refiner.eval()
+    Args:
+        refiner: the networks.
+        area: of the picture that is refined.
+    """
+
+    def __init__(self, refiner: Refiner, area: Area = WHOLE) -> None:
+        self.refiner, self.area = refiner.eval(), area
+        self.begin()
+
+    def begin(self) -> None:
+        """Another video."""
         self._window = SlidingWindow()
 
     @torch.no_grad()
     def __call__(self, frame: UInt8[Tensor, "height width 3"]) -> UInt8[Tensor, "height width 3"]:
         """The next frame, refined; on the frame's device."""
         device = next(self.refiner.generator.parameters()).device
-        refined = self.refiner.refine(self._window.push(frame.to(device))).output[0]
+        refined = self.refiner.refine(self._window.push(frame.to(device)), self.area).output[0]
         return (to_unit(refined).permute(1, 2, 0) * 255).round().to(torch.uint8).to(frame.device)

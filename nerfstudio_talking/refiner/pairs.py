@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
+from nerfstudio_talking.refiner.area import WHOLE, Area, area_pixels
 from nerfstudio_talking.refiner.network import Batch
 from nerfstudio_talking.refiner.windows import stack_windows, to_network
 
@@ -24,11 +25,13 @@ class PairedClip:
     """Numbers of the frames to train on."""
     identity: Float32[Tensor, "train identity"]
     """Identity features of the true frames."""
-    boxes: Float32[Tensor, "train 2 4"]
-    """Left, top, right, bottom, pixels, of the face and of the mouth in the true frames."""
+    mouths: Float32[Tensor, "train 4"]
+    """Left, top, right, bottom of the mouth in the true frames, pixels."""
+    area: Area = WHOLE
+    """What is learned of the picture."""
 
     def __post_init__(self) -> None:
-        counts = {len(self.truth), len(self.frames), len(self.identity), len(self.boxes)}
+        counts = {len(self.truth), len(self.frames), len(self.identity), len(self.mouths)}
         if len(counts) != 1 or self.truth.shape[1:] != self.rendered.shape[1:]:
             shapes = f"{tuple(self.truth.shape)} and {tuple(self.rendered.shape)}"
             raise ValueError(f"{counts} frames of {shapes} are no pairs")
@@ -51,18 +54,17 @@ def draw_batch(
     rng = np.random.default_rng((seed, step))
     lengths = np.array([len(clip.frames) for clip in clips], dtype=np.float64)
     clip = clips[int(rng.choice(len(clips), p=lengths / lengths.sum()))]
-    rows = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
-    frames = torch.from_numpy(clip.frames[rows])
-    index = torch.from_numpy(rows)
+    chosen = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
+    frames, index = torch.from_numpy(clip.frames[chosen]), torch.from_numpy(chosen)
     height, width = clip.truth.shape[1:3]
-    face, mouth = (filled_boxes(clip.boxes[index, k], height, width).to(device) for k in range(2))
-    return Batch(
-        stack_windows(clip.rendered, frames).to(device),
-        to_network(clip.truth[index]).permute(0, 3, 1, 2).to(device),
-        clip.identity[index].to(device),
-        face,
-        mouth,
+    rows, columns = area_pixels(clip.area, height, width)
+    pictures = (
+        stack_windows(clip.rendered, frames),
+        to_network(clip.truth[index]).permute(0, 3, 1, 2),
+        filled_boxes(clip.mouths[index], height, width),
     )
+    window, truth, mouth = (picture[..., rows, columns].contiguous().to(device) for picture in pictures)
+    return Batch(window, truth, clip.identity[index].to(device), mouth)
 
 
 def filled_boxes(boxes: Float32[Tensor, "batch 4"], height: int, width: int) -> Float32[Tensor, "batch 1 height width"]:
