@@ -1,6 +1,6 @@
 """The part of the picture that a refiner works in: about the face, wherever the clip shows it.
 
-The published pictures are faces. A portrait's have shoulders and a background, too, which the portrait renders; there an
+The published pictures are faces. A portrait has shoulders and a background, too, which the portrait renders; there an
 adversary only does harm, and the mouth, small among so many pixels, is learned last.
 """
 

@@ -153,17 +153,16 @@ def mesh_frames(
     mean = np.tile(face.model.mean, (track.num_frames, 1, 1))
     posed = landmarks_of_shapes(mean, track.camera_to_worlds, track.focal, track.width, track.height)
     frames = np.empty((track.num_frames, track.height, track.width, 3), dtype=np.uint8)
+    background, bodies = clip.background, track.body
     for lender in np.unique(lenders):
         picture = read_picture(clip.image_paths[lender], "RGB")
-        layers = None
-        if clip.parsing_paths is not None and clip.background is not None and track.body is not None:
-            layers = person_layers(picture, load_parsing(clip, int(lender)))
+        layers = None if clip.parsing_paths is None else person_layers(picture, load_parsing(clip, int(lender)))
         for frame in np.flatnonzero(lenders == lender):
             backdrop = picture
-            if layers is not None:
+            if layers is not None and background is not None and bodies is not None:
                 head = affine_between(posed[lender], posed[frame])
-                body = body_between(track.body[lender], track.body[frame], track.width, track.height)
-                backdrop = carried(layers, clip.background, head, body)
+                body = body_between(bodies[lender], bodies[frame], track.width, track.height)
+                backdrop = carried(layers, background, head, body)
             frames[frame] = draw_face(face, shapes[frame], track.camera_to_worlds[frame], track.focal, backdrop)
             advance()
     return frames

@@ -77,7 +77,6 @@ def _laid(
     # the track counts a pixel from its corner, OpenCV from its middle
     middle = motion.astype(np.float64)
     middle[:, 2] += middle[:, :2] @ (0.5, 0.5) - 0.5
-    mode = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
-    moved = cv2.warpAffine(layer, middle, (width, height), **mode)
+    moved = cv2.warpAffine(layer, middle, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     alpha = moved[..., 3:] / 255
     return alpha * moved[..., :3] + (1 - alpha) * below
