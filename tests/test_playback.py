@@ -307,7 +307,7 @@ def test_frames_are_written_in_order_and_errors_come_back():
 class AnalyticField(torch.nn.Module):
     """A ball of radius 0.06 m with a soft skin: what a trained volume looks like, without the training."""
 
-    semantics_shape = False
+    parsing_branch = False
 
     def __init__(self):
         super().__init__()

@@ -36,7 +36,7 @@ class ConditionedField(nn.Module):
         box: corners of the volume's box, metres.
         conditions: channels of each modality, by name.
         ellipsoids: centre and radii, metres, of the ellipsoids that the density starts from.
-        semantics_shape: whether the parsing may shape the volume, or is only read off it.
+        parsing_branch: whether the parsing teaches the features, or is only read off them.
         region_module: how a modality is spread over space.
         num_levels: levels of the hash planes.
         log2_table_size: largest table of a level.
@@ -55,7 +55,7 @@ class ConditionedField(nn.Module):
         box: Float[Tensor, "2 3"],
         conditions: dict[str, int],
         ellipsoids: Float[Tensor, "ellipsoids 2 3"],
-        semantics_shape: bool = False,
+        parsing_branch: bool = False,
         region_module: RegionModule = "external",
         num_levels: int = 12,
         log2_table_size: int = 14,
@@ -98,7 +98,7 @@ class ConditionedField(nn.Module):
         # density of one optical length over the box's depth, before the first guess raises or lowers it
         self.density_scale = 1.0 / (box[1] - box[0])[2].item()
         self.register_buffer("ellipsoids", ellipsoids.float(), persistent=False)
-        self.semantics_shape = semantics_shape
+        self.parsing_branch = parsing_branch
 
     def density(
         self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points channels"]]
@@ -134,6 +134,6 @@ class ConditionedField(nn.Module):
         density, geometry, saliency = self.density(points, conditions)
         view = self.direction_encoding(directions)
         rgb = torch.sigmoid(self.color_net(torch.cat([geometry, view], -1)).float()) * 1.002 - 0.001
-        semantics = self.semantic_layer(geometry if self.semantics_shape else geometry.detach())
+        semantics = self.semantic_layer(geometry if self.parsing_branch else geometry.detach())
         mean = {name: value.abs().mean(-1, keepdim=True) for name, value in saliency.items()}
         return VolumeSamples(density, rgb, semantics, mean)

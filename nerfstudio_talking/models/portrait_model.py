@@ -184,7 +184,7 @@ class PortraitModel(Model):
                 "eyes": self.track.eyes.shape[1],
             },
             ellipsoids,
-            semantics_shape=config.parsing_branch,
+            parsing_branch=config.parsing_branch,
             region_module=config.region_module,
             num_levels=config.num_levels,
             log2_table_size=config.log2_table_size,

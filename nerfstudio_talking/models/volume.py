@@ -90,7 +90,7 @@ def render_volume(
         "accumulation": to_rays(weights.sum(-1, keepdim=True)),
         "depth": to_rays(summed[:, 3:4]),
         "semantics": to_rays(
-            accumulate(weights if field.semantics_shape else weights.detach(), samples.semantics, occupied)
+            accumulate(weights if field.parsing_branch else weights.detach(), samples.semantics, occupied)
         ),
     }
     if training:
