@@ -108,9 +108,7 @@ def test_parsing_teaches_the_features_only_where_it_may(shapes):
     torch.manual_seed(0)
     box = torch.tensor([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]])
     ellipsoids = torch.tensor([[[0.0, 0.0, 0.0], [0.08, 0.08, 0.08]]])
-    field = ConditionedField(
-        box, {"audio": 3}, ellipsoids, parsing_branch=shapes, num_levels=2, implementation="torch"
-    )
+    field = ConditionedField(box, {"audio": 3}, ellipsoids, parsing_branch=shapes, num_levels=2, implementation="torch")
     points = 0.1 * (torch.rand(20, 3) - 0.5)
     samples = field(points, torch.nn.functional.normalize(points, dim=-1), {"audio": torch.rand(20, 3)})
     samples.semantics.square().sum().backward()

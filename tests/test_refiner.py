@@ -256,6 +256,19 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
     part = draw_batch([replace(clip, area=(0.5, 0.25, 1.0, 1.0))], 5, 2, seed=3)
     for name in ("window", "truth", "mouth"):
         assert torch.equal(getattr(part, name), getattr(drawn[0], name)[:, :, 1:, 2:]), name
+    # shifted and mirrored: still windows with their truth, and never beyond the picture
+    smaller, seen = replace(clip, area=(0.25, 0.25, 0.75, 0.75)), set()
+    ramp = torch.arange(16, dtype=torch.uint8).view(4, 4)
+    smaller = replace(smaller, rendered=ramp[None, ..., None].expand(6, 4, 4, 3).contiguous())
+    smaller = replace(smaller, truth=smaller.rendered[:3])
+    for step in range(60):
+        drawn_part = draw_batch([smaller], step, 1, jitter=0.5)
+        assert torch.equal(drawn_part.truth, drawn_part.window[:, -3:])
+        level = ((drawn_part.truth[0, 0] + 1) * 127.5).round()
+        assert abs(float(level[0, 1] - level[0, 0])) == 1
+        assert float(level[1, 0] - level[0, 0]) == 4
+        seen.add((float(level[0, 0]), float(level[0, 1])))
+    assert len(seen) == 18  # nine places, two ways
     with pytest.raises(ValueError, match="no pairs"):
         PairedClip(video, video[1:4], np.array([1, 2]), torch.eye(3), boxes)
 

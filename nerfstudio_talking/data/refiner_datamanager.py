@@ -45,6 +45,9 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     """ArcFace as .onnx or TorchScript, for identity features; without it a small encoder is trained on the frames."""
     face_only: bool = True
     """Whether the area about the face is refined, or the whole picture."""
+    jitter: float = 0.1
+    """How far the area is shifted in training, at most, as a share of its sides; above 0, half of the steps see it
+    mirrored, too."""
     windows_per_batch: int = 1
     """Windows per step; 1 as published."""
     seed: int = 0
@@ -120,7 +123,9 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         """A batch of training windows."""
         if self._clips is None:
             self._clips = self._pair()
-        return draw_batch(self._clips, step, self.config.windows_per_batch, self.config.seed, self.device)
+        return draw_batch(
+            self._clips, step, self.config.windows_per_batch, self.config.seed, self.device, self.config.jitter
+        )
 
     def get_train_rays_per_batch(self) -> int:
         """Pixels of a step."""

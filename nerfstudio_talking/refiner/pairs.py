@@ -38,7 +38,12 @@ class PairedClip:
 
 
 def draw_batch(
-    clips: list[PairedClip], step: int, size: int, seed: int = 0, device: torch.device | str = "cpu"
+    clips: list[PairedClip],
+    step: int,
+    size: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    jitter: float = 0.0,
 ) -> Batch:
     """Random training windows with their truth, from a clip drawn by its length.
 
@@ -50,6 +55,9 @@ def draw_batch(
         size: windows in the batch, all from one clip, since clips differ in size.
         seed: of the training.
         device: of the batch.
+        jitter: how far an area is shifted, at most, as a share of its sides; above 0, half of the batches are mirrored,
+            too. So what a few hundred frames have in common, where heads turn to one side, is not taken for a rule
+            (Isola et al. 2017 train with such jitter).
     """
     rng = np.random.default_rng((seed, step))
     lengths = np.array([len(clip.frames) for clip in clips], dtype=np.float64)
@@ -58,13 +66,25 @@ def draw_batch(
     frames, index = torch.from_numpy(clip.frames[chosen]), torch.from_numpy(chosen)
     height, width = clip.truth.shape[1:3]
     rows, columns = area_pixels(clip.area, height, width)
+    mirrored = False
+    if jitter > 0:
+        rows, columns = (_shifted(side, n, jitter, rng) for side, n in ((rows, height), (columns, width)))
+        mirrored = bool(rng.random() < 0.5)
     pictures = (
         stack_windows(clip.rendered, frames),
         to_network(clip.truth[index]).permute(0, 3, 1, 2),
         filled_boxes(clip.mouths[index], height, width),
     )
-    window, truth, mouth = (picture[..., rows, columns].contiguous().to(device) for picture in pictures)
+    parts = (picture[..., rows, columns] for picture in pictures)
+    window, truth, mouth = ((part.flip(-1) if mirrored else part).contiguous().to(device) for part in parts)
     return Batch(window, truth, clip.identity[index].to(device), mouth)
+
+
+def _shifted(side: slice, size: int, jitter: float, rng: np.random.Generator) -> slice:
+    """Rows or columns of an area moved by chance inside the picture."""
+    most = round(jitter * (side.stop - side.start))
+    shift = int(np.clip(rng.integers(-most, most + 1), -side.start, size - side.stop))
+    return slice(side.start + shift, side.stop + shift)
 
 
 def filled_boxes(boxes: Float32[Tensor, "batch 4"], height: int, width: int) -> Float32[Tensor, "batch 1 height width"]:
