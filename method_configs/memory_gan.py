@@ -12,6 +12,7 @@ from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
 from nerfstudio_talking.engine.trainer_config import TalkingTrainerConfig
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
 from nerfstudio_talking.pipelines.refiner_pipeline import RefinerPipelineConfig
+from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import RefinerSettings
 
 
@@ -52,7 +53,9 @@ memory_gan_small = MethodSpecification(
         MemoryGanModelConfig(
             network=RefinerSettings(
                 width=16, levels=6, identity_dim=128, memory_slots=1024, key_dim=128, key_width=16, neighbours=64
-            )
+            ),
+            # in a thousand turns of a side a full-weight adversary learns to harm before it learns to judge
+            losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0),
         ),
     ),
     description="memory-gan for CPUs: narrow networks, a small memory.",
