@@ -103,6 +103,11 @@ class TalkingTrack:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def first(self, count: int) -> TalkingTrack:
+        """The track's first frames."""
+        columns = {name: getattr(self, name) for name in _ARRAYS}
+        return self.replace(**{name: None if column is None else column[:count] for name, column in columns.items()})
+
 
 def save_track(track: TalkingTrack, folder: Path) -> None:
     """Write track.npz, then track.json, each atomically. The folder must exist."""

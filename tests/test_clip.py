@@ -32,6 +32,29 @@ def test_track_comes_back(tmp_path):
     assert again.times[-1] == 1
 
 
+def test_first_frames_of_every_column():
+    import dataclasses
+
+    from nerfstudio_talking.track import TalkingTrack
+
+    columns = {"lips": (), "expression": (52,), "landmarks": (68, 2), "body": (2, 3), "frame_ids": ()}
+    rng = np.random.default_rng(0)
+    made = {name: rng.random((6, *shape)) for name, shape in columns.items()}
+    track = TalkingTrack(25, 8, 8, 10, moving_poses(6), rng.random((6, 16, 80)), "logmel", np.ones((6, 2)), **made)
+    short = track.first(4)
+    assert short.num_frames == 4
+    checked = 0
+    for field in dataclasses.fields(TalkingTrack):
+        value = getattr(track, field.name)
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(short, field.name), value[:4])
+            checked += 1
+    assert checked == 8  # all there are
+    bare = track.replace(body=None, lips=None).first(2)
+    assert bare.body is None
+    assert bare.num_frames == 2
+
+
 def test_rows_must_match():
     from nerfstudio_talking.track import TalkingTrack
 

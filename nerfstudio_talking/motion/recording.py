@@ -79,13 +79,7 @@ def load_recording(folder: Path, frames: int | None = None) -> Recording:
             found=f"{track.num_frames} at {track.fps:g} per second",
             mend="Give a longer clip, or fewer --frames (64 at least).",
         )
-    if track.landmarks is not None:
-        track = track.replace(
-            **{
-                name: None if getattr(track, name) is None else getattr(track, name)[:kept]
-                for name in ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "frame_ids")
-            }
-        )
+    track = track.first(kept)
     shapes, _ = face_shapes(track)
     opening = np.nan_to_num(track.eyes.mean(1), nan=1.0).astype(np.float64)
     lips = np.zeros(kept) if track.lips is None else fill_gaps(track.lips[:, None].astype(np.float64))[:, 0]
