@@ -105,7 +105,8 @@ class AttentionUNet(nn.Module):
             x = torch.cat([x, skips.pop()], dim=1)
         # the picture itself is the last skip, or nothing of it could be painted sharply
         x = F.interpolate(F.relu(x), scale_factor=2.0)
-        x = F.relu(self.last(torch.cat([x, padded], dim=1)))[..., :height, :width]
+        # leaky: not normalised, this layer could die, and then nothing would be painted any more
+        x = F.leaky_relu(self.last(torch.cat([x, padded], dim=1)), 0.2)[..., :height, :width]
         rendered = window[:, -3:]
         # the painter starts from what it was given: what is left to learn is the difference
         painted = torch.tanh(self.colour(x) + torch.atanh(rendered.clamp(-0.99, 0.99)))
