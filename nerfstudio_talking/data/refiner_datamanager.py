@@ -93,14 +93,17 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         config, clip = self.config, dataset.clip
         frames = rendered_frames(config.rendered, clip, config.rendered_cache)
         dataset.metadata["rendered"] = torch.from_numpy(frames)
-        self._people = [self._person(clip, config.rendered)]
-        if self.test_mode == "val":  # in training; else the checkpoint tells, and no other dataset is needed
-            share = len(clip.train_frames) / clip.track.num_frames
-            sources = config.also_rendered or [None] * len(config.also)
-            others = zip(config.also, sources)
-            self._people += [self._person(load_clip(folder, share), source) for folder, source in others]
-        known = [(one.clip.track.digest, _digest(one.source, one.clip), one.area) for one in self._people]
-        dataset.metadata["known"] = known + known[:1] * (1 + len(config.also) - len(known))
+        if self.test_mode != "val":  # not in training: the checkpoint tells, and no other dataset is needed
+            known = (clip.track.digest, _digest(config.rendered, clip), WHOLE)
+            dataset.metadata["known"] = [known] * (1 + len(config.also))
+            return dataset
+        share = len(clip.train_frames) / clip.track.num_frames
+        sources = config.also_rendered or [None] * len(config.also)
+        others = [(load_clip(folder, share), source) for folder, source in zip(config.also, sources)]
+        self._people = [self._person(*one) for one in [(clip, config.rendered), *others]]
+        dataset.metadata["known"] = [
+            (one.clip.track.digest, _digest(one.source, one.clip), one.area) for one in self._people
+        ]
         return dataset
 
     def _person(self, clip: Clip, source: Path | None) -> _Person:
