@@ -15,7 +15,7 @@ from nerfstudio_talking.cli.portrait import read_run
 from nerfstudio_talking.digests import digest_tensor, file_digest
 from nerfstudio_talking.errors import TalkingError
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
-from nerfstudio_talking.refiner.area import WHOLE
+from nerfstudio_talking.refiner.area import as_area
 from nerfstudio_talking.refiner.network import StreamRefiner
 
 _PREFIX = "_model."
@@ -57,19 +57,16 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
     this = digest_tensor(clip_digest)
     clips, rendered_by = (state[name].view(-1, len(this)) for name in ("clip_digest", "rendered_by"))
     same = (clips == this).all(1)
-    area, known = WHOLE, rendered_by[same]
-    if len(known):
-        left, top, right, bottom = state["areas"][same][0].tolist()
-        area = (left, top, right, bottom)
-    else:
+    if not same.any():
         CONSOLE.print(
             "[yellow]The refiner was trained on another clip than this portrait: it may show another face.[/]"
         )
-    if len(known) and portrait_config is not None:
+        return StreamRefiner(refiner)
+    if portrait_config is not None:
         portrait = digest_tensor(file_digest(portrait_checkpoint(portrait_config)))
-        if not (known == portrait).all(1).any():
+        if not (rendered_by[same] == portrait).all(1).any():
             CONSOLE.print("[yellow]The refiner was trained on other renderings than this portrait's.[/]")
-    return StreamRefiner(refiner, area)
+    return StreamRefiner(refiner, as_area(state["areas"][same][0]))
 
 
 def refined_frames(

@@ -18,7 +18,7 @@ from nerfstudio_talking.data.rendered_frames import portrait_checkpoint, rendere
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
 from nerfstudio_talking.digests import file_digest
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.metrics.regions import FrameRegions, regions_from_parsing
+from nerfstudio_talking.metrics.regions import boxes_from_parsing
 from nerfstudio_talking.process.measure import fill_gaps
 from nerfstudio_talking.refiner import identity
 from nerfstudio_talking.refiner.area import WHOLE, Area, face_area
@@ -191,10 +191,10 @@ def _truth(clip: Clip) -> np.ndarray:
 def _boxes(clip: Clip) -> dict[str, Tensor]:
     """Face and mouth in the training frames, (frames, 4) each; the whole picture where they are not to be seen."""
     whole = (0.0, 0.0, float(clip.track.width), float(clip.track.height))
-    regions = [FrameRegions()] * len(clip.train_frames)
-    if clip.parsing_paths is not None:
-        regions = [regions_from_parsing(load_parsing(clip, int(frame))) for frame in clip.train_frames]
-    return {name: torch.tensor([region.boxes[name] or whole for region in regions]) for name in ("face", "mouth")}
+    if clip.parsing_paths is None:
+        return dict.fromkeys(("face", "mouth"), torch.tensor(whole).repeat(len(clip.train_frames), 1))
+    boxes = [boxes_from_parsing(load_parsing(clip, int(frame))) for frame in clip.train_frames]
+    return {name: torch.tensor([box[name] or whole for box in boxes]) for name in ("face", "mouth")}
 
 
 def _faces(clip: Clip, truth: np.ndarray) -> np.ndarray:

@@ -39,20 +39,27 @@ class FrameRegions:
         return {"face": self.face, "mouth": self.mouth}
 
 
-def regions_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> FrameRegions:
-    """Regions of a frame by its parsing map (`semantics.PARSING_CLASSES`).
+def boxes_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> dict[str, Box | None]:
+    """Boxes of face and mouth by name; None where there is none.
 
-    Half a per cent of the pixels at each end is left out of a box, since maps hold stray pixels. Torso and background
-    keep off each other's edge by a hundredth of the picture's width.
+    Half a per cent of the pixels at each end is left out of a box, since maps hold stray pixels.
     """
-    margin = max(round(0.01 * parsing.shape[1]), 1)
     mouth = _bounds(class_mask(parsing, _LIPS))
     if mouth is not None:
         grow = _MOUTH_MARGIN * (mouth[2] - mouth[0])
         mouth = (mouth[0] - grow, mouth[1] - grow, mouth[2] + grow, mouth[3] + grow)
+    return {"face": _bounds(class_mask(parsing, _FACE)), "mouth": mouth}
+
+
+def regions_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> FrameRegions:
+    """Regions of a frame by its parsing map (`semantics.PARSING_CLASSES`).
+
+    Torso and background keep off each other's edge by a hundredth of the picture's width.
+    """
+    margin, boxes = max(round(0.01 * parsing.shape[1]), 1), boxes_from_parsing(parsing)
     return FrameRegions(
-        face=_bounds(class_mask(parsing, _FACE)),
-        mouth=mouth,
+        face=boxes["face"],
+        mouth=boxes["mouth"],
         torso=_shrunk(class_mask(parsing, TORSO_CLASSES), margin),
         background=_shrunk(class_mask(parsing, ("background",)), margin),
     )

@@ -21,7 +21,7 @@ from nerfstudio_talking.clip import Clip
 from nerfstudio_talking.digests import digest_tensor
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
 from nerfstudio_talking.metrics.images import psnr
-from nerfstudio_talking.refiner.area import Area
+from nerfstudio_talking.refiner.area import Area, as_area
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
 from nerfstudio_talking.refiner.windows import stack_windows, to_network, to_unit
@@ -76,8 +76,7 @@ class MemoryGanModel(Model):
     @property
     def area(self) -> Area:
         """What is refined of the clip's pictures."""
-        left, top, right, bottom = self.areas[0].tolist()
-        return left, top, right, bottom
+        return as_area(self.areas[0])
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Generator and discriminator."""

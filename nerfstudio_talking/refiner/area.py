@@ -37,6 +37,12 @@ def face_area(boxes: Float[Tensor, "frames 4"], height: int, width: int) -> Area
     return left, top, right, bottom
 
 
+def as_area(row: Float[Tensor, " 4"]) -> Area:
+    """The area that a row of a checkpoint holds."""
+    left, top, right, bottom = row.tolist()
+    return left, top, right, bottom
+
+
 def area_pixels(area: Area, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of an area, at least one of each."""
     sides = []

@@ -156,13 +156,14 @@ def mesh_frames(
     background, bodies = clip.background, track.body
     for lender in np.unique(lenders):
         picture = read_picture(clip.image_paths[lender], "RGB")
-        layers = None if clip.parsing_paths is None else person_layers(picture, load_parsing(clip, int(lender)))
-        for frame in np.flatnonzero(lenders == lender):
-            backdrop = picture
-            if layers is not None and background is not None and bodies is not None:
+        backdrops = dict.fromkeys(np.flatnonzero(lenders == lender).tolist(), picture)
+        if clip.parsing_paths is not None and background is not None and bodies is not None:
+            layers = person_layers(picture, load_parsing(clip, int(lender)))
+            for frame in backdrops:
                 head = affine_between(posed[lender], posed[frame])
                 body = body_between(bodies[lender], bodies[frame], track.width, track.height)
-                backdrop = carried(layers, background, head, body)
+                backdrops[frame] = carried(layers, background, head, body)
+        for frame, backdrop in backdrops.items():
             frames[frame] = draw_face(face, shapes[frame], track.camera_to_worlds[frame], track.focal, backdrop)
             advance()
     return frames

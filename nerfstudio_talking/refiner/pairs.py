@@ -70,12 +70,11 @@ def draw_batch(
     if jitter > 0:
         rows, columns = (_shifted(side, n, jitter, rng) for side, n in ((rows, height), (columns, width)))
         mirrored = bool(rng.random() < 0.5)
-    pictures = (
-        stack_windows(clip.rendered, frames),
-        to_network(clip.truth[index]).permute(0, 3, 1, 2),
-        filled_boxes(clip.mouths[index], height, width),
+    parts = (
+        stack_windows(clip.rendered[:, rows, columns], frames),
+        to_network(clip.truth[:, rows, columns][index]).permute(0, 3, 1, 2),
+        filled_boxes(clip.mouths[index], height, width)[..., rows, columns],
     )
-    parts = (picture[..., rows, columns] for picture in pictures)
     window, truth, mouth = ((part.flip(-1) if mirrored else part).contiguous().to(device) for part in parts)
     return Batch(window, truth, clip.identity[index].to(device), mouth)
 

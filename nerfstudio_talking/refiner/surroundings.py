@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from nerfstudio_talking.process.filling import fill_smoothly
+from nerfstudio_talking.process.parsing_model import centred
 from nerfstudio_talking.process.torso import torso_picture
 from nerfstudio_talking.semantics import HEAD_CLASSES, class_mask
 
@@ -74,9 +75,8 @@ def _laid(
     import cv2
 
     height, width = layer.shape[:2]
-    # the track counts a pixel from its corner, OpenCV from its middle
-    middle = motion.astype(np.float64)
-    middle[:, 2] += middle[:, :2] @ (0.5, 0.5) - 0.5
-    moved = cv2.warpAffine(layer, middle, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.warpAffine(
+        layer, centred(motion), (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     alpha = moved[..., 3:] / 255
     return alpha * moved[..., :3] + (1 - alpha) * below
