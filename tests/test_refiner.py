@@ -241,6 +241,25 @@ def test_stream_refiner_keeps_size_and_kind():
         assert frame.dtype == torch.uint8
 
 
+def test_stream_refiner_tells_the_mean_direction_of_what_was_found():
+    refiner = Refiner(TINY)
+    found = F.normalize(torch.randn(3, TINY.identity_dim, generator=torch.Generator().manual_seed(0)), dim=1)
+    answers = iter(found)
+    refiner.identity_of = lambda _: next(answers)[None]
+    told = []
+    refiner.generator.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1][0]))
+    stream = StreamRefiner(refiner, (0.25, 0.25, 1.0, 1.0))
+    for _ in range(3):
+        stream(torch.zeros(16, 16, 3, dtype=torch.uint8))
+    for count in range(1, 4):
+        mean = found[:count].numpy().mean(0)
+        np.testing.assert_allclose(told[count - 1].numpy(), mean / np.linalg.norm(mean), atol=1e-6)
+    stream.begin()  # another video knows nothing of the last
+    answers = iter(found[2:])
+    stream(torch.zeros(16, 16, 3, dtype=torch.uint8))
+    torch.testing.assert_close(told[-1], found[2])
+
+
 def test_pairs_fit_and_draws_depend_on_the_step_alone():
     video = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 4, 4, 3).contiguous()
     boxes = torch.tensor([[1.0, 2, 3, 4]]).expand(3, 4)

@@ -75,8 +75,7 @@ class Drive:
         if self.refine is not None:
             from nerfstudio_talking.cli.refinement import load_refiner, refined_frames
 
-            refiner = load_refiner(self.refine, self.load_config, portrait.digest)
-            refiner.refiner.to(model.device)
+            refiner = load_refiner(self.refine, self.load_config, portrait.digest).to(model.device)
         num_frames = round(len(samples) / 16000 * portrait.fps)
         if num_frames < 1:
             raise TalkingError(

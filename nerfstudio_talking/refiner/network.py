@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -105,11 +107,23 @@ class Refiner(nn.Module):
             return window.new_zeros(len(window), self.settings.told_dim)
         return self.memory.retrieve(self.key_encoder(window[:, -3:]))
 
-    def refine(self, window: Float[Tensor, "batch 9 height width"], area: Area = WHOLE) -> Refined:
-        """Refine the last frame of windows, as in use, in an area of the picture."""
+    def refine(
+        self,
+        window: Float[Tensor, "batch 9 height width"],
+        area: Area = WHOLE,
+        identity: Callable[[Tensor], Tensor] | None = None,
+    ) -> Refined:
+        """Refine the last frame of windows in an area of the picture.
+
+        Args:
+            window: in [-1, 1], oldest frame first.
+            area: what is refined.
+            identity: of the windows' parts in the area; what the memory finds where not given.
+        """
         rows, columns = area_pixels(area, *window.shape[-2:])
         part = window[..., rows, columns]
-        return put_back(self.generator(part, self.identity_of(part)), window[:, -3:], area)
+        told = (identity or self.identity_of)(part)
+        return put_back(self.generator(part, told), window[:, -3:], area)
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of the discriminator's turn."""
@@ -152,6 +166,9 @@ class Refiner(nn.Module):
 class StreamRefiner:
     """Refines a video frame by frame, in constant memory and without delay.
 
+    A video shows one person: the generator is told the mean direction of all features that the memory has found so far,
+    since a feature that jumps from slot to slot makes the picture flicker.
+
     Args:
         refiner: the networks.
         area: of the picture that is refined.
@@ -164,10 +181,20 @@ class StreamRefiner:
     def begin(self) -> None:
         """Another video."""
         self._window = SlidingWindow()
+        self._found: Tensor | float = 0.0
+
+    def to(self, device: torch.device | str) -> StreamRefiner:
+        """Refine on a device."""
+        self.refiner.to(device)
+        return self
 
     @torch.no_grad()
     def __call__(self, frame: UInt8[Tensor, "height width 3"]) -> UInt8[Tensor, "height width 3"]:
         """The next frame, refined; on the frame's device."""
         device = next(self.refiner.generator.parameters()).device
-        refined = self.refiner.refine(self._window.push(frame.to(device)), self.area).output[0]
+        refined = self.refiner.refine(self._window.push(frame.to(device)), self.area, self._identity).output[0]
         return (to_unit(refined).permute(1, 2, 0) * 255).round().to(torch.uint8).to(frame.device)
+
+    def _identity(self, window: Tensor) -> Tensor:
+        self._found = self._found + self.refiner.identity_of(window)
+        return F.normalize(self._found, dim=1)
