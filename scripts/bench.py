@@ -93,8 +93,8 @@ class Bench:
             rows.append(memory_row(folder))
         if "scale" not in self.without:
             seconds, sides = ([10, 40], [128, 256, 512]) if self.quick else ([10, 60, 600], [128, 256, 512, 1024])
-            rows += scale_rows(folder, seconds, sides, 3 if self.quick else 8)
-            rows += process_rows(folder, [10, 20] if self.quick else seconds, [128] if self.quick else sides)
+            rows += scale_rows(folder, grown(seconds, sides), 3 if self.quick else 8)
+            rows += process_rows(folder, grown([10, 20], [128]) if self.quick else grown(seconds, sides))
         for what in ("Rendering 450x450 with torso on CUDA", "Training on CUDA to er-nerf's PSNR"):
             rows.append(Row(what, "not measured", "no CUDA device" if not torch.cuda.is_available() else "by hand"))
         return rows
@@ -108,6 +108,11 @@ class Bench:
             f"{'; quick' if self.quick else ''}; {seconds / 60:.0f} minutes; at the end {load} (above {self.threads}: "
             f"contended, so that times are too long and ratios are what counts).{portrait}"
         )
+
+
+def grown(seconds: list[int], sides: list[int]) -> list[tuple[int, int]]:
+    """Lengths and sides to measure: the clip grows at the first side, then the picture at the first length."""
+    return [(length, sides[0]) for length in seconds] + [(seconds[0], side) for side in sides[1:]]
 
 
 def write_section(rows: list[Row], peaks: Peaks, conditions: str) -> str:

@@ -188,10 +188,10 @@ def rendering_rows(pipeline: VanillaPipeline, quick: bool) -> list[Row]:
     ]
 
 
-def scale_rows(folder: Path, seconds: list[int], sides: list[int], repeats: int) -> list[Row]:
-    """Training step and full frame as the clip and the picture grow."""
+def scale_rows(folder: Path, sizes: list[tuple[int, int]], repeats: int) -> list[Row]:
+    """Training step and full frame for clips of some seconds and pictures of some side."""
     rows = []
-    for length, side in [(s, sides[0]) for s in seconds] + [(seconds[0], s) for s in sides[1:]]:
+    for length, side in sizes:
         pipeline = make_pipeline(draw_clip(folder / f"{length}s{side}", length * 25, side))
         step = stepper(pipeline)
         warm_up(pipeline, step, 18)

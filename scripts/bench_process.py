@@ -51,10 +51,10 @@ def process_time(video: Path, output: Path, size: int) -> float:
     return time.perf_counter() - start
 
 
-def process_rows(folder: Path, seconds: list[int], sides: list[int]) -> list[Row]:
-    """Processing as the clip grows at the first size, and as the picture grows at the first length."""
+def process_rows(folder: Path, sizes: list[tuple[int, int]]) -> list[Row]:
+    """Processing of clips of some seconds to pictures of some side."""
     rows = []
-    for length, side in [(s, sides[0]) for s in seconds] + [(seconds[0], s) for s in sides[1:]]:
+    for length, side in sizes:
         video = long_clip(folder / f"clip{length}.mp4", length)
         spent = process_time(video, folder / f"processed{length}s{side}", side)
         per_frame = spent / (length * _FPS)
