@@ -48,11 +48,12 @@ memory_gan = MethodSpecification(
 memory_gan_small = MethodSpecification(
     config=refiner_trainer(
         "memory-gan-small",
-        2_000,
+        3_000,
         5e-4,
         MemoryGanModelConfig(
+            # three halvings: with more the little data is learned by heart, frame by frame
             network=RefinerSettings(
-                width=16, levels=6, identity_dim=128, memory_slots=1024, key_dim=128, key_width=16, neighbours=64
+                width=16, levels=3, identity_dim=128, memory_slots=1024, key_dim=128, key_width=16, neighbours=64
             ),
             # in a thousand turns of a side a full-weight adversary learns to harm before it learns to judge
             losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0),

@@ -292,6 +292,24 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
         PairedClip(video, video[1:4], np.array([1, 2]), torch.eye(3), boxes)
 
 
+def test_colour_jitter_is_one_affine_change_a_channel_for_rendering_and_truth():
+    generator = torch.Generator().manual_seed(0)
+    video, truth = (torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8, generator=generator) for _ in range(2))
+    clip = PairedClip(video, truth, np.arange(6), torch.eye(6), torch.zeros(6, 4))
+    plain, tinted = (draw_batch([clip], 5, 2, colour_jitter=amount) for amount in (0.0, 0.3))
+    for channel in range(3):
+        before, after = (
+            torch.cat([b.window[:, channel::3].flatten(), b.truth[:, channel].flatten()]) for b in (plain, tinted)
+        )
+        assert float(after.abs().max()) <= 1
+        middle = before.abs() < 0.5  # what no change of this size drives to black or white
+        gain, offset = np.polyfit(before[middle].numpy(), after[middle].numpy(), 1)
+        assert 0.7 <= gain <= 1.3
+        assert abs(offset) <= 0.3
+        assert abs(gain - 1) + abs(offset) > 1e-3
+        torch.testing.assert_close(after, (before * gain + offset).clamp(-1, 1).float(), atol=1e-5, rtol=0)
+
+
 # ---------------------------------------------------------------------------------------------------- turns
 
 

@@ -45,9 +45,11 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     """ArcFace as .onnx or TorchScript, for identity features; without it a small encoder is trained on the frames."""
     face_only: bool = True
     """Whether the area about the face is refined, or the whole picture."""
-    jitter: float = 0.1
+    jitter: float = 0.2
     """How far the area is shifted in training, at most, as a share of its sides; above 0, half of the steps see it
     mirrored, too."""
+    colour_jitter: float = 0.15
+    """How far the gain and the offset of each colour are changed in training, at most, in rendering and truth alike."""
     windows_per_batch: int = 1
     """Windows per step; 1 as published."""
     seed: int = 0
@@ -126,8 +128,9 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         """A batch of training windows."""
         if self._clips is None:
             self._clips = self._pair()
+        config = self.config
         return draw_batch(
-            self._clips, step, self.config.windows_per_batch, self.config.seed, self.device, self.config.jitter
+            self._clips, step, config.windows_per_batch, config.seed, self.device, config.jitter, config.colour_jitter
         )
 
     def get_train_rays_per_batch(self) -> int:

@@ -44,6 +44,7 @@ def draw_batch(
     seed: int = 0,
     device: torch.device | str = "cpu",
     jitter: float = 0.0,
+    colour_jitter: float = 0.0,
 ) -> Batch:
     """Random training windows with their truth, from a clip drawn by its length.
 
@@ -58,6 +59,8 @@ def draw_batch(
         jitter: how far an area is shifted, at most, as a share of its sides; above 0, half of the batches are mirrored,
             too. So what a few hundred frames have in common, where heads turn to one side, is not taken for a rule
             (Isola et al. 2017 train with such jitter).
+        colour_jitter: how far the gain of every colour departs from 1, and its offset from 0 of [-1, 1], at most; the
+            same for rendering and truth. So the light of the training frames is not painted into others.
     """
     rng = np.random.default_rng((seed, step))
     lengths = np.array([len(clip.frames) for clip in clips], dtype=np.float64)
@@ -76,6 +79,10 @@ def draw_batch(
         filled_boxes(clip.mouths[index], height, width)[..., rows, columns],
     )
     window, truth, mouth = ((part.flip(-1) if mirrored else part).contiguous().to(device) for part in parts)
+    if colour_jitter > 0:
+        gain, offset = torch.from_numpy(rng.uniform(-colour_jitter, colour_jitter, (2, 3, 1, 1))).to(window)
+        window = (window * (1 + gain).repeat(3, 1, 1) + offset.repeat(3, 1, 1)).clamp(-1, 1)
+        truth = (truth * (1 + gain) + offset).clamp(-1, 1)
     return Batch(window, truth, clip.identity[index].to(device), mouth)
 
 
