@@ -81,8 +81,9 @@ def draw_batch(
     window, truth, mouth = ((part.flip(-1) if mirrored else part).contiguous().to(device) for part in parts)
     if colour_jitter > 0:
         gain, offset = torch.from_numpy(rng.uniform(-colour_jitter, colour_jitter, (2, 3, 1, 1))).to(window)
-        window = (window * (1 + gain).repeat(3, 1, 1) + offset.repeat(3, 1, 1)).clamp(-1, 1)
-        truth = (truth * (1 + gain) + offset).clamp(-1, 1)
+        window, truth = (
+            (part.unflatten(1, (-1, 3)) * (1 + gain) + offset).clamp(-1, 1).flatten(1, 2) for part in (window, truth)
+        )
     return Batch(window, truth, clip.identity[index].to(device), mouth)
 
 
