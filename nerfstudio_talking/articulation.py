@@ -150,7 +150,7 @@ def fit_audio_regression(
     max_gain: float = 1.6,
     stretched: int | None = None,
     most: int = 2000,
-) -> AudioRegression:
+) -> tuple[AudioRegression, Float[np.ndarray, "frames count"]]:
     """Kernel ridge regression with a penalty per coefficient, chosen by contiguous folds, and the targets' spread.
 
     A least-squares prediction of correlation r has r times the spread of its target: lips that barely move. Each
@@ -164,26 +164,29 @@ def fit_audio_regression(
         max_gain: upper bound of the stretch.
         stretched: how many coefficients, the first ones, are stretched at all; all of them by default.
         most: frames fitted to; a longer clip is thinned evenly.
+
+    Returns:
+        The regression, and what is told of every frame by one fitted without the frame's block.
     """
     keep = np.unique(np.linspace(0, len(inputs) - 1, min(len(inputs), most)).round().astype(int))
     mean, std = inputs.mean(0), inputs.std(0) + 1e-3
-    x = (inputs[keep] - mean) / std
+    x = (inputs - mean) / std
     bias = targets[keep].mean(0)
-    y = targets[keep] - bias
-    frames = np.arange(len(x))
-    gram = sound_kernel(torch.from_numpy(x), torch.from_numpy(x)).numpy()
+    y = targets - bias
+    gram = sound_kernel(torch.from_numpy(x), torch.from_numpy(x[keep])).numpy()
     penalties = np.logspace(-2, 2, 9)
     held_out = np.zeros((len(penalties), *y.shape))
-    for block in np.array_split(frames, min(folds, len(x))):
-        rest = frames[(frames < block[0] - guard) | (frames > block[-1] + guard)]
+    for block in np.array_split(np.arange(len(x)), min(folds, len(x))):
+        rest = np.flatnonzero((keep < block[0] - guard) | (keep > block[-1] + guard))
         if len(rest) == 0:
-            rest = np.setdiff1d(frames, block)
-        values, vectors = np.linalg.eigh(gram[np.ix_(rest, rest)])
-        projected = vectors.T @ y[rest]
+            rest = np.flatnonzero(~np.isin(keep, block))
+        values, vectors = np.linalg.eigh(gram[np.ix_(keep[rest], rest)])
+        projected = vectors.T @ y[keep[rest]]
         for row, penalty in enumerate(penalties):
             held_out[row, block] = gram[np.ix_(block, rest)] @ (vectors @ (projected / (values + penalty)[:, None]))
     best = ((held_out - y) ** 2).mean(1).argmin(0)  # (count,)
-    dual, correlation, error = np.zeros_like(y), np.zeros(y.shape[1]), np.zeros(y.shape[1])
+    dual, told = np.zeros_like(y[keep]), np.zeros_like(y)
+    correlation, error = np.zeros(y.shape[1]), np.zeros(y.shape[1])
     for column, row in enumerate(best):
         predicted = held_out[row, :, column] - held_out[row, :, column].mean()
         spread, true_spread = predicted.std() + 1e-9, y[:, column].std() + 1e-9
@@ -192,5 +195,6 @@ def fit_audio_regression(
         stretch = correlation[column] > 0.2 and (stretched is None or column < stretched)
         gain = np.clip(true_spread / spread, 1.0, max_gain) if stretch else 1.0
         error[column] = (gain * predicted - y[:, column]).std()
-        dual[:, column] = gain * np.linalg.solve(gram + penalties[row] * np.eye(len(x)), y[:, column])
-    return AudioRegression(mean, std, x, dual, bias, correlation, error)
+        told[:, column] = bias[column] + gain * held_out[row, :, column]
+        dual[:, column] = gain * np.linalg.solve(gram[keep] + penalties[row] * np.eye(len(keep)), y[keep, column])
+    return AudioRegression(mean, std, x[keep], dual, bias, correlation, error), told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerfstudio_talking.articulation import (
@@ -32,9 +32,10 @@ def mouth_shapes(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"]
 class Articulator(nn.Module):
     """Predicts the articulation of frames from sound; knows the tracked one of the clip it was made from.
 
-    The fields see the tracked articulation in training and the predicted one ever after. So the volume learns what
-    lips of a known shape look like, undisturbed by what sound cannot tell, and sound learns the lips' shape from
-    a target, undisturbed by the picture.
+    Sound learns the lips' shape from a target, undisturbed by the picture. The volume is shown the tracked
+    articulation of some training frames, and learns what lips of a known shape look like; of the others it is shown
+    what sound tells of them, by a regression that has not seen them, and learns how far to believe it. One more channel
+    of the condition, hearsay, says which of the two it is (0 throughout where `told_share` is 0).
     """
 
     mean: Tensor
@@ -43,6 +44,7 @@ class Articulator(nn.Module):
     dual: Tensor
     bias: Tensor
     tracked: Tensor
+    told: Tensor
     doubt: Tensor
     emphasis: Tensor
 
@@ -53,6 +55,7 @@ class Articulator(nn.Module):
         count: int,
         dropout: float,
         noise: float,
+        told_share: float = 0.5,
     ) -> None:
         super().__init__()
         shapes = mouth_shapes(track)
@@ -68,11 +71,15 @@ class Articulator(nn.Module):
         windows = self.regression_inputs(torch.from_numpy(track.audio).float()).numpy().astype(np.float64)
         usable = np.intersect1d(train_frames, np.flatnonzero(seen))
         # only the gap is stretched: the rest, told worse, would move the lips at wrong times
-        fit = fit_audio_regression(windows[usable], tracked[usable], stretched=1)
+        fit, held_out = fit_audio_regression(windows[usable], tracked[usable], stretched=1)
         self.correlation = fit.correlation
         for name in ("mean", "std", "support", "dual", "bias"):
             self.register_buffer(name, torch.from_numpy(getattr(fit, name)).float())
         self.register_buffer("tracked", torch.from_numpy(tracked).float(), persistent=False)
+        self.told_share = told_share
+        told = tracked.copy()
+        told[usable] = held_out
+        self.register_buffer("told", torch.from_numpy(told).float(), persistent=False)
         # the gap stays as it is: fields that are taught to doubt it open the mouth too little
         doubt = torch.from_numpy(fit.error).float().index_fill(0, torch.tensor(0), 0.0)
         self.register_buffer("doubt", doubt, persistent=False)
@@ -82,15 +89,28 @@ class Articulator(nn.Module):
         self.encoder = AudioEncoder(track.audio.shape[2], 32, dropout, noise)
         self.to_articulation = nn.Linear(32, tracked.shape[1])
 
-    def doubted(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames count"]:
-        """The tracked articulation, its rest as uncertain as sound will tell it: the lip gap is exact, each other
-        coefficient carries noise of its prediction's held-out error.
+    @property
+    def condition_dim(self) -> int:
+        """Channels of the condition: the articulation, and hearsay."""
+        return self.tracked.shape[1] + 1
 
-        Without it the volume leans on coefficients that sound tells badly, and they move the lips at other times than
-        the gap does.
+    def condition(
+        self, articulation: Float[Tensor, "frames count"], hearsay: Bool[Tensor, " frames"]
+    ) -> Float[Tensor, "frames channels"]:
+        """The condition for an articulation that is told by sound, or tracked."""
+        return torch.cat([articulation * self.emphasis, hearsay[:, None].to(articulation)], dim=1)
+
+    def shown(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames channels"]:
+        """The condition of training frames, drawn anew at each call: told for a share of them, else tracked.
+
+        Of a tracked articulation the lip gap is exact, and each other coefficient carries noise of its prediction's
+        held-out error. Without it the volume leans on coefficients that sound tells badly, and they move the lips at
+        other times than the gap does.
         """
         tracked = self.tracked[frames]
-        return tracked + self.doubt * torch.randn_like(tracked)
+        hearsay = torch.rand(len(frames), device=frames.device) < self.told_share
+        doubted = tracked + self.doubt * torch.randn_like(tracked)
+        return self.condition(torch.where(hearsay[:, None], self.told[frames], doubted), hearsay)
 
     def regression_inputs(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames inputs"]:
         """Each frame's window averaged to at most eight steps, mel bands to at most twenty, and flattened."""
@@ -112,6 +132,8 @@ class Articulator(nn.Module):
         self,
         audio: Float[Tensor, "frames window channels"],
         windows: Float[Tensor, "frames neighbours window channels"],
-    ) -> Float[Tensor, "frames count"]:
-        """The mean of both predictions."""
-        return 0.5 * (self.from_regression(audio) + self.from_encoder(windows))
+    ) -> Float[Tensor, "frames channels"]:
+        """The condition of frames from their sound: the mean of both predictions."""
+        told = 0.5 * (self.from_regression(audio) + self.from_encoder(windows))
+        hearsay = torch.full((len(told),), self.told_share > 0, device=told.device)
+        return self.condition(told, hearsay)

@@ -59,6 +59,9 @@ class PortraitModelConfig(ModelConfig):
     learned from the picture (minutes of speech, or clips without landmarks)."""
     articulation_dim: int = 6
     """Components of the mouth's shape."""
+    told_share: float = 0.5
+    """Share of the training frames whose mouth's shape the volume is told by sound, as ever after; it is shown the
+    tracked one of the others."""
     audio_dim: int = 32
     """Length of the free sound code."""
     audio_dropout: float = 0.3
@@ -156,7 +159,12 @@ class PortraitModel(Model):
         self.audio_encoder: AudioEncoder | None = None
         if config.audio_condition == "articulation" and mouth_shapes(self.track) is not None:
             self.articulator = Articulator(
-                self.track, self.clip.train_frames, config.articulation_dim, config.audio_dropout, config.audio_noise
+                self.track,
+                self.clip.train_frames,
+                config.articulation_dim,
+                config.audio_dropout,
+                config.audio_noise,
+                config.told_share,
             )
             return
         if config.audio_condition == "articulation":
@@ -180,7 +188,7 @@ class PortraitModel(Model):
         return ConditionedField(
             box,
             {
-                "audio": config.articulation_dim if self.articulator is not None else config.audio_dim,
+                "audio": config.audio_dim if self.articulator is None else self.articulator.condition_dim,
                 "eyes": self.track.eyes.shape[1],
             },
             ellipsoids,
@@ -233,17 +241,15 @@ class PortraitModel(Model):
         ]
 
     def frame_condition(self, frames: Tensor) -> FrameCondition:
-        """The conditions of distinct frames of the track; the tracked articulation in training, else the predicted."""
+        """The conditions of distinct frames of the track; in training partly under the tracked articulation."""
         track = self.conditioning
         if self.articulator is None:
             assert self.audio_encoder is not None
             audio = self.audio_encoder(track.windows(frames))
         elif self.training:
-            audio = self.articulator.doubted(frames)
+            audio = self.articulator.shown(frames)
         else:
             audio = self.articulator(track.audio[frames], track.windows(frames))
-        if self.articulator is not None:
-            audio = audio * self.articulator.emphasis
         # open eyes are the rest position: a blink is then a signal, and its absence none
         return FrameCondition(audio, 2 * (1 - track.eyes[frames]), track.camera_to_worlds[frames], track.body[frames])
 

@@ -66,7 +66,8 @@ def sample_conditions(model: PortraitModel, count: int, generator: torch.Generat
     sound, sight = (model.frame_condition(frames[pick[k]]) for k in (0, 1))
     audio = sound.audio.clone()
     if model.articulator is not None:
-        audio[::2] = model.articulator.tracked[frames[pick[0, ::2]]] * model.articulator.emphasis
+        tracked = model.articulator.tracked[frames[pick[0, ::2]]]
+        audio[::2] = model.articulator.condition(tracked, audio[::2, -1] > 0)
     return Conditions(audio, sight.eyes, model.conditioning.camera_to_worlds[frames[pick[2]]])
 
 

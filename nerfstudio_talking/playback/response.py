@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 MAX_AUDIO = 6
-"""Principal components of the sound condition that a polynomial takes; an articulation has as many channels."""
+"""Principal components of the sound condition that a polynomial takes: as many as an articulation has coefficients."""
 
 
 @dataclass(frozen=True)
