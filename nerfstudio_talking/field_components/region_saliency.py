@@ -6,28 +6,84 @@ condition weighted channel by channel, and the weights.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nerfstudio_talking.field_components.hash_planes import Implementation
+
 RegionModule = Literal["external", "mlp", "concat"]
+
+
+def external_attention(
+    query: Float[Tensor, "points tokens query"],
+    key: Float[Tensor, "query slots"],
+    value: Float[Tensor, " slots"],
+) -> Float[Tensor, "points tokens"]:
+    """The reference implementation of what two memories answer, with the double normalisation of Guo et al. (Beyond
+    Self-attention, TPAMI 2022, section 3.2): a softmax over the tokens, then each token's row sums to one over the
+    slots."""
+    attention = torch.softmax(query @ key, dim=1)  # (N, C, S)
+    attention = attention / attention.sum(dim=2, keepdim=True)
+    return attention @ value
+
+
+class _FusedAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query, key, value):  # type: ignore[override]
+        from nerfstudio_talking.field_components import external_attention_numba as kernels
+
+        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
+        answer, total = query.new_empty(query.shape[:2]), query.new_empty(query.shape[:2])
+        tensors = (query.flatten(1), key, value, answer, total)
+        kernels.forward(*(t.detach().numpy() for t in tensors))
+        ctx.save_for_backward(*tensors)
+        return answer
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        from nerfstudio_talking.field_components import external_attention_numba as kernels
+
+        query, key, _, answer, _ = ctx.saved_tensors
+        grad_query = torch.empty_like(query)
+        blocks = -(-len(query) // kernels.BLOCK)
+        grad_memory = query.new_empty(blocks, len(key) + 1, key.shape[1])
+        tensors = (grad.contiguous(), *ctx.saved_tensors, grad_query, grad_memory)
+        kernels.backward(*(t.detach().numpy() for t in tensors))
+        of_memory = grad_memory.sum(0)
+        return grad_query.view(*answer.shape, len(key)), of_memory[:-1], of_memory[-1]
 
 
 class ExternalAttentionSaliency(nn.Module):
     """Saliency by external attention from the point's features and the condition.
 
     Every channel of the condition is a token. Its query comes from the point's features and from the condition; two
-    linear memories, shared by all points, answer it with the double normalisation of Guo et al. (Beyond
-    Self-attention, TPAMI 2022, section 3.2): a softmax over the tokens, then each token's row sums to one over the
-    slots. The tokens are those of one point, so that the saliency of a point does not depend on which other points
-    happen to be rendered beside it.
+    linear memories, shared by all points, answer it (`external_attention`). The tokens are those of one point, so that
+    the saliency of a point does not depend on which other points happen to be rendered beside it.
+
+    Args:
+        feature_dim: length of a point's features.
+        condition_dim: channels of the condition.
+        query_dim: length of a token's query.
+        slots: of the memories.
+        implementation: of the attention: `numba` is one pass over the points, for CPUs and 32 bits, and what `auto`
+            takes there; else torch.
     """
 
-    def __init__(self, feature_dim: int, condition_dim: int, query_dim: int = 4, slots: int = 8) -> None:
+    def __init__(
+        self,
+        feature_dim: int,
+        condition_dim: int,
+        query_dim: int = 4,
+        slots: int = 8,
+        implementation: Implementation = "auto",
+    ) -> None:
         super().__init__()
         self.condition_dim, self.query_dim = condition_dim, query_dim
+        self.fused = implementation in ("auto", "numba") and find_spec("numba") is not None
         self.point_query = nn.Linear(feature_dim, condition_dim * query_dim)
         self.condition_query = nn.Linear(condition_dim, condition_dim * query_dim, bias=False)
         self.memory_key = nn.Parameter(torch.randn(query_dim, slots) * query_dim**-0.5)
@@ -41,10 +97,10 @@ class ExternalAttentionSaliency(nn.Module):
     ) -> tuple[Float[Tensor, "points channels"], Float[Tensor, "points channels"]]:
         """The weighted condition and the saliency, in (0, 1)."""
         query = self.point_query(features) + self.condition_query(condition)
-        logits = query.view(-1, self.condition_dim, self.query_dim) @ self.memory_key  # (N, C, S)
-        attention = torch.softmax(logits, dim=1)
-        attention = attention / attention.sum(dim=2, keepdim=True)
-        answer = attention @ self.memory_value  # (N, C)
+        query = query.view(-1, self.condition_dim, self.query_dim)
+        fused = self.fused and query.device.type == "cpu" and query.dtype == torch.float32
+        attend = _FusedAttention.apply if fused else external_attention
+        answer = attend(query, self.memory_key, self.memory_value)
         saliency = torch.sigmoid(self.gain * answer + self.direct(features) + self.bias)
         return saliency * condition, saliency
 
@@ -80,7 +136,10 @@ class Concatenation(nn.Module):
         return condition, torch.ones_like(condition)
 
 
-def make_region_module(kind: RegionModule, feature_dim: int, condition_dim: int) -> nn.Module:
+def make_region_module(
+    kind: RegionModule, feature_dim: int, condition_dim: int, implementation: Implementation = "auto"
+) -> nn.Module:
     """The region module of a name."""
-    modules = {"external": ExternalAttentionSaliency, "mlp": MLPSaliency, "concat": Concatenation}
-    return modules[kind](feature_dim, condition_dim)
+    if kind == "external":
+        return ExternalAttentionSaliency(feature_dim, condition_dim, implementation=implementation)
+    return {"mlp": MLPSaliency, "concat": Concatenation}[kind](feature_dim, condition_dim)

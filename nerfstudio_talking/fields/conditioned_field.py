@@ -43,7 +43,7 @@ class ConditionedField(nn.Module):
         max_resolution: finest level.
         hidden_dim: width of the networks.
         direction_levels: degree of the spherical harmonics of the view direction.
-        implementation: of the hash planes.
+        implementation: of the hash planes and the region modules.
         mlp_implementation: of nerfstudio's networks: 'tcnn' or 'torch'.
     """
 
@@ -77,7 +77,7 @@ class ConditionedField(nn.Module):
         )
         features = self.planes.out_dim
         self.regions = nn.ModuleDict(
-            {name: make_region_module(region_module, features, dim) for name, dim in conditions.items()}
+            {name: make_region_module(region_module, features, dim, implementation) for name, dim in conditions.items()}
         )
         self.density_net = MLP(
             features + sum(conditions.values()),
