@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.models.base_model import ModelConfig
 
 from nerfstudio_talking.data.pixel_samplers import FramePixelSamplerConfig
 from nerfstudio_talking.data.talking_datamanager import TalkingDataManagerConfig
 from nerfstudio_talking.dataparsers.talking_portrait import TalkingPortraitDataParserConfig
+from nerfstudio_talking.engine.fused_adam import FusedAdamConfig
 from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
 from nerfstudio_talking.engine.trainer_config import TalkingTrainerConfig
 from nerfstudio_talking.pipelines.portrait_pipeline import PortraitPipelineConfig
@@ -19,7 +19,7 @@ def optimizers() -> dict:
 
     def group(rate: float) -> dict:
         return {
-            "optimizer": AdamOptimizerConfig(lr=rate, eps=1e-8),
+            "optimizer": FusedAdamConfig(lr=rate, eps=1e-8),
             "scheduler": DecaySchedulerConfig(final_ratio=0.1, warmup_steps=100),
         }
 

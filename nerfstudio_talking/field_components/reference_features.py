@@ -29,20 +29,24 @@ class ReferenceUNet(nn.Module):
         self.up2 = _block(2 * width, width)
         self.out = nn.Conv2d(width, out_dim, 1)
 
-    def forward(self, rgba: Float[Tensor, "references 4 height width"]) -> Float[Tensor, "references out h w"]:
-        """Feature maps of pictures in [0, 1]; height and width are padded to what the strides need."""
+    def fold(self, rgba: Float[Tensor, "references 4 height width"]) -> Float[Tensor, "references blocks h w"]:
+        """Pictures with their pixels gathered in blocks, padded to what the strides need: once, before any step."""
         step = self.unshuffle * 4
         pad = (-rgba.shape[-1] % step, -rgba.shape[-2] % step)
-        x = F.pad(rgba, (0, pad[0], 0, pad[1]), mode="replicate")
-        height, width = rgba.shape[-2] / x.shape[-2], rgba.shape[-1] / x.shape[-1]
-        x0 = self.stem(F.pixel_unshuffle(x, self.unshuffle))
+        return F.pixel_unshuffle(F.pad(rgba, (0, pad[0], 0, pad[1]), mode="replicate"), self.unshuffle)
+
+    def forward(
+        self, folded: Float[Tensor, "references blocks h w"], height: int, width: int
+    ) -> Float[Tensor, "references out h w"]:
+        """Feature maps of pictures in [0, 1] of this height and width, as `fold` gives them."""
+        x0 = self.stem(folded)
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         y = self.up1(torch.cat([F.interpolate(x2, scale_factor=2, mode="bilinear"), x1], 1))
         y = self.up2(torch.cat([F.interpolate(y, scale_factor=2, mode="bilinear"), x0], 1))
         y = self.out(y)
         # cut the padding off again, so that [-1, 1] means the picture
-        return y[..., : round(y.shape[-2] * height), : round(y.shape[-1] * width)]
+        return y[..., : round(height / self.unshuffle), : round(width / self.unshuffle)]
 
 
 def sample_maps(

@@ -40,6 +40,7 @@ class TorsoField(nn.Module):
     """
 
     references: Tensor
+    folded: Tensor
     reference_motions: Tensor
     anchor_rest: Tensor
 
@@ -80,6 +81,7 @@ class TorsoField(nn.Module):
         inputs = self.planes.out_dim
         if kind == "reference":
             self.unet = ReferenceUNet(feature_dim)
+            self.register_buffer("folded", self.unet.fold(references), persistent=False)
             inputs += num_references * (4 + feature_dim)
         else:
             inputs += 6
@@ -108,7 +110,7 @@ class TorsoField(nn.Module):
 
     def reference_maps(self) -> Float[Tensor, "references features h w"] | None:
         """Feature maps of the reference images; the same for every frame."""
-        return self.unet(self.references) if self.kind == "reference" else None
+        return self.unet(self.folded, *self.references.shape[2:]) if self.kind == "reference" else None
 
     def forward(
         self,
