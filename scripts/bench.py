@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import tyro
 from ablation_tables import update_page
-from bench_kernels import Peaks, Row, hash_plane_gpu_rows, hash_plane_rows, measure_peaks
+from bench_kernels import Peaks, Row, attention_rows, hash_plane_gpu_rows, hash_plane_rows, measure_peaks
 from bench_portrait import (
     draw_clip,
     make_pipeline,
@@ -76,7 +76,7 @@ class Bench:
     def _rows(self, peaks: Peaks, folder: Path) -> list[Row]:
         rows: list[Row] = []
         if "planes" not in self.without:
-            rows += hash_plane_rows(peaks, self.seed) + hash_plane_gpu_rows(self.seed)
+            rows += hash_plane_rows(peaks, self.seed) + attention_rows(self.seed) + hash_plane_gpu_rows(self.seed)
         if {"training", "rendering"} - set(self.without):
             pipeline = make_pipeline(draw_clip(folder / "clip256", 100, 256))
             step = stepper(pipeline)

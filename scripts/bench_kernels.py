@@ -1,4 +1,4 @@
-"""What a machine can do at most, and how near to it the hash planes come."""
+"""What a machine can do at most, how near to it the hash planes come, and what fusing the attention brings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from nerfstudio_talking.field_components.hash_planes import HashPlanes
+from nerfstudio_talking.field_components.region_saliency import ExternalAttentionSaliency
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,26 @@ def hash_plane_rows(peaks: Peaks, seed: int, points: int = 32_768, levels: int =
         ),
         Row("Roofline of it", roofline(*work, fast, peaks), "gathers mostly hit the caches"),
     ]
+
+
+def attention_rows(seed: int, points: int = 32_768) -> list[Row]:
+    """The region module of the sound with numba's attention over eager torch's, forward and backward."""
+    torch.manual_seed(seed)
+    features, condition = torch.randn(points, 36, requires_grad=True), torch.randn(points, 7)
+    reference = ExternalAttentionSaliency(36, 7, implementation="torch")
+    ours = ExternalAttentionSaliency(36, 7, implementation="numba")
+    ours.load_state_dict(reference.state_dict())
+
+    def both(module: ExternalAttentionSaliency) -> Callable[[], None]:
+        def call() -> None:
+            weighted, saliency = module(features, condition)
+            (weighted.sum() + saliency.sum()).backward()
+
+        return call
+
+    fast, slow = alternating(both(ours), both(reference), 8, warm=2)
+    what = f"Saliency of the sound forward and backward, numba's attention, {points} points"
+    return [Row(what, f"{fast * 1e3:.1f} ms", f"eager torch {slow * 1e3:.0f} ms", f"{slow / fast:.1f}x")]
 
 
 def hash_plane_gpu_rows(seed: int, points: int = 1 << 20, levels: int = 12) -> list[Row]:

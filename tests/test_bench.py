@@ -49,6 +49,14 @@ def test_hash_plane_rows_without_a_gpu_say_so():
     assert "triad" in rows[1].figure
 
 
+def test_attention_is_measured_against_torch():
+    from bench_kernels import attention_rows
+
+    (row,) = attention_rows(seed=0, points=64)
+    assert "eager torch" in row.against
+    assert float(row.ratio.removesuffix("x")) > 0
+
+
 def test_a_long_video_goes_to_and_fro(tmp_path, monkeypatch):
     import bench_process
 
