@@ -174,13 +174,14 @@ def fit_audio_regression(
     bias = targets[keep].mean(0)
     y = targets - bias
     gram = sound_kernel(torch.from_numpy(x), torch.from_numpy(x[keep])).numpy()
+    square = gram[keep]
     penalties = np.logspace(-2, 2, 9)
     held_out = np.zeros((len(penalties), *y.shape))
     for block in np.array_split(np.arange(len(x)), min(folds, len(x))):
         rest = np.flatnonzero((keep < block[0] - guard) | (keep > block[-1] + guard))
         if len(rest) == 0:
             rest = np.flatnonzero(~np.isin(keep, block))
-        values, vectors = np.linalg.eigh(gram[np.ix_(keep[rest], rest)])
+        values, vectors = np.linalg.eigh(square[np.ix_(rest, rest)])
         projected = vectors.T @ y[keep[rest]]
         for row, penalty in enumerate(penalties):
             held_out[row, block] = gram[np.ix_(block, rest)] @ (vectors @ (projected / (values + penalty)[:, None]))
@@ -196,5 +197,5 @@ def fit_audio_regression(
         gain = np.clip(true_spread / spread, 1.0, max_gain) if stretch else 1.0
         error[column] = (gain * predicted - y[:, column]).std()
         told[:, column] = bias[column] + gain * held_out[row, :, column]
-        dual[:, column] = gain * np.linalg.solve(gram[keep] + penalties[row] * np.eye(len(keep)), y[keep, column])
+        dual[:, column] = gain * np.linalg.solve(square + penalties[row] * np.eye(len(keep)), y[keep, column])
     return AudioRegression(mean, std, x[keep], dual, bias, correlation, error), told

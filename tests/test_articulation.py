@@ -105,7 +105,7 @@ def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest_or_what_sound_tells(ta
     track = load_track(talking_dataset)
     articulator = Articulator(track, np.arange(track.num_frames), 3, 0.0, 0.0, told_share=0.25)
     torch.manual_seed(0)
-    seen = articulator.shown(torch.full((4000,), 5))
+    seen = articulator.shown(torch.full((8000,), 5))
     articulation, hearsay = seen[:, :-1] / articulator.emphasis, seen[:, -1]
     assert seen.shape[1] == articulator.condition_dim
     assert abs(hearsay.mean() - 0.25) < 0.03
@@ -114,7 +114,7 @@ def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest_or_what_sound_tells(ta
     assert not torch.equal(articulator.told, articulator.tracked)
     torch.testing.assert_close(tracked[:, 0], articulator.tracked[5, 0].expand(len(tracked)))
     assert (articulator.doubt[1:] > 0).all()
-    torch.testing.assert_close(tracked[:, 1:].std(0), articulator.doubt[1:], rtol=0.06, atol=0.0)
+    torch.testing.assert_close(tracked[:, 1:].std(0), articulator.doubt[1:], rtol=0.05, atol=0.0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
@@ -124,7 +124,8 @@ def test_what_sound_tells_is_hearsay_where_the_volume_learned_to_tell_it_apart(t
     audio = torch.from_numpy(track.audio[:4]).float()
     seen = articulator(audio, audio[:, None].expand(-1, 8, -1, -1))
     assert (seen[:, -1] == float(share > 0)).all()
-    assert (articulator.shown(torch.arange(4))[:, -1] == 0).all() or share > 0
+    if share == 0:
+        assert (articulator.shown(torch.arange(4))[:, -1] == 0).all()
 
 
 def test_only_the_first_are_stretched():

@@ -1,15 +1,7 @@
-import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
 
-from nerfstudio_talking.field_components.region_saliency import ExternalAttentionSaliency, external_attention
-
-
-def tensors(count, tokens, slots, scale=1.0, dtype=torch.float32):
-    torch.manual_seed(count + tokens)
-    query = scale * torch.randn(count, tokens, 4, dtype=dtype)
-    return query, torch.randn(4, slots, dtype=dtype), torch.randn(slots, dtype=dtype)
+from nerfstudio_talking.field_components.region_saliency import ExternalAttentionSaliency
 
 
 def modules(condition_dim):
@@ -18,13 +10,6 @@ def modules(condition_dim):
     fused = ExternalAttentionSaliency(12, condition_dim, implementation="numba")
     fused.load_state_dict(reference.state_dict())
     return reference, fused
-
-
-def test_attention_is_guos_double_normalisation():
-    query, key, value = tensors(9, 5, 8, dtype=torch.float64)
-    attention = softmax(np.einsum("ncq,qs->ncs", query.numpy(), key.numpy()), axis=1)
-    expected = (attention / attention.sum(2, keepdims=True)) @ value.numpy()
-    np.testing.assert_allclose(external_attention(query, key, value).numpy(), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [0, 1, 127, 128, 1237])
@@ -46,18 +31,19 @@ def test_fused_equals_torch_forward_and_backward(count, tokens):
 
 def test_fused_survives_great_logits():
     """A softmax is less its greatest logit first: a hundred and more is no overflow, and what vanishes is zero."""
-    query, key, value = tensors(300, 6, 8, scale=60.0)
+    torch.manual_seed(2)
+    query, key, value = 60 * torch.randn(6, 4), torch.randn(4, 8), torch.randn(8)
     reference, fused = modules(6)
     answers = []
     for module in (reference, fused):
         with torch.no_grad():
             module.point_query.weight.zero_()
-            module.point_query.bias.copy_(query[0].flatten())
+            module.point_query.bias.copy_(query.flatten())
             module.condition_query.weight.zero_()
             module.memory_key.copy_(key)
             module.memory_value.copy_(value)
         answers.append(module(torch.zeros(1, 12), torch.zeros(1, 6))[1])
-    assert float((query[0] @ key).abs().max()) > 100
+    assert float((query @ key).abs().max()) > 100
     torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=1e-5)
 
 

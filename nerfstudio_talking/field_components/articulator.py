@@ -100,6 +100,11 @@ class Articulator(nn.Module):
         """The condition for an articulation that is told by sound, or tracked."""
         return torch.cat([articulation * self.emphasis, hearsay[:, None].to(articulation)], dim=1)
 
+    def as_told(self, articulation: Float[Tensor, "frames count"]) -> Float[Tensor, "frames channels"]:
+        """The condition for an articulation, believed as far as sound is."""
+        hearsay = torch.full((len(articulation),), self.told_share > 0, device=articulation.device)
+        return self.condition(articulation, hearsay)
+
     def shown(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames channels"]:
         """The condition of training frames, drawn anew at each call: told for a share of them, else tracked.
 
@@ -134,6 +139,4 @@ class Articulator(nn.Module):
         windows: Float[Tensor, "frames neighbours window channels"],
     ) -> Float[Tensor, "frames channels"]:
         """The condition of frames from their sound: the mean of both predictions."""
-        told = 0.5 * (self.from_regression(audio) + self.from_encoder(windows))
-        hearsay = torch.full((len(told),), self.told_share > 0, device=told.device)
-        return self.condition(told, hearsay)
+        return self.as_told(0.5 * (self.from_regression(audio) + self.from_encoder(windows)))

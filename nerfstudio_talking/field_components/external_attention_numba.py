@@ -69,6 +69,16 @@ def _slot(tile, key, s, n, weights, most, bits, powers):
             weights[c, i] *= most[i]
 
 
+@numba.njit(inline="always")
+def _scratch(query, begin, n, tokens):
+    """A block's queries by column (columns, BLOCK), and what `_slot` needs: weights, most, bits and powers."""
+    tile, bits = np.empty((query.shape[1], BLOCK), _F), np.empty(BLOCK, np.int32)
+    for i in range(n):
+        for column in range(query.shape[1]):
+            tile[column, i] = query[begin + i, column]
+    return tile, np.empty((tokens, BLOCK), _F), np.empty(BLOCK, _F), bits, bits.view(_F)
+
+
 @numba.njit(parallel=True, fastmath=True, nogil=True, error_model="numpy", cache=True)
 def forward(query, key, value, answer, total):
     """Fill `answer` (points, tokens) and `total`, each token's sum over the slots before its normalisation.
@@ -76,17 +86,12 @@ def forward(query, key, value, answer, total):
     `query` is (points, tokens * query_dim), `key` (query_dim, slots), `value` (slots,); all of 32 bits.
     """
     num_points, tokens = answer.shape
-    query_dim, slots = key.shape
+    slots = key.shape[1]
     for block in numba.prange((num_points + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, num_points - begin)
-        tile, weights = np.empty((tokens * query_dim, BLOCK), _F), np.empty((tokens, BLOCK), _F)
+        tile, weights, most, bits, powers = _scratch(query, begin, n, tokens)
         shares, sums = np.zeros((tokens, BLOCK), _F), np.zeros((tokens, BLOCK), _F)
-        most, bits = np.empty(BLOCK, _F), np.empty(BLOCK, np.int32)
-        powers = bits.view(_F)
-        for i in range(n):
-            for column in range(tokens * query_dim):
-                tile[column, i] = query[begin + i, column]
         for s in range(slots):
             _slot(tile, key, s, n, weights, most, bits, powers)
             for c in range(tokens):
@@ -108,14 +113,10 @@ def backward(grad, query, key, value, answer, total, grad_query, grad_memory):
     for block in numba.prange((num_points + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, num_points - begin)
-        tile, weights = np.empty((tokens * query_dim, BLOCK), _F), np.empty((tokens, BLOCK), _F)
+        tile, weights, most, bits, powers = _scratch(query, begin, n, tokens)
         slopes, moved = np.empty((tokens, BLOCK), _F), np.zeros((tokens * query_dim, BLOCK), _F)
         answers, mean = np.empty((tokens, BLOCK), _F), np.empty(BLOCK, _F)
-        most, bits = np.empty(BLOCK, _F), np.empty(BLOCK, np.int32)
-        powers = bits.view(_F)
         for i in range(n):
-            for column in range(tokens * query_dim):
-                tile[column, i] = query[begin + i, column]
             for c in range(tokens):
                 slopes[c, i] = grad[begin + i, c] / total[begin + i, c]
                 answers[c, i] = answer[begin + i, c]

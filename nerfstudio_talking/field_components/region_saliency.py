@@ -6,14 +6,13 @@ condition weighted channel by channel, and the weights.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerfstudio_talking.field_components.hash_planes import Implementation
+from nerfstudio_talking.field_components.hash_planes import Implementation, fastest_on
 
 RegionModule = Literal["external", "mlp", "concat"]
 
@@ -83,7 +82,7 @@ class ExternalAttentionSaliency(nn.Module):
     ) -> None:
         super().__init__()
         self.condition_dim, self.query_dim = condition_dim, query_dim
-        self.fused = implementation in ("auto", "numba") and find_spec("numba") is not None
+        self.implementation: Implementation = implementation
         self.point_query = nn.Linear(feature_dim, condition_dim * query_dim)
         self.condition_query = nn.Linear(condition_dim, condition_dim * query_dim, bias=False)
         self.memory_key = nn.Parameter(torch.randn(query_dim, slots) * query_dim**-0.5)
@@ -98,7 +97,8 @@ class ExternalAttentionSaliency(nn.Module):
         """The weighted condition and the saliency, in (0, 1)."""
         query = self.point_query(features) + self.condition_query(condition)
         query = query.view(-1, self.condition_dim, self.query_dim)
-        fused = self.fused and query.device.type == "cpu" and query.dtype == torch.float32
+        implementation = fastest_on(query.device) if self.implementation == "auto" else self.implementation
+        fused = implementation == "numba" and query.device.type == "cpu" and query.dtype == torch.float32
         attend = _FusedAttention.apply if fused else external_attention
         answer = attend(query, self.memory_key, self.memory_value)
         saliency = torch.sigmoid(self.gain * answer + self.direct(features) + self.bias)

@@ -66,8 +66,7 @@ def sample_conditions(model: PortraitModel, count: int, generator: torch.Generat
     sound, sight = (model.frame_condition(frames[pick[k]]) for k in (0, 1))
     audio = sound.audio.clone()
     if model.articulator is not None:
-        tracked = model.articulator.tracked[frames[pick[0, ::2]]]
-        audio[::2] = model.articulator.condition(tracked, audio[::2, -1] > 0)
+        audio[::2] = model.articulator.as_told(model.articulator.tracked[frames[pick[0, ::2]]])
     return Conditions(audio, sight.eyes, model.conditioning.camera_to_worlds[frames[pick[2]]])
 
 
