@@ -88,9 +88,7 @@ class ExternalAttentionSaliency(nn.Module):
         self.memory_key = nn.Parameter(torch.randn(query_dim, slots) * query_dim**-0.5)
         self.memory_value = nn.Parameter(torch.randn(slots) * 0.5)
         self.gain = nn.Parameter(torch.full((condition_dim,), 2.0))
-        # a saliency of a twentieth: where a condition is to matter it has to be learned. From a half it hardly leaves a
-        # half anywhere in a short training, which is concatenation
-        self.bias = nn.Parameter(torch.full((condition_dim,), -3.0))
+        self.bias = nn.Parameter(torch.zeros(condition_dim))
         self.direct = nn.Linear(feature_dim, condition_dim, bias=False)
 
     def forward(
