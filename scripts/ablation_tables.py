@@ -170,9 +170,11 @@ def write_section(results: Results, study: Study) -> str:
     for clip in study.clips:
         sizes = {tuple(record["settings"]["size"]) for (_, at, _), record in results.records.items() if at == clip}
         size = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        shown: set[str] = set()
         for title, names in study.groups.items():
             done = tuple(name for name in names if results.values(name, clip, "train_seconds"))
-            if done:
+            if not shown.issuperset(done):  # else it says nothing new
+                shown.update(done)
                 lines += [f"### {title}: {clip} ({size})", "", *group_table(results, clip, done), ""]
                 differences = difference_table(results, clip, done)
                 lines += [*differences, ""] if differences else []

@@ -346,6 +346,14 @@ def test_the_page_keeps_its_other_sections(results, study, tmp_path):
     assert replace_section("", "x", "y") == "# Benchmarks\n\n<!-- x: begin -->\ny\n<!-- x: end -->\n"
 
 
+def test_a_group_is_left_out_that_shows_nothing_new(results, study):
+    study.groups = {"First": ["a"], "Again": ["a", "not run"], "Both": ["a", "b, changed"]}
+    text = write_section(results, study)
+    assert "### First: one" in text
+    assert "### Again: one" not in text
+    assert "### Both: one" in text
+
+
 def test_bad_input_ends_with_one_message(tmp_path):
     result = subprocess.run(
         [sys.executable, str(SCRIPTS / "ablate.py"), str(tmp_path / "none.yaml")],
