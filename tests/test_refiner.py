@@ -355,6 +355,46 @@ def test_the_mouth_counts_as_often_as_is_asked():
     np.testing.assert_allclose(losses[9.0], 100 * weighted_error(refined, batch.truth, weight), rtol=1e-5)
 
 
+def test_local_detail_is_that_of_scipy():
+    from scipy import ndimage
+
+    from nerfstudio_talking.refiner.losses import local_detail
+
+    picture = np.random.default_rng(0).uniform(-1, 1, (3, 21, 17)).astype(np.float64)
+    grey = np.tensordot([0.299, 0.587, 0.114], picture, 1)
+    power = ndimage.laplace(grey, mode="nearest") ** 2
+    # a window that reaches over the border holds less
+    sums, counts = (ndimage.uniform_filter(x, 9, mode="constant") for x in (power, np.ones_like(power)))
+    measured = local_detail(torch.from_numpy(picture)[None])[0, 0]
+    np.testing.assert_allclose(measured, np.sqrt(sums / counts), rtol=1e-4)
+
+
+def test_detail_is_missed_by_its_amount_and_not_by_its_place():
+    from nerfstudio_talking.refiner.losses import local_detail
+
+    checks = torch.zeros(1, 3, 32, 32).index_fill(3, torch.arange(0, 32, 2), 1.0)
+    inside = (..., slice(8, 24), slice(8, 24))
+    aligned, shifted, flat = (local_detail(x)[inside] for x in (checks, 1 - checks, torch.full_like(checks, 0.5)))
+    torch.testing.assert_close(aligned, shifted)
+    assert (aligned - flat).min() > 1
+    still = torch.full((1, 3, 8, 8), 0.2, requires_grad=True)
+    local_detail(still).sum().backward()
+    assert torch.isfinite(still.grad).all()  # the root at nothing
+
+
+def test_detail_counts_where_it_is_asked_for():
+    batch = batch_of()
+    losses = {}
+    for detail in (0.0, 3.0):  # none as published
+        torch.manual_seed(0)
+        losses[detail] = Refiner(TINY, LossWeights(detail=detail)).generator_losses(batch)
+    assert losses[3.0].keys() - losses[0.0].keys() == {"detail_loss"}
+    torch.testing.assert_close(losses[3.0]["l1_loss"], losses[0.0]["l1_loss"])
+    refiner = Refiner(TINY, LossWeights(detail=3.0))
+    refiner.generator_losses(batch)["detail_loss"].backward()  # it reaches the painter
+    assert refiner.generator.colour.weight.grad.abs().sum() > 0
+
+
 def test_the_area_holds_all_faces_and_the_rest_stays():
     from nerfstudio_talking.refiner.area import area_pixels, face_area
 
