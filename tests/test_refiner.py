@@ -382,16 +382,34 @@ def test_detail_is_missed_by_its_amount_and_not_by_its_place():
     assert torch.isfinite(still.grad).all()  # the root at nothing
 
 
-def test_detail_counts_where_it_is_asked_for():
+def test_dissimilarity_is_that_of_scikit_image_where_pixels_count():
+    from skimage.metrics import structural_similarity
+
+    from nerfstudio_talking.refiner.losses import dissimilarity
+
+    truth, noise = np.random.default_rng(0).uniform(-1, 1, (2, 3, 40, 36)).astype(np.float32)
+    picture = 0.7 * truth + 0.3 * noise
+    _, similar = structural_similarity(
+        picture, truth, channel_axis=0, data_range=2.0, full=True,
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    )  # fmt: skip
+    weight = np.zeros((40, 36), np.float32)
+    weight[8:20, 8:28], weight[20:30, 8:28] = 1, 5  # away from the border, which either pads in its way
+    measured = dissimilarity(*(torch.from_numpy(x)[None] for x in (picture, truth, weight[None])))
+    assert float(measured) == pytest.approx(1 - float((similar * weight).sum() / (3 * weight.sum())), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["detail", "ssim"])
+def test_what_is_not_published_counts_where_it_is_asked_for(name):
     batch = batch_of()
     losses = {}
-    for detail in (0.0, 3.0):  # none as published
+    for weight in (0.0, 3.0):  # none as published
         torch.manual_seed(0)
-        losses[detail] = Refiner(TINY, LossWeights(detail=detail)).generator_losses(batch)
-    assert losses[3.0].keys() - losses[0.0].keys() == {"detail_loss"}
+        losses[weight] = Refiner(TINY, LossWeights(**{name: weight})).generator_losses(batch)
+    assert losses[3.0].keys() - losses[0.0].keys() == {f"{name}_loss"}
     torch.testing.assert_close(losses[3.0]["l1_loss"], losses[0.0]["l1_loss"])
-    refiner = Refiner(TINY, LossWeights(detail=3.0))
-    refiner.generator_losses(batch)["detail_loss"].backward()  # it reaches the painter
+    refiner = Refiner(TINY, LossWeights(**{name: 3.0}))
+    refiner.generator_losses(batch)[f"{name}_loss"].backward()  # it reaches the painter
     assert refiner.generator.colour.weight.grad.abs().sum() > 0
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class LossWeights:
     detail: float = 0.0
     """Of the difference in how much fine detail there is about a pixel (`local_detail`); none as published. Where
     detail cannot be placed exactly, the absolute error alone is least without any."""
+    ssim: float = 0.0
+    """Of 1 - SSIM; none as published. Unlike the absolute error it does not get better by showing detail more faintly
+    than the truth does."""
     mask_variation: float = 1e-5
     """Of the sum of squared steps of the mask from pixel to pixel."""
     triplet: float = 1.0
@@ -44,6 +48,16 @@ def weighted_error(
 ) -> Float[Tensor, ""]:
     """Mean absolute error over pixels that count unlike."""
     return ((picture - truth).abs() * weight).sum() / (weight.sum() * picture.shape[1])
+
+
+def dissimilarity(
+    picture: Float[Tensor, "batch 3 height width"],
+    truth: Float[Tensor, "batch 3 height width"],
+    weight: Float[Tensor, "batch 1 height width"],
+) -> Float[Tensor, ""]:
+    """1 - SSIM, the mean over pixels that count unlike; colours in [-1, 1]."""
+    similar = structural_similarity_index_measure(picture, truth, data_range=2.0, return_full_image=True)[1]
+    return 1 - (similar * weight).sum() / (weight.sum() * picture.shape[1])
 
 
 _LUMA = (0.299, 0.587, 0.114)

@@ -15,7 +15,14 @@ from torch.nn import Parameter
 from nerfstudio_talking.refiner.area import WHOLE, Area, area_pixels, put_back
 from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
 from nerfstudio_talking.refiner.generator import AttentionUNet, Refined
-from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, local_detail, variation, weighted_error
+from nerfstudio_talking.refiner.losses import (
+    LossWeights,
+    adversarial_loss,
+    dissimilarity,
+    local_detail,
+    variation,
+    weighted_error,
+)
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
 from nerfstudio_talking.refiner.windows import SlidingWindow, to_unit
 
@@ -150,6 +157,8 @@ class Refiner(nn.Module):
         if weights.detail > 0:
             detail = [local_detail(picture) for picture in (refined.output, batch.truth)]
             losses["detail_loss"] = weights.detail * weighted_error(detail[0], detail[1], counts)
+        if weights.ssim > 0:
+            losses["ssim_loss"] = weights.ssim * dissimilarity(refined.output, batch.truth, counts)
         if self.memory is not None and self.key_encoder is not None:
             key = self.key_encoder(batch.window[:, -3:])
             losses["triplet_loss"] = weights.triplet * self.memory.triplet_loss(key, batch.identity)
