@@ -1,4 +1,4 @@
-"""Losses of the refiner, with the weights that were published (Yi et al. 2020)."""
+"""Losses of the refiner, with the weights that were published (Yi et al. 2020); SSIM and detail are ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class LossWeights:
     """Of the mean share that is kept as rendered: 2 in the authors' personal training, 0.1 in their general one.
     Without it the mask learns to keep everything."""
     mouth: float = 1.0
-    """How much more than elsewhere a pixel in the mouth's box counts in the absolute error; alike as published."""
+    """How much more than elsewhere a pixel in the mouth's box counts in absolute error, SSIM and detail; alike as
+    published."""
     detail: float = 0.0
     """Of the difference in how much fine detail there is about a pixel (`local_detail`); none as published. Where
     detail cannot be placed exactly, the absolute error alone is least without any."""
