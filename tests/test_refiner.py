@@ -399,7 +399,35 @@ def test_dissimilarity_is_that_of_scikit_image_where_pixels_count():
     assert float(measured) == pytest.approx(1 - float((similar * weight).sum() / (3 * weight.sum())), abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["detail", "ssim"])
+def test_the_next_frame_follows_where_the_flicker_counts():
+    video = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 4, 4, 3).contiguous()
+    frames = np.array([1, 2, 5, 6])  # 2 and 5 do not follow one another
+    clip = PairedClip(video, video[frames] * 10, frames, torch.eye(4), torch.zeros(4, 4))
+    seen = set()
+    for step in range(20):
+        batch = draw_batch([clip], step, 1, successive=True)
+        assert len(batch.window) == 2
+        seen.add(tuple(((batch.window[:, -1, 0, 0] + 1) * 127.5).round().int().tolist()))
+        torch.testing.assert_close(batch.truth[:, 0, 0, 0] + 1, 10 * (batch.window[:, -1, 0, 0] + 1))
+    assert seen == {(1, 2), (5, 6)}
+    apart = replace(clip, frames=np.array([0, 2, 4, 6]))
+    with pytest.raises(ValueError, match="follow one another"):
+        draw_batch([apart], 0, 1, successive=True)
+
+
+def test_flicker_is_the_error_of_the_change_and_not_of_the_picture():
+    batch = batch_of()
+    refiner = Refiner(TINY, LossWeights(flicker=7.0, mouth=3.0))
+    loss = refiner.generator_losses(batch)["flicker_loss"].detach()
+    made = refiner.generator(batch.window, batch.identity).output.detach()
+    error = ((made[1] - made[0]) - (batch.truth[1] - batch.truth[0])).abs().numpy()
+    weight = np.broadcast_to(1 + 2 * batch.mouth[1].numpy(), error.shape)
+    assert float(loss) == pytest.approx(7 * np.average(error, weights=weight), rel=1e-5)
+    darker = batch._replace(truth=batch.truth - 0.1)
+    assert float(refiner.generator_losses(darker)["flicker_loss"].detach()) == pytest.approx(float(loss), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["detail", "ssim", "flicker"])
 def test_what_is_not_published_counts_where_it_is_asked_for(name):
     batch = batch_of()
     losses = {}

@@ -51,7 +51,7 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     colour_jitter: float = 0.15
     """How far the gain and the offset of each colour are changed in training, at most, in rendering and truth alike."""
     windows_per_batch: int = 1
-    """Windows per step; 1 as published."""
+    """Windows per step, or pairs of them where the change from frame to frame is learned; 1 as published."""
     seed: int = 0
     """Of the batches and of the identity encoder."""
     eval_num_images_to_sample_from: int = 1
@@ -76,6 +76,9 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
 
     config: RefinerDataManagerConfig
     identity_dim: int = 0
+    """Channels of the identity features; 0 where none are needed."""
+    successive: bool = False
+    """Whether every window comes with that of the next frame."""
 
     def __init__(self, config: RefinerDataManagerConfig, *args: Any, **kwargs: Any) -> None:
         if len(config.also_rendered) not in (0, len(config.also)):
@@ -130,14 +133,21 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
             self._clips = self._pair()
         config = self.config
         return draw_batch(
-            self._clips, step, config.windows_per_batch, config.seed, self.device, config.jitter, config.colour_jitter
+            self._clips,
+            step,
+            config.windows_per_batch,
+            config.seed,
+            self.device,
+            config.jitter,
+            config.colour_jitter,
+            self.successive,
         )
 
     def get_train_rays_per_batch(self) -> int:
         """Pixels of a step."""
         assert self.train_dataset is not None
         track = self.train_dataset.clip.track
-        return self.config.windows_per_batch * track.height * track.width
+        return (1 + self.successive) * self.config.windows_per_batch * track.height * track.width
 
     def _pair(self) -> list[PairedClip]:
         assert self.train_dataset is not None

@@ -39,6 +39,7 @@ class RefinerPipeline(VanillaPipeline):
         network = config.model.network
         self._last: dict[str, Tensor] = {}
         self.datamanager.identity_dim = network.identity_dim if network.memory_slots else 0
+        self.datamanager.successive = config.model.losses.flicker > 0
 
     @property
     def refiner(self) -> MemoryGanModel:

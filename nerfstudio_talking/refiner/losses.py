@@ -1,4 +1,4 @@
-"""Losses of the refiner, with the weights that were published (Yi et al. 2020); SSIM and detail are ours."""
+"""Losses of the refiner, with the published weights (Yi et al. 2020); flicker, SSIM and detail are ours."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class LossWeights:
     """Of the mean share that is kept as rendered: 2 in the authors' personal training, 0.1 in their general one.
     Without it the mask learns to keep everything."""
     mouth: float = 1.0
-    """How much more than elsewhere a pixel in the mouth's box counts in absolute error, SSIM and detail; alike as
-    published."""
+    """How much more than elsewhere a pixel in the mouth's box counts in errors, SSIM and detail; alike as published."""
     detail: float = 0.0
     """Of the difference in how much fine detail there is about a pixel (`local_detail`); none as published. Where
     detail cannot be placed exactly, the absolute error alone is least without any."""
+    flicker: float = 0.0
+    """Of the mean absolute error of the change from a frame to the next; none as published. A step of training then has
+    two successive windows."""
     ssim: float = 0.0
     """Of 1 - SSIM; none as published. Unlike the absolute error it does not get better by showing detail more faintly
     than the truth does."""

@@ -142,7 +142,10 @@ class Refiner(nn.Module):
         return {"discriminator_loss": (real + false) / 2}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of the generator's turn, weighted; the memory takes in what was seen."""
+        """Losses of the generator's turn, weighted; the memory takes in what was seen.
+
+        Where the flicker counts, every other window of the batch is that of the frame after the one before it.
+        """
         self._listen("generator")
         weights = self.weights
         refined = self.generator(batch.window, self._told(batch))
@@ -157,6 +160,9 @@ class Refiner(nn.Module):
         if weights.detail > 0:
             detail = [local_detail(picture) for picture in (refined.output, batch.truth)]
             losses["detail_loss"] = weights.detail * weighted_error(detail[0], detail[1], counts)
+        if weights.flicker > 0:
+            changes = [picture[1::2] - picture[::2] for picture in (refined.output, batch.truth)]
+            losses["flicker_loss"] = weights.flicker * weighted_error(changes[0], changes[1], counts[1::2])
         if weights.ssim > 0:
             losses["ssim_loss"] = weights.ssim * dissimilarity(refined.output, batch.truth, counts)
         if self.memory is not None and self.key_encoder is not None:

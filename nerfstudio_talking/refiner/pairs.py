@@ -45,6 +45,7 @@ def draw_batch(
     device: torch.device | str = "cpu",
     jitter: float = 0.0,
     colour_jitter: float = 0.0,
+    successive: bool = False,
 ) -> Batch:
     """Random training windows with their truth, from a clip drawn by its length.
 
@@ -61,11 +62,22 @@ def draw_batch(
             (Isola et al. 2017 train with such jitter).
         colour_jitter: how far the gain of every colour departs from 1, and its offset from 0 of [-1, 1], at most; the
             same for rendering and truth. So the light of the training frames is not painted into others.
+        successive: every window is followed by that of the next frame, so that a batch has twice as many.
+
+    Raises:
+        ValueError: no two training frames of the clip follow one another, where they should.
     """
     rng = np.random.default_rng((seed, step))
     lengths = np.array([len(clip.frames) for clip in clips], dtype=np.float64)
     clip = clips[int(rng.choice(len(clips), p=lengths / lengths.sum()))]
-    chosen = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
+    if successive:
+        first = np.flatnonzero(np.diff(clip.frames) == 1)
+        if len(first) == 0:
+            raise ValueError("no two training frames follow one another")
+        first = rng.choice(first, min(size, len(first)), replace=False)
+        chosen = np.stack([first, first + 1], axis=1).reshape(-1)
+    else:
+        chosen = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
     frames, index = torch.from_numpy(clip.frames[chosen]), torch.from_numpy(chosen)
     height, width = clip.truth.shape[1:3]
     rows, columns = area_pixels(clip.area, height, width)
