@@ -26,7 +26,14 @@ from nerfstudio_talking.refiner.identity import (
     encode_faces,
     train_identity,
 )
-from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, variation
+from nerfstudio_talking.refiner.losses import (
+    LossWeights,
+    adversarial_loss,
+    dissimilarity,
+    local_detail,
+    variation,
+    weighted_error,
+)
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings, StreamRefiner
 from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch
@@ -338,8 +345,6 @@ def test_a_turn_changes_its_own_side_alone(turn):
 
 
 def test_the_mouth_counts_as_often_as_is_asked():
-    from nerfstudio_talking.refiner.losses import weighted_error
-
     batch = batch_of()
     weight = 1 + 8 * batch.mouth
     error = np.abs((batch.window[:, -3:] - batch.truth).numpy())
@@ -358,8 +363,6 @@ def test_the_mouth_counts_as_often_as_is_asked():
 def test_local_detail_is_that_of_scipy():
     from scipy import ndimage
 
-    from nerfstudio_talking.refiner.losses import local_detail
-
     picture = np.random.default_rng(0).uniform(-1, 1, (3, 21, 17)).astype(np.float64)
     grey = np.tensordot([0.299, 0.587, 0.114], picture, 1)
     power = ndimage.laplace(grey, mode="nearest") ** 2
@@ -370,8 +373,6 @@ def test_local_detail_is_that_of_scipy():
 
 
 def test_detail_is_missed_by_its_amount_and_not_by_its_place():
-    from nerfstudio_talking.refiner.losses import local_detail
-
     checks = torch.zeros(1, 3, 32, 32).index_fill(3, torch.arange(0, 32, 2), 1.0)
     inside = (..., slice(8, 24), slice(8, 24))
     aligned, shifted, flat = (local_detail(x)[inside] for x in (checks, 1 - checks, torch.full_like(checks, 0.5)))
@@ -384,8 +385,6 @@ def test_detail_is_missed_by_its_amount_and_not_by_its_place():
 
 def test_dissimilarity_is_that_of_scikit_image_where_pixels_count():
     from skimage.metrics import structural_similarity
-
-    from nerfstudio_talking.refiner.losses import dissimilarity
 
     truth, noise = np.random.default_rng(0).uniform(-1, 1, (2, 3, 40, 36)).astype(np.float32)
     picture = 0.7 * truth + 0.3 * noise

@@ -50,7 +50,7 @@ def weighted_error(
     weight: Float[Tensor, "batch 1 height width"],
 ) -> Float[Tensor, ""]:
     """Mean absolute error over pixels that count unlike."""
-    return ((picture - truth).abs() * weight).sum() / (weight.sum() * picture.shape[1])
+    return _weighted_mean((picture - truth).abs(), weight)
 
 
 def dissimilarity(
@@ -60,7 +60,13 @@ def dissimilarity(
 ) -> Float[Tensor, ""]:
     """1 - SSIM, the mean over pixels that count unlike; colours in [-1, 1]."""
     similar = structural_similarity_index_measure(picture, truth, data_range=2.0, return_full_image=True)[1]
-    return 1 - (similar * weight).sum() / (weight.sum() * picture.shape[1])
+    return 1 - _weighted_mean(similar, weight)
+
+
+def _weighted_mean(
+    values: Float[Tensor, "batch channels height width"], weight: Float[Tensor, "batch 1 height width"]
+) -> Float[Tensor, ""]:
+    return (values * weight).sum() / (weight.sum() * values.shape[1])
 
 
 _LUMA = (0.299, 0.587, 0.114)
