@@ -31,12 +31,12 @@ from nerfstudio_talking.clip import Clip, load_clip, load_parsing, read_picture
 from nerfstudio_talking.data.rendered_frames import rendered_frames
 from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, image_scores, lpips_network
 from nerfstudio_talking.metrics.regions import FrameRegions, pixel_box, regions_from_parsing
-from nerfstudio_talking.metrics.stability import temporal_error
+from nerfstudio_talking.metrics.stability import temporal_error, warping_error
 from nerfstudio_talking.refiner.windows import WINDOW
 from nerfstudio_talking.track import write_json
 
 _BETTER = {"psnr": 1, "ssim": 1, "lpips": -1, "sharpness": -1, "flicker": -1}
-"""Whether more or less of a score is better, by the first part of its name."""
+"""Whether more or less of a score is better, by the first part of its name; blur lowers the error of warping."""
 
 
 def laplacian_variance(picture: np.ndarray) -> float:
@@ -48,7 +48,7 @@ def scores_of(
     frames: list[np.ndarray], truths: list[np.ndarray], regions: list[FrameRegions], network: nn.Module | None
 ) -> dict[str, float]:
     """Means over frames. `sharpness_...` is |log2| of the ratio of Laplacian variances, 0 where as sharp as the truth;
-    `flicker_...` the temporal error in levels of 255."""
+    `flicker_...` the temporal error and `warping_...` what changes without moving, both in levels of 255."""
     values: dict[str, list[float]] = defaultdict(list)
     for index, (frame, truth, region) in enumerate(zip(frames, truths, regions)):
         pair = [torch.from_numpy(picture).float() / 255 for picture in (frame, truth)]
@@ -66,6 +66,7 @@ def scores_of(
                 mask[area] = True
                 before = (frames[index - 1], frame), (truths[index - 1], truth)
                 values[f"flicker_{name}"].append(temporal_error(*before, mask))
+                values[f"warping_{name}"].append(warping_error(frames[index - 1], frame, mask))
     return {name: float(np.mean(rows)) for name, rows in values.items()}
 
 
@@ -107,7 +108,13 @@ class RefinerFigures:
                 refined = list(stream)[int(held[0]) - first :]
                 pictures = pictures or refined
                 groups[_name(run.pipeline.model)].append(scores_of(refined, truths, regions, network))
-        figures: dict[str, Any] = {"held_out_frames": len(held), "given": before, "refined": {}}
+        recorded = scores_of(truths, truths, regions, None)
+        figures: dict[str, Any] = {
+            "held_out_frames": len(held),
+            "recording": {name: value for name, value in recorded.items() if name.startswith("warping")},
+            "given": before,
+            "refined": {},
+        }
         if network is None:
             figures["left_out"] = {"lpips": "no weights of AlexNet"}
         for name, rows in groups.items():

@@ -479,6 +479,21 @@ def test_motion_of_a_known_shift() -> None:
     np.testing.assert_allclose(np.nanmean(cells, axis=(0, 1)), (2, 1), atol=0.15)
 
 
+def test_warping_leaves_what_comes_and_goes() -> None:
+    before = (picture(128, 128) * 255).numpy()
+    after = shift(before, (1, 2, 0), order=3, mode="nearest").clip(0, 255).astype(np.uint8)
+    before = before.astype(np.uint8)
+    mask = np.zeros((128, 128), bool)
+    mask[32:96, 32:96] = True
+    noise = np.random.default_rng(0).integers(-6, 7, after.shape)
+    noisy = (after.astype(int) + noise).clip(0, 255).astype(np.uint8)
+    moved = stability.warping_error(before, after, mask)
+    assert moved < 0.25 * stability.flicker((before, after), mask)
+    assert stability.warping_error(before, noisy, mask) == pytest.approx(np.abs(noise).mean(), rel=0.15)
+    assert stability.warping_error(after, after, mask) == 0
+    assert np.isnan(stability.warping_error(before, after, np.zeros_like(mask)))
+
+
 def test_texture_is_where_both_directions_change() -> None:
     flat = np.full((64, 64, 3), 90, np.uint8)
     edge, spots = flat.copy(), flat.copy()

@@ -144,6 +144,34 @@ def temporal_error(
     return float(np.mean(cv2.mean(cv2.absdiff(*changes), mask.astype(np.uint8))[:3]))
 
 
+def warping_error(
+    before: UInt8[np.ndarray, "height width 3"],
+    after: UInt8[np.ndarray, "height width 3"],
+    mask: Bool[np.ndarray, "height width"],
+) -> float:
+    """Mean |frame - the one before, carried along by the motion between them| over a mask, in levels of 255.
+
+    What changes without moving: a sharp picture that moves has next to none, and noise has all of its own. After Lai
+    et al. 2018 (Learning Blind Video Temporal Consistency), without their mask of what was covered: read it beside the
+    truth's.
+
+    Args:
+        before: a frame.
+        after: the next one.
+        mask: where in it; NaN where it is empty.
+    """
+    import cv2
+
+    if not mask.any():
+        return float("nan")
+    back = flow_field(after, before)
+    rows, columns = np.indices(mask.shape, dtype=np.float32)
+    carried = cv2.remap(
+        before, columns + back[..., 0], rows + back[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return float(np.mean(cv2.mean(cv2.absdiff(carried, after), mask.astype(np.uint8))[:3]))
+
+
 def flicker(frames: tuple[np.ndarray, np.ndarray], mask: Bool[np.ndarray, "height width"]) -> float:
     """Mean change of a video from a frame to the next over a mask, in levels of 255: of a background, its flicker."""
     still = (frames[0], frames[0])
