@@ -48,7 +48,7 @@ memory_gan = MethodSpecification(
 memory_gan_small = MethodSpecification(
     config=refiner_trainer(
         "memory-gan-small",
-        3_000,
+        2_000,
         5e-4,
         MemoryGanModelConfig(
             # three halvings: with more the little data is learned by heart, frame by frame
@@ -56,7 +56,7 @@ memory_gan_small = MethodSpecification(
                 width=16, levels=3, identity_dim=128, memory_slots=1024, key_dim=128, key_width=16, neighbours=64
             ),
             # in so few turns of a side a full-weight adversary learns to harm before it learns to judge
-            losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0, ssim=30.0, detail=10.0),
+            losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0, flicker=100.0, ssim=30.0, detail=10.0),
         ),
     ),
     description="memory-gan for CPUs: narrow networks, a small memory.",
