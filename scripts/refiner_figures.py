@@ -11,6 +11,7 @@ a gain counts where it is beyond twice the standard deviation over them.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,26 +49,42 @@ def scores_of(
     frames: list[np.ndarray], truths: list[np.ndarray], regions: list[FrameRegions], network: nn.Module | None
 ) -> dict[str, float]:
     """Means over frames. `sharpness_...` is |log2| of the ratio of Laplacian variances, 0 where as sharp as the truth;
-    `flicker_...` the temporal error and `warping_...` what changes without moving, both in levels of 255."""
+    `flicker_...` the temporal error in levels of 255; with the scores of `warping_of`."""
     values: dict[str, list[float]] = defaultdict(list)
     for index, (frame, truth, region) in enumerate(zip(frames, truths, regions)):
         pair = [torch.from_numpy(picture).float() / 255 for picture in (frame, truth)]
         for name, value in image_scores(pair[0], pair[1], region.boxes, network).items():
             values[name].append(value)
-        for name, box in region.boxes.items():
-            area = None if box is None else pixel_box(box, *frame.shape[:2])
-            if area is None:
-                continue
+        for name, area in areas_of(region, frame).items():
             detail = [laplacian_variance(np.ascontiguousarray(picture[area])) for picture in (frame, truth)]
             values[f"sharpness_{name}"].append(abs(float(np.log2(max(detail[0], 1e-6) / max(detail[1], 1e-6)))))
             values[f"detail_{name}"].append(detail[0] / max(detail[1], 1e-6))
             if index:
-                mask = np.zeros(frame.shape[:2], dtype=bool)
-                mask[area] = True
                 before = (frames[index - 1], frame), (truths[index - 1], truth)
-                values[f"flicker_{name}"].append(temporal_error(*before, mask))
-                values[f"warping_{name}"].append(warping_error(frames[index - 1], frame, mask))
+                values[f"flicker_{name}"].append(temporal_error(*before, mask_of(area, frame)))
+    return {name: float(np.mean(rows)) for name, rows in values.items()} | warping_of(frames, regions)
+
+
+def warping_of(frames: list[np.ndarray], regions: list[FrameRegions]) -> dict[str, float]:
+    """Means over frames of what changes without moving, in levels of 255: `warping_...` of each region."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for (before, frame), region in zip(itertools.pairwise(frames), regions[1:]):
+        for name, area in areas_of(region, frame).items():
+            values[f"warping_{name}"].append(warping_error(before, frame, mask_of(area, frame)))
     return {name: float(np.mean(rows)) for name, rows in values.items()}
+
+
+def areas_of(region: FrameRegions, frame: np.ndarray) -> dict[str, tuple[slice, slice]]:
+    """Rows and columns of the boxes that lie in the frame."""
+    areas = {name: None if box is None else pixel_box(box, *frame.shape[:2]) for name, box in region.boxes.items()}
+    return {name: area for name, area in areas.items() if area is not None}
+
+
+def mask_of(area: tuple[slice, slice], frame: np.ndarray) -> np.ndarray:
+    """The same as a mask of the frame."""
+    mask = np.zeros(frame.shape[:2], dtype=bool)
+    mask[area] = True
+    return mask
 
 
 @dataclass
@@ -108,10 +125,9 @@ class RefinerFigures:
                 refined = list(stream)[int(held[0]) - first :]
                 pictures = pictures or refined
                 groups[_name(run.pipeline.model)].append(scores_of(refined, truths, regions, network))
-        recorded = scores_of(truths, truths, regions, None)
         figures: dict[str, Any] = {
             "held_out_frames": len(held),
-            "recording": {name: value for name, value in recorded.items() if name.startswith("warping")},
+            "recording": warping_of(truths, regions),
             "given": before,
             "refined": {},
         }
