@@ -15,6 +15,7 @@ from nerfstudio_talking.audio.sync import OffsetEstimate, sync_score
 from nerfstudio_talking.metrics import action_units, landmarks, stability
 from nerfstudio_talking.metrics.images import image_scores
 from nerfstudio_talking.metrics.regions import Box, FrameRegions, outside
+from nerfstudio_talking.optical_flow import flow_field
 from nerfstudio_talking.process.measure import eye_opening, lid_gap, lip_opening
 
 _KINDS, _AREAS = ("psnr", "ssim", "lpips"), ("", "_face", "_mouth")
@@ -197,7 +198,7 @@ class Steadiness(Metric):
             ("", pairs[0], before[3], rendered_landmarks),
             ("truth_", pairs[1], before[4], truth_landmarks),
         ):
-            cells = stability.cell_motion(stability.flow_field(first, second), regions.torso)
+            cells = stability.cell_motion(flow_field(first, second), regions.torso)
             head = stability.head_motion(points_before, points)
             getattr(self, f"{prefix}cells").append(torch.from_numpy(cells)[None])
             getattr(self, f"{prefix}heads").append(torch.from_numpy(head).float()[None])

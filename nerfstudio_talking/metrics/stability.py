@@ -8,38 +8,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
+from nerfstudio_talking.optical_flow import carried, flow_field
 from nerfstudio_talking.process.measure import fill_gaps
 
 GRID = 16
 """Cells of the motion grid on each side of the picture."""
 _FULL_CELL = 0.8
-_FLOW_SIDE = 512
 _FEWEST_STEPS = 20
 """Accelerations below which a regression on six numbers says nothing."""
 _RIGID = (6, 168, 8, 9, 151, 10, 33, 133, 263, 362, 127, 356, 234, 454, 1, 4)
 """FaceMesh points that the mouth, brows and lids leave in place: bridge and tip of the nose, forehead, eye corners,
 temples and the line before the ears."""
-
-
-def flow_field(
-    before: UInt8[np.ndarray, "height width 3"], after: UInt8[np.ndarray, "height width 3"]
-) -> Float32[np.ndarray, "height width 2"]:
-    """Dense motion from one frame to the next in pixels, right and down (DIS, Kroeger et al. 2016).
-
-    Pictures over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels.
-    """
-    import cv2
-
-    greys = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (before, after)]
-    height, width = greys[0].shape
-    shrink = min(1.0, _FLOW_SIDE / max(height, width))
-    if shrink < 1.0:
-        size = (round(width * shrink), round(height * shrink))
-        greys = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys]
-    flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(greys[0], greys[1], None)  # type: ignore[call-overload]
-    if shrink < 1.0:
-        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) / shrink
-    return flow
 
 
 def cell_motion(
@@ -165,11 +144,7 @@ def warping_error(
     if not mask.any():
         return float("nan")
     back = flow_field(after, before)
-    rows, columns = np.indices(mask.shape, dtype=np.float32)
-    carried = cv2.remap(
-        before, columns + back[..., 0], rows + back[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return float(np.mean(cv2.mean(cv2.absdiff(carried, after), mask.astype(np.uint8))[:3]))
+    return float(np.mean(cv2.mean(cv2.absdiff(carried(before, back), after), mask.astype(np.uint8))[:3]))
 
 
 def flicker(frames: tuple[np.ndarray, np.ndarray], mask: Bool[np.ndarray, "height width"]) -> float:

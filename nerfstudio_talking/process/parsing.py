@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.optical_flow import carried
 from nerfstudio_talking.process.face_regions import oval_mask, paint_features
 from nerfstudio_talking.process.parsing_learning import learn_clip
 from nerfstudio_talking.process.parsing_model import EARS, HAIR, NECK, View, posterior
@@ -87,16 +88,9 @@ class _Memory:
 
         finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         flow = finder.calc(grey, self.grey, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        rows, columns = np.indices(grey.shape, dtype=np.float32)
-        where = (columns + flow[..., 0], rows + flow[..., 1])
-        old_grey = cv2.remap(self.grey, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        halves = [
-            cv2.remap(np.ascontiguousarray(part), *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for part in (self.chances[..., :3], self.chances[..., 3:])
-        ]
-        error = cv2.GaussianBlur(cv2.absdiff(grey, old_grey).astype(np.float32), (0, 0), 1.5)
+        error = cv2.GaussianBlur(cv2.absdiff(grey, carried(self.grey, flow)).astype(np.float32), (0, 0), 1.5)
         trust = _MEMORY * np.exp(-((error / _MEMORY_ERROR) ** 2))[..., None]
-        return _Memory(grey, chances + (np.concatenate(halves, axis=2) - chances) * trust)
+        return _Memory(grey, chances + (carried(self.chances, flow) - chances) * trust)
 
 
 def _full_size(view: View, chances: np.ndarray) -> UInt8[np.ndarray, "height width"]:

@@ -1,0 +1,60 @@
+"""Dense motion between two pictures, and pictures carried along it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Shaped, UInt8
+
+_FLOW_SIDE = 512
+_MOST_CHANNELS = 4
+"""That OpenCV resamples at once."""
+
+
+def flow_field(
+    before: UInt8[np.ndarray, "height width 3"], after: UInt8[np.ndarray, "height width 3"]
+) -> Float32[np.ndarray, "height width 2"]:
+    """Dense motion from one frame to the next in pixels, right and down (DIS, Kroeger et al. 2016).
+
+    Pictures over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels.
+    """
+    import cv2
+
+    greys = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (before, after)]
+    height, width = greys[0].shape
+    shrink = min(1.0, _FLOW_SIDE / max(height, width))
+    if shrink < 1.0:
+        size = (round(width * shrink), round(height * shrink))
+        greys = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys]
+    flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(greys[0], greys[1], None)  # type: ignore[call-overload]
+    if shrink < 1.0:
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) / shrink
+    return flow
+
+
+def carried(
+    picture: Shaped[np.ndarray, "height width *channels"],
+    flow: Float32[np.ndarray, "height width 2"],
+    cubic: bool = False,
+) -> Shaped[np.ndarray, "height width *channels"]:
+    """A frame seen where its pixels have gone: the picture at each pixel's place in it.
+
+    Args:
+        picture: a frame, of any kind that OpenCV resamples and any number of channels.
+        flow: from another frame to this one (`flow_field(other, this)`), pixels; beyond the border, the border.
+        cubic: interpolate bicubically, which blurs less than bilinearly.
+    """
+    import cv2
+
+    rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
+    where = columns + flow[..., 0], rows + flow[..., 1]
+    kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
+
+    def moved(part: np.ndarray) -> np.ndarray:
+        return cv2.remap(np.ascontiguousarray(part), *where, kind, borderMode=cv2.BORDER_REPLICATE)
+
+    if picture.ndim == 2 or picture.shape[2] <= _MOST_CHANNELS:
+        return moved(picture)
+    starts = range(0, picture.shape[2], _MOST_CHANNELS)
+    return np.dstack([moved(picture[..., start : start + _MOST_CHANNELS]) for start in starts])
