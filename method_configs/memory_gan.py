@@ -53,10 +53,17 @@ memory_gan_small = MethodSpecification(
         MemoryGanModelConfig(
             # three halvings: with more the little data is learned by heart, frame by frame
             network=RefinerSettings(
-                width=16, levels=3, identity_dim=128, memory_slots=1024, key_dim=128, key_width=16, neighbours=64
+                width=16,
+                levels=3,
+                identity_dim=128,
+                memory_slots=1024,
+                key_dim=128,
+                key_width=16,
+                neighbours=64,
+                steady=0.7,
             ),
             # in so few turns of a side a full-weight adversary learns to harm before it learns to judge
-            losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0, flicker=100.0, ssim=30.0, detail=10.0),
+            losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0, flicker=100.0, ssim=30.0, detail=15.0),
         ),
     ),
     description="memory-gan for CPUs: narrow networks, a small memory.",

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
 _FLOW_SIDE = 512
+_LEAST_SIDE = 12
+"""Of pictures that OpenCV finds motion in."""
 _MOST_CHANNELS = 4
 """That OpenCV resamples at once."""
 
@@ -17,12 +19,15 @@ def flow_field(
 ) -> Float32[np.ndarray, "height width 2"]:
     """Dense motion from one frame to the next in pixels, right and down (DIS, Kroeger et al. 2016).
 
-    Pictures over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels.
+    Pictures over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels. In pictures
+    under 12 pixels none is found.
     """
     import cv2
 
+    height, width = before.shape[:2]
+    if min(height, width) < _LEAST_SIDE:
+        return np.zeros((height, width, 2), np.float32)
     greys = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (before, after)]
-    height, width = greys[0].shape
     shrink = min(1.0, _FLOW_SIDE / max(height, width))
     if shrink < 1.0:
         size = (round(width * shrink), round(height * shrink))
@@ -33,7 +38,7 @@ def flow_field(
     return flow
 
 
-def carried(
+def carried_along(
     picture: Shaped[np.ndarray, "height width *channels"],
     flow: Float32[np.ndarray, "height width 2"],
     cubic: bool = False,

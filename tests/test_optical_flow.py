@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates, shift
 
-from nerfstudio_talking.optical_flow import carried, flow_field
+from nerfstudio_talking.optical_flow import carried_along, flow_field
 
 
 def textured(height: int, width: int) -> np.ndarray:
@@ -26,12 +26,18 @@ def test_flow_of_a_known_shift(size):
     np.testing.assert_allclose(np.median(flow[16:-16, 16:-16], axis=(0, 1)), (2, 1), atol=0.15 * pixel)
 
 
+def test_pictures_too_small_for_motion_have_none():
+    for size in ((1, 1), (3, 50), (50, 11)):
+        pictures = np.random.default_rng(0).integers(0, 255, (2, *size, 3), dtype=np.uint8)
+        assert (flow_field(*pictures) == np.zeros((*size, 2))).all()
+
+
 @pytest.mark.parametrize("channels", [None, 1, 3, 4, 6])
 def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channels):
     rng = np.random.default_rng(1)
     picture = rng.random((20, 30) if channels is None else (20, 30, channels)).astype(np.float32)
     flow = rng.uniform(-3, 3, (20, 30, 2)).astype(np.float32)
-    result = carried(picture, flow)
+    result = carried_along(picture, flow)
     rows, columns = np.indices((20, 30))
     where = rows + flow[..., 1], columns + flow[..., 0]
     layers = picture.reshape(20, 30, -1)
@@ -46,5 +52,5 @@ def test_carried_brings_a_moved_picture_back():
     before = textured(96, 96).astype(np.float32)
     after = shift(before, (1.5, 0.5, 0), order=3, mode="nearest")
     flow = np.broadcast_to(np.float32([0.5, 1.5]), (96, 96, 2))
-    errors = [np.abs(carried(after, flow, cubic) - before)[8:-8, 8:-8].mean() for cubic in (False, True)]
+    errors = [np.abs(carried_along(after, flow, cubic) - before)[8:-8, 8:-8].mean() for cubic in (False, True)]
     assert errors[1] < 0.5 * errors[0] < 0.1 * np.abs(after - before)[8:-8, 8:-8].mean()

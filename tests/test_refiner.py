@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter, shift
 from torch import nn
 
 from nerfstudio_talking.errors import TalkingError
@@ -38,6 +39,7 @@ from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings, StreamRefiner
 from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch
 from nerfstudio_talking.refiner.raster import interpolate, rasterise, signed_areas
+from nerfstudio_talking.refiner.steadying import AGREEMENT, aligned, averaged, steadied
 from nerfstudio_talking.refiner.windows import SlidingWindow, stack_windows, window_frames
 from nerfstudio_talking.semantics import CLASS_ID
 
@@ -229,6 +231,72 @@ def test_stream_equals_the_whole_video():
     assert float(whole.min()) >= -1
     with pytest.raises(ValueError, match="one size"):
         stream.push(video[0, :4])
+
+
+def texture(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """A smooth texture, float32 RGB in levels of 255."""
+    smooth = gaussian_filter(np.random.default_rng(seed).standard_normal((*shape, 3)), (2, 2, 0))
+    return (128 + 30 * smooth / smooth.std()).clip(0, 255).astype(np.float32)
+
+
+def test_steadying_averages_what_agrees_by_hand():
+    levels = [100.0, 103.0, 106.0]  # oldest first
+    counts = [0.5**2 * np.exp(-6 / AGREEMENT), 0.5 * np.exp(-3 / AGREEMENT), 1.0]
+    frames = np.stack([np.full((4, 5, 3), level, np.float32) for level in levels])
+    np.testing.assert_allclose(averaged(frames, 0.5), np.average(levels, weights=counts), rtol=1e-5)
+    # whatever else a frame shows, it moves no pixel by more than share * AGREEMENT / e
+    frames = np.stack([texture((64, 64), seed) for seed in (0, 0, 1)])
+    assert np.abs(frames[0] - frames[-1]).mean() > 20
+    assert np.abs(averaged(frames, 0.7) - frames[-1]).mean(-1).max() < (0.7 + 0.7**2) * AGREEMENT / np.e
+
+
+def test_steadying_takes_noise_away_and_leaves_what_moves():
+    truth = texture((96, 96))
+    shifts = [(-3.0, 2.0), (-1.5, 1.0), (0.0, 0.0)]
+    clean = np.stack([shift(truth, (*by, 0), order=3, mode="nearest") for by in shifts])
+    noise = 3 * np.random.default_rng(3).standard_normal(clean.shape)
+    noisy = (clean + noise).clip(0, 255).astype(np.float32)
+    inside = (slice(12, -12), slice(12, -12))
+
+    def error(picture: np.ndarray) -> float:
+        return float(np.sqrt(np.square(picture - truth)[inside].mean()))
+
+    here = aligned(noisy)
+    assert error(here[0]) < 0.3 * error(noisy[0])
+    steady = averaged(here, 0.7)
+    assert error(steady) < 0.75 * error(noisy[-1])
+    assert error(steady) < 0.5 * error(np.mean(noisy, axis=0))
+
+
+def test_windows_are_steadied_in_their_last_frame_one_by_one():
+    frames = torch.from_numpy(np.stack([texture((24, 20), seed) for seed in range(6)])).view(2, 3, 24, 20, 3)
+    window = frames.permute(0, 1, 4, 2, 3).reshape(2, 9, 24, 20) / 127.5 - 1
+    assert steadied(window, 0.0) is window
+    steady = steadied(window, 1.0)
+    assert torch.equal(steady[:, :-3], window[:, :-3])
+    for one, result in zip(frames.numpy(), steady):
+        expected = torch.from_numpy(averaged(aligned(one), 1.0)).permute(2, 0, 1) / 127.5 - 1
+        torch.testing.assert_close(result[-3:], expected, atol=1e-5, rtol=0)
+    # the first frame of a video, which stands in for those before it, is as it was; pictures of any size
+    for size in ((24, 20), (3, 5), (1, 1)):
+        still = window[:, -3:, : size[0], : size[1]].repeat(1, 3, 1, 1)
+        torch.testing.assert_close(steadied(still, 0.7), still, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("memory", [5, 0])
+def test_the_refiner_sees_steadied_windows_in_training_and_in_use(memory):
+    seen = []
+    refiner = Refiner(replace(TINY, steady=0.7, memory_slots=memory))
+    refiner.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    refiner.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    batch = batch_of(size=32)
+    expected = steadied(batch.window, 0.7)
+    assert not torch.equal(expected, batch.window)
+    refiner.discriminator_losses(batch)
+    refiner.generator_losses(batch)
+    refiner.eval().refine(batch.window)
+    assert len(seen) == 6
+    assert all(torch.equal(window, expected) for window in seen)
 
 
 def batch_of(seed: int = 0, size: int = 16) -> Batch:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
-from nerfstudio_talking.optical_flow import carried, flow_field
+from nerfstudio_talking.optical_flow import carried_along, flow_field
 from nerfstudio_talking.process.measure import fill_gaps
 
 GRID = 16
@@ -144,7 +143,7 @@ def warping_error(
     if not mask.any():
         return float("nan")
     back = flow_field(after, before)
-    return float(np.mean(cv2.mean(cv2.absdiff(carried(before, back), after), mask.astype(np.uint8))[:3]))
+    return float(np.mean(cv2.mean(cv2.absdiff(carried_along(before, back), after), mask.astype(np.uint8))[:3]))
 
 
 def flicker(frames: tuple[np.ndarray, np.ndarray], mask: Bool[np.ndarray, "height width"]) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.optical_flow import carried
+from nerfstudio_talking.optical_flow import carried_along
 from nerfstudio_talking.process.face_regions import oval_mask, paint_features
 from nerfstudio_talking.process.parsing_learning import learn_clip
 from nerfstudio_talking.process.parsing_model import EARS, HAIR, NECK, View, posterior
@@ -88,9 +88,9 @@ class _Memory:
 
         finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         flow = finder.calc(grey, self.grey, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        error = cv2.GaussianBlur(cv2.absdiff(grey, carried(self.grey, flow)).astype(np.float32), (0, 0), 1.5)
+        error = cv2.GaussianBlur(cv2.absdiff(grey, carried_along(self.grey, flow)).astype(np.float32), (0, 0), 1.5)
         trust = _MEMORY * np.exp(-((error / _MEMORY_ERROR) ** 2))[..., None]
-        return _Memory(grey, chances + (carried(self.chances, flow) - chances) * trust)
+        return _Memory(grey, chances + (carried_along(self.chances, flow) - chances) * trust)
 
 
 def _full_size(view: View, chances: np.ndarray) -> UInt8[np.ndarray, "height width"]:

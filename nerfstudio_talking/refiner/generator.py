@@ -101,10 +101,10 @@ class AttentionUNet(nn.Module):
             skips.append(x)
         skips.pop()
         for convolution, norm in zip(self.up, self.norms):
-            x = norm(convolution(F.interpolate(F.relu(x), scale_factor=2.0)), style)
+            x = norm(convolution(F.interpolate(F.relu(x), scale_factor=2.0, mode="bilinear")), style)
             x = torch.cat([x, skips.pop()], dim=1)
         # the picture itself is the last skip, or nothing of it could be painted sharply
-        x = F.interpolate(F.relu(x), scale_factor=2.0)
+        x = F.interpolate(F.relu(x), scale_factor=2.0, mode="bilinear")
         # leaky: not normalised, this layer could die, and then nothing would be painted any more
         x = F.leaky_relu(self.last(torch.cat([x, padded], dim=1)), 0.2)[..., :height, :width]
         rendered = window[:, -3:]

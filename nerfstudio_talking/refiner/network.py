@@ -24,6 +24,7 @@ from nerfstudio_talking.refiner.losses import (
     weighted_error,
 )
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
+from nerfstudio_talking.refiner.steadying import steadied
 from nerfstudio_talking.refiner.windows import SlidingWindow, to_unit
 
 
@@ -53,6 +54,9 @@ class RefinerSettings:
     """Of the triplet loss."""
     age_noise: float = 4.0
     """Noise on the ages when the oldest slot is sought."""
+    steady: float = 0.0
+    """How much of the frame before, carried along its motion, is averaged into the one to refine where both agree
+    (`steadying.steadied`), 0 to 1; none as published."""
 
     @property
     def told_dim(self) -> int:
@@ -128,17 +132,18 @@ class Refiner(nn.Module):
             identity: of the windows' parts in the area; what the memory finds where not given.
         """
         rows, columns = area_pixels(area, *window.shape[-2:])
-        part = window[..., rows, columns]
+        part = self._steadied(window[..., rows, columns])
         told = (identity or self.identity_of)(part)
         return put_back(self.generator(part, told), window[:, -3:], area)
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of the discriminator's turn."""
         self._listen("discriminator")
+        window = self._steadied(batch.window)
         with torch.no_grad():
-            made = self.generator(batch.window, self._told(batch)).output
-        real = adversarial_loss(self.discriminator(batch.window, batch.truth), True)
-        false = adversarial_loss(self.discriminator(batch.window, made), False)
+            made = self.generator(window, self._told(batch, window)).output
+        real = adversarial_loss(self.discriminator(window, batch.truth), True)
+        false = adversarial_loss(self.discriminator(window, made), False)
         return {"discriminator_loss": (real + false) / 2}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -147,9 +152,9 @@ class Refiner(nn.Module):
         Where the flicker counts, every other window of the batch is that of the frame after the one before it.
         """
         self._listen("generator")
-        weights = self.weights
-        refined = self.generator(batch.window, self._told(batch))
-        judged = self.discriminator(batch.window, refined.output)
+        weights, window = self.weights, self._steadied(batch.window)
+        refined = self.generator(window, self._told(batch, window))
+        judged = self.discriminator(window, refined.output)
         counts = 1 + (weights.mouth - 1) * batch.mouth
         losses = {
             "adversarial_loss": weights.gan * adversarial_loss(judged, True),
@@ -166,13 +171,16 @@ class Refiner(nn.Module):
         if weights.ssim > 0:
             losses["ssim_loss"] = weights.ssim * dissimilarity(refined.output, batch.truth, counts)
         if self.memory is not None and self.key_encoder is not None:
-            key = self.key_encoder(batch.window[:, -3:])
+            key = self.key_encoder(window[:, -3:])
             losses["triplet_loss"] = weights.triplet * self.memory.triplet_loss(key, batch.identity)
             self.memory.update(key.detach(), batch.identity)
         return losses
 
-    def _told(self, batch: Batch) -> Tensor:
-        return batch.identity if self.memory is not None else self.identity_of(batch.window)
+    def _told(self, batch: Batch, window: Tensor) -> Tensor:
+        return batch.identity if self.memory is not None else self.identity_of(window)
+
+    def _steadied(self, window: Tensor) -> Tensor:
+        return steadied(window, self.settings.steady)
 
     def _listen(self, turn: str) -> None:
         """Only the side whose turn it is gathers gradients: what has none is left alone by its optimiser."""

@@ -1,0 +1,54 @@
+"""Motion-compensated averaging of the frames in a window, before they are refined.
+
+A rendering shimmers, since every frame is told of a little another mouth, and what is sharpened shimmers more. The
+earlier frames of the window are carried along the optical flow to where the last one shows the same, and averaged with
+it where they agree (motion-compensated temporal filtering, Dubois & Sabri 1984).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from nerfstudio_talking.optical_flow import carried_along, flow_field
+from nerfstudio_talking.refiner.windows import WINDOW
+
+AGREEMENT = 6.0
+"""Levels of 255, the mean over colours, at which an earlier frame counts a factor e less."""
+
+
+@torch.no_grad()
+def steadied(window: Float[Tensor, "batch 9 height width"], share: float) -> Float[Tensor, "batch 9 height width"]:
+    """Windows whose last frame is averaged with the earlier ones, carried to where it shows the same.
+
+    An earlier frame of age k counts share^k exp(-d / AGREEMENT) against 1, d being by how much it differs at the pixel.
+
+    Args:
+        window: in [-1, 1], oldest frame first.
+        share: 0 to 1; 0 gives the windows as they are.
+    """
+    if share == 0:
+        return window
+    frames = (window.detach().unflatten(1, (WINDOW, 3)).permute(0, 1, 3, 4, 2) + 1) * 127.5
+    steady = np.stack([averaged(aligned(one), share) for one in frames.clamp(0, 255).cpu().numpy()])
+    last = torch.from_numpy(steady).to(window).permute(0, 3, 1, 2) / 127.5 - 1
+    return torch.cat([window[:, :-3], last], dim=1)
+
+
+def aligned(frames: Float32[np.ndarray, "frames height width 3"]) -> Float32[np.ndarray, "frames height width 3"]:
+    """Frames carried along the motion to where the last one shows the same; levels of 255, oldest first."""
+    seen = frames.round().astype(np.uint8)
+    moved = [carried_along(frame, flow_field(seen[-1], old), cubic=True) for frame, old in zip(frames[:-1], seen)]
+    return np.stack([*moved, frames[-1]])
+
+
+def averaged(
+    frames: Float32[np.ndarray, "frames height width 3"], share: float
+) -> Float32[np.ndarray, "height width 3"]:
+    """The last of some aligned frames averaged with the others as `steadied` says; levels of 255, oldest first."""
+    difference = np.abs(frames - frames[-1]).mean(-1, keepdims=True)
+    age = np.arange(len(frames), dtype=np.float32)[::-1, None, None, None]
+    counts = np.float32(share) ** age * np.exp(-difference / AGREEMENT)
+    return (counts * frames).sum(0) / counts.sum(0)
