@@ -48,7 +48,7 @@ memory_gan = MethodSpecification(
 memory_gan_small = MethodSpecification(
     config=refiner_trainer(
         "memory-gan-small",
-        2_000,
+        2_500,
         5e-4,
         MemoryGanModelConfig(
             # three halvings: with more the little data is learned by heart, frame by frame
@@ -60,7 +60,7 @@ memory_gan_small = MethodSpecification(
                 key_dim=128,
                 key_width=16,
                 neighbours=64,
-                steady=0.7,
+                steady=1.5,
             ),
             # in so few turns of a side a full-weight adversary learns to harm before it learns to judge
             losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0, flicker=100.0, ssim=30.0, detail=15.0),

@@ -55,8 +55,8 @@ class RefinerSettings:
     age_noise: float = 4.0
     """Noise on the ages when the oldest slot is sought."""
     steady: float = 0.0
-    """How much of the frame before, carried along its motion, is averaged into the one to refine where both agree
-    (`steadying.steadied`), 0 to 1; none as published."""
+    """Levels of 255 by which earlier frames of a window, carried along the motion, may differ from the one to refine
+    and be averaged into it (`steadying.steadied`); 0, as published, leaves it as it is."""
 
     @property
     def told_dim(self) -> int:

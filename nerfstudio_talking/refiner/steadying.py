@@ -15,24 +15,21 @@ from torch import Tensor
 from nerfstudio_talking.optical_flow import carried_along, flow_field
 from nerfstudio_talking.refiner.windows import WINDOW
 
-AGREEMENT = 6.0
-"""Levels of 255, the mean over colours, at which an earlier frame counts a factor e less."""
-
 
 @torch.no_grad()
-def steadied(window: Float[Tensor, "batch 9 height width"], share: float) -> Float[Tensor, "batch 9 height width"]:
+def steadied(window: Float[Tensor, "batch 9 height width"], tolerance: float) -> Float[Tensor, "batch 9 height width"]:
     """Windows whose last frame is averaged with the earlier ones, carried to where it shows the same.
 
-    An earlier frame of age k counts share^k exp(-d / AGREEMENT) against 1, d being by how much it differs at the pixel.
+    An earlier frame counts exp(-d / tolerance) against 1, d being by how much its pixel differs, the mean over colours.
 
     Args:
         window: in [-1, 1], oldest frame first.
-        share: 0 to 1; 0 gives the windows as they are.
+        tolerance: levels of 255; 0 gives the windows as they are.
     """
-    if share == 0:
+    if tolerance == 0:
         return window
     frames = (window.detach().unflatten(1, (WINDOW, 3)).permute(0, 1, 3, 4, 2) + 1) * 127.5
-    steady = np.stack([averaged(aligned(one), share) for one in frames.clamp(0, 255).cpu().numpy()])
+    steady = np.stack([averaged(aligned(one), tolerance) for one in frames.clamp(0, 255).cpu().numpy()])
     last = torch.from_numpy(steady).to(window).permute(0, 3, 1, 2) / 127.5 - 1
     return torch.cat([window[:, :-3], last], dim=1)
 
@@ -45,10 +42,8 @@ def aligned(frames: Float32[np.ndarray, "frames height width 3"]) -> Float32[np.
 
 
 def averaged(
-    frames: Float32[np.ndarray, "frames height width 3"], share: float
+    frames: Float32[np.ndarray, "frames height width 3"], tolerance: float
 ) -> Float32[np.ndarray, "height width 3"]:
     """The last of some aligned frames averaged with the others as `steadied` says; levels of 255, oldest first."""
-    difference = np.abs(frames - frames[-1]).mean(-1, keepdims=True)
-    age = np.arange(len(frames), dtype=np.float32)[::-1, None, None, None]
-    counts = np.float32(share) ** age * np.exp(-difference / AGREEMENT)
+    counts = np.exp(-np.abs(frames - frames[-1]).mean(-1, keepdims=True) / np.float32(tolerance))
     return (counts * frames).sum(0) / counts.sum(0)
