@@ -63,7 +63,7 @@ memory_gan_small = MethodSpecification(
                 steady=1.5,
             ),
             # in so few turns of a side a full-weight adversary learns to harm before it learns to judge
-            losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0, flicker=100.0, ssim=30.0, detail=15.0),
+            losses=LossWeights(gan=0.02, mask=0.1, mouth=5.0, flicker=100.0, ssim=30.0, detail=22.0),
         ),
     ),
     description="memory-gan for CPUs: narrow networks, a small memory.",
