@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.semantics import CLASS_ID
@@ -59,6 +60,12 @@ def draw_landmarks(pose: np.ndarray, opening: float, size: int, focal: float) ->
     points[62], points[66] = (0, 0.47 - 0.2 * opening), (0, 0.5 + 0.2 * opening)
     points[36], points[45] = (-0.55, -0.2), (0.55, -0.2)
     return points * radius + centre
+
+
+def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A smooth texture, float32 RGB in levels of 255."""
+    smooth = gaussian_filter(np.random.default_rng(seed).standard_normal((height, width, 3)), (2, 2, 0))
+    return (128 + 30 * smooth / smooth.std()).clip(0, 255).astype(np.float32)
 
 
 def speech_like(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

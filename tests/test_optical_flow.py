@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter, map_coordinates, shift
+from builders import texture
+from scipy.ndimage import map_coordinates, shift
 
 from nerfstudio_talking.optical_flow import carried_along, flow_field
 
 
-def textured(height: int, width: int) -> np.ndarray:
-    """A smooth texture, float RGB."""
-    noise = np.random.default_rng(0).standard_normal((height, width, 3))
-    smooth = gaussian_filter(noise, (2, 2, 0))
-    return 128 + 50 * smooth / smooth.std()
-
-
 @pytest.mark.parametrize("size", [(128, 128), (128, 700)])  # one that is shrunk for the flow, too
 def test_flow_of_a_known_shift(size):
-    before = textured(*size)
+    before = texture(*size)
     after = shift(before, (1, 2, 0), order=3, mode="nearest")  # one down, two to the right
     flow = flow_field(before.clip(0, 255).astype(np.uint8), after.clip(0, 255).astype(np.uint8))
     assert flow.shape == (*size, 2)
@@ -49,7 +43,7 @@ def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channe
 
 
 def test_carried_brings_a_moved_picture_back():
-    before = textured(96, 96).astype(np.float32)
+    before = texture(96, 96)
     after = shift(before, (1.5, 0.5, 0), order=3, mode="nearest")
     flow = np.broadcast_to(np.float32([0.5, 1.5]), (96, 96, 2))
     errors = [np.abs(carried_along(after, flow, cubic) - before)[8:-8, 8:-8].mean() for cubic in (False, True)]

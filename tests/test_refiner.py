@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter, shift
+from builders import texture
+from scipy.ndimage import shift
 from torch import nn
 
 from nerfstudio_talking.errors import TalkingError
@@ -233,25 +234,19 @@ def test_stream_equals_the_whole_video():
         stream.push(video[0, :4])
 
 
-def texture(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """A smooth texture, float32 RGB in levels of 255."""
-    smooth = gaussian_filter(np.random.default_rng(seed).standard_normal((*shape, 3)), (2, 2, 0))
-    return (128 + 30 * smooth / smooth.std()).clip(0, 255).astype(np.float32)
-
-
 def test_steadying_averages_what_agrees_by_hand():
     levels = [100.0, 103.0, 106.0]  # oldest first
     counts = [np.exp(-6 / 2), np.exp(-3 / 2), 1.0]
     frames = np.stack([np.full((4, 5, 3), level, np.float32) for level in levels])
     np.testing.assert_allclose(averaged(frames, 2.0), np.average(levels, weights=counts), rtol=1e-5)
     # whatever else a frame shows, it moves no pixel by more than tolerance / e
-    frames = np.stack([texture((64, 64), seed) for seed in (0, 0, 1)])
+    frames = np.stack([texture(64, 64, seed) for seed in (0, 0, 1)])
     assert np.abs(frames[0] - frames[-1]).mean() > 20
     assert np.abs(averaged(frames, 2.0) - frames[-1]).mean(-1).max() < 2 * 2.0 / np.e
 
 
 def test_steadying_takes_noise_away_and_leaves_what_moves():
-    truth = texture((96, 96))
+    truth = texture(96, 96)
     shifts = [(-3.0, 2.0), (-1.5, 1.0), (0.0, 0.0)]
     clean = np.stack([shift(truth, (*by, 0), order=3, mode="nearest") for by in shifts])
     noise = 3 * np.random.default_rng(3).standard_normal(clean.shape)
@@ -269,7 +264,7 @@ def test_steadying_takes_noise_away_and_leaves_what_moves():
 
 
 def test_windows_are_steadied_in_their_last_frame_one_by_one():
-    frames = torch.from_numpy(np.stack([texture((24, 20), seed) for seed in range(6)])).view(2, 3, 24, 20, 3)
+    frames = torch.from_numpy(np.stack([texture(24, 20, seed) for seed in range(6)])).view(2, 3, 24, 20, 3)
     window = frames.permute(0, 1, 4, 2, 3).reshape(2, 9, 24, 20) / 127.5 - 1
     assert steadied(window, 0.0) is window
     steady = steadied(window, 6.0)

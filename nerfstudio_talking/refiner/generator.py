@@ -101,10 +101,10 @@ class AttentionUNet(nn.Module):
             skips.append(x)
         skips.pop()
         for convolution, norm in zip(self.up, self.norms):
-            x = norm(convolution(F.interpolate(F.relu(x), scale_factor=2.0, mode="bilinear")), style)
+            x = norm(convolution(_enlarged(x)), style)
             x = torch.cat([x, skips.pop()], dim=1)
         # the picture itself is the last skip, or nothing of it could be painted sharply
-        x = F.interpolate(F.relu(x), scale_factor=2.0, mode="bilinear")
+        x = _enlarged(x)
         # leaky: not normalised, this layer could die, and then nothing would be painted any more
         x = F.leaky_relu(self.last(torch.cat([x, padded], dim=1)), 0.2)[..., :height, :width]
         rendered = window[:, -3:]
@@ -133,6 +133,11 @@ def filled_up(
         picture = F.pad(picture, (0, step[1], 0, step[0]), mode="reflect")
         height, width = picture.shape[-2:]
     return picture
+
+
+def _enlarged(x: Tensor) -> Tensor:
+    """Twice the size, after a rectifier."""
+    return F.interpolate(F.relu(x), scale_factor=2.0, mode="bilinear")
 
 
 def _instance_norm(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from nerfstudio_talking.optical_flow import carried_along, flow_field
-from nerfstudio_talking.refiner.windows import WINDOW
+from nerfstudio_talking.refiner.windows import WINDOW, to_network, to_unit
 
 
 @torch.no_grad()
@@ -28,9 +28,9 @@ def steadied(window: Float[Tensor, "batch 9 height width"], tolerance: float) ->
     """
     if tolerance == 0:
         return window
-    frames = (window.detach().unflatten(1, (WINDOW, 3)).permute(0, 1, 3, 4, 2) + 1) * 127.5
-    steady = np.stack([averaged(aligned(one), tolerance) for one in frames.clamp(0, 255).cpu().numpy()])
-    last = torch.from_numpy(steady).to(window).permute(0, 3, 1, 2) / 127.5 - 1
+    frames = 255 * to_unit(window).unflatten(1, (WINDOW, 3)).permute(0, 1, 3, 4, 2)
+    steady = np.stack([averaged(aligned(one), tolerance) for one in frames.cpu().numpy()])
+    last = to_network(torch.from_numpy(steady).to(window).permute(0, 3, 1, 2))
     return torch.cat([window[:, :-3], last], dim=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Real, UInt8
 from torch import Tensor
 
 WINDOW = 3
@@ -26,7 +26,7 @@ def stack_windows(
     return to_network(chosen.permute(0, 1, 4, 2, 3).reshape(batch, count * channels, height, width))
 
 
-def to_network(picture: UInt8[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def to_network(picture: Real[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Levels 0 to 255 as the networks see them, -1 to 1."""
     return picture.float() / 127.5 - 1
 
