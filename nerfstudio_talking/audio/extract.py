@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 from nerfstudio_talking.audio.features import STREAM_RATE, log_mel, mfcc
 from nerfstudio_talking.audio.models import MODEL_RATE, SPEECH_MODELS, is_speech_model, speech_model_features
 from nerfstudio_talking.audio.windows import WINDOW, WINDOW_RATE, frame_windows
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
 
 RATE = 16000
 _LEAD = round(WINDOW / WINDOW_RATE * RATE)

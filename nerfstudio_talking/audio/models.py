@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from nerfstudio_talking.audio.features import normalised
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from pathlib import Path
 import tyro
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.playback.config import BakeConfig
+from nerfstudio_talking.baking.config import BakeConfig
+from nerfstudio_talking.io.errors import TalkingError
 
 
 @dataclass
@@ -34,11 +34,11 @@ class BakePortrait:
 
     def main(self) -> None:
         """Freeze, compare, write."""
-        from nerfstudio_talking.cli.portrait import load_portrait
-        from nerfstudio_talking.playback.bake import BAKE_NAME, save_bake
-        from nerfstudio_talking.playback.freezing import bakeable, freeze
-        from nerfstudio_talking.playback.gate import gate_figures
-        from nerfstudio_talking.playback.player import Player
+        from nerfstudio_talking.baking.file_format import BAKE_NAME, save_bake
+        from nerfstudio_talking.baking.fit import bakeable, freeze
+        from nerfstudio_talking.baking.renderer import Player
+        from nerfstudio_talking.baking.validation import gate_figures
+        from nerfstudio_talking.inference.checkpoints import load_portrait
 
         _, loaded = load_portrait(self.load_config)
         model = bakeable(loaded)

@@ -11,8 +11,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 from rich.table import Table
 
-from nerfstudio_talking.check import clip_problems, load_any_clip
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.dataset_io.validation import clip_problems, load_any_clip
+from nerfstudio_talking.io.errors import TalkingError
 
 
 @dataclass

@@ -14,13 +14,13 @@ from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
-from nerfstudio_talking.digests import weights_digest
-from nerfstudio_talking.driving import PoseMode, driving_track
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.digests import weights_digest
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.motion.driving_track import PoseMode, driving_track
 
 if TYPE_CHECKING:
+    from nerfstudio_talking.baking.file_format import Bake
     from nerfstudio_talking.models.portrait_model import PortraitModel
-    from nerfstudio_talking.playback.bake import Bake
 
 
 @dataclass
@@ -57,9 +57,10 @@ class Drive:
     def main(self) -> None:
         """Render and write, frame by frame."""
         from nerfstudio_talking.audio.extract import extract_features
-        from nerfstudio_talking.cli.portrait import load_portrait
-        from nerfstudio_talking.media import VideoWriter, read_audio
-        from nerfstudio_talking.playback.streaming import write_behind
+        from nerfstudio_talking.inference.checkpoints import load_portrait
+        from nerfstudio_talking.media.reading import read_audio
+        from nerfstudio_talking.media.write_behind import write_behind
+        from nerfstudio_talking.media.writing import VideoWriter
 
         if (self.pose == "generated") != (self.motion is not None):
             raise TalkingError(
@@ -73,7 +74,7 @@ class Drive:
         portrait = model.track
         refiner = None
         if self.refine is not None:
-            from nerfstudio_talking.cli.refinement import load_refiner, refined_frames
+            from nerfstudio_talking.inference.refiner import load_refiner, refined_frames
 
             refiner = load_refiner(self.refine, self.load_config, portrait.digest).to(model.device)
         num_frames = round(len(samples) / 16000 * portrait.fps)
@@ -109,8 +110,8 @@ class Drive:
 
     def _find_bake(self, model: PortraitModel) -> Bake | None:
         """The bake to play from, if any."""
-        from nerfstudio_talking.playback.bake import BAKE_NAME, load_bake
-        from nerfstudio_talking.playback.freezing import bakeable
+        from nerfstudio_talking.baking.file_format import BAKE_NAME, load_bake
+        from nerfstudio_talking.baking.fit import bakeable
 
         path = self.load_config.parent / BAKE_NAME
         if self.baked == "none" or (self.baked == "auto" and (model.device.type != "cpu" or not path.is_file())):
@@ -124,8 +125,8 @@ class Drive:
 def _baked_frames(
     model: PortraitModel, bake: Bake, width: int, height: int
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    from nerfstudio_talking.playback.freezing import bakeable
-    from nerfstudio_talking.playback.player import Player
+    from nerfstudio_talking.baking.fit import bakeable
+    from nerfstudio_talking.baking.renderer import Player
 
     return Player(bakeable(model.to("cpu")), bake, width, height).frames()
 

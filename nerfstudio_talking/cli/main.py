@@ -18,7 +18,7 @@ from nerfstudio_talking.cli.path import CameraPath
 from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
 from nerfstudio_talking.cli.score import Score
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
 
 Command = tyro.conf.FlagConversionOff[
     Union[  # noqa: UP007 - tyro wants a Union of Annotated members

@@ -13,7 +13,7 @@ import tyro
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from rich.markup import escape
 
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
     from nerfstudio_talking.motion.model import MotionModel
@@ -137,7 +137,7 @@ class MotionGenerate:
 
     def main(self) -> None:
         """Generate and write."""
-        from nerfstudio_talking.media import read_audio
+        from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.motion.generation import generate_motion, save_motion
         from nerfstudio_talking.motion.model import load_model
 
@@ -174,7 +174,7 @@ class MotionShow:
 
     def main(self) -> None:
         """Write the mesh or the video."""
-        from nerfstudio_talking.motion.mesh import write_mesh
+        from nerfstudio_talking.face.mesh_export import write_mesh
         from nerfstudio_talking.motion.model import load_model
 
         model = load_model(self.model, personal=True)
@@ -193,9 +193,9 @@ class MotionShow:
         """Shapes and camera-to-world matrices to show."""
         import numpy as np
 
-        from nerfstudio_talking.motion.face_model import camera_matrices, face_shapes
+        from nerfstudio_talking.dataset_io.track import load_track
+        from nerfstudio_talking.face.linear_face_model import camera_matrices, face_shapes
         from nerfstudio_talking.motion.generation import load_motion
-        from nerfstudio_talking.track import load_track
 
         face = model.face()
         if self.motion is not None:
@@ -207,10 +207,12 @@ class MotionShow:
         return face.shapes(face.encode(shapes), 1.0 - np.clip(track.eyes.mean(1), 0.0, 1.0)), track.camera_to_worlds
 
     def _write_video(self, model: MotionModel) -> None:
-        from nerfstudio_talking.clip import load_clip, read_picture
-        from nerfstudio_talking.media import VideoWriter, read_audio
+        from nerfstudio_talking.dataset_io.sequence import load_clip
+        from nerfstudio_talking.face.mesh_export import draw_mesh
+        from nerfstudio_talking.media.images import read_picture
+        from nerfstudio_talking.media.reading import read_audio
+        from nerfstudio_talking.media.writing import VideoWriter
         from nerfstudio_talking.motion.generation import load_motion
-        from nerfstudio_talking.motion.mesh import draw_mesh
 
         clip = load_clip(self.data)
         track = clip.track

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from nerfstudio_talking.camera_path import camera_path
-from nerfstudio_talking.track import write_json
+from nerfstudio_talking.cameras.camera_path import camera_path
+from nerfstudio_talking.io.files import write_json
 
 
 @dataclass
@@ -24,8 +24,8 @@ class CameraPath:
 
     def main(self) -> None:
         """Write the path."""
-        from nerfstudio_talking.check import load_any_clip
-        from nerfstudio_talking.frame_range import parse_frame_range
+        from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
+        from nerfstudio_talking.dataset_io.validation import load_any_clip
 
         track = load_any_clip(self.data).track
         start, stop = parse_frame_range(self.frames, track.num_frames)

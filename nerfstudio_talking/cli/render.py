@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from nerfstudio.scripts.render import RenderCameraPath
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from nerfstudio_talking.check import load_any_clip
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.dataset_io.validation import load_any_clip
+from nerfstudio_talking.io.errors import TalkingError
 
 
 @dataclass
@@ -18,8 +18,9 @@ class Render(RenderCameraPath):
 
     def main(self) -> None:
         """Render silently beside the target, then join picture and sound."""
-        from nerfstudio_talking.cli.portrait import ensure_ffmpeg, read_run
-        from nerfstudio_talking.media import mux_audio, read_audio
+        from nerfstudio_talking.inference.checkpoints import ensure_ffmpeg, read_run
+        from nerfstudio_talking.media.reading import read_audio
+        from nerfstudio_talking.media.writing import mux_audio
 
         if not self.camera_path_filename.is_file():
             raise TalkingError(

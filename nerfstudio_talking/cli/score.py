@@ -12,7 +12,7 @@ from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from rich.markup import escape
 from rich.table import Table
 
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
 
 
 @dataclass
@@ -46,11 +46,12 @@ class Score:
         """Score, print the table, write what was asked for."""
         import numpy as np
 
-        from nerfstudio_talking.metrics import sheet, videos
-        from nerfstudio_talking.metrics.naming import written
-        from nerfstudio_talking.track import write_json
+        from nerfstudio_talking.io.files import write_json
+        from nerfstudio_talking.metrics import score_files
+        from nerfstudio_talking.metrics.registry import written
+        from nerfstudio_talking.reports import score_report
 
-        settings = videos.ScoreSettings(
+        settings = score_files.ScoreSettings(
             self.audio,
             self.truth_frames,
             self.face_landmarker,
@@ -68,7 +69,7 @@ class Score:
                 task = bar.add_task(title, total=total)
                 return lambda: bar.advance(task)
 
-            result = videos.score_videos(self.rendered, self.truth, settings, start)
+            result = score_files.score_videos(self.rendered, self.truth, settings, start)
         table = Table(title=escape(f"{self.rendered.name} against {self.truth.name}"))
         for column, justify in (
             ("score", "left"),
@@ -100,13 +101,17 @@ class Score:
             write_json(record, self.json)
             CONSOLE.print(f"[green]Wrote {escape(str(self.json))}")
         if self.report is not None:
-            kind, frames = videos.worst_frames(result.per_frame, result.fps)
-            pictures = videos.pick_frames(videos.make_pair(self.rendered, self.truth, self.truth_frames), frames)
+            kind, frames = score_files.worst_frames(result.per_frame, result.fps)
+            pictures = score_files.pick_frames(
+                score_files.make_pair(self.rendered, self.truth, self.truth_frames), frames
+            )
             values = result.per_frame[kind]
             captions = [f"frame {i}, {i / result.fps:.2f} s: {kind.upper()} {values[i]:.4g}" for i in frames]
-            picture = sheet.contact_sheet(pictures, captions)
-            sheet.write_sheet(picture, self.report)
-            page = sheet.write_page(self.report, f"{self.rendered.name} against {self.truth.name}", result, picture)
+            picture = score_report.contact_sheet(pictures, captions)
+            score_report.write_sheet(picture, self.report)
+            page = score_report.write_page(
+                self.report, f"{self.rendered.name} against {self.truth.name}", result, picture
+            )
             CONSOLE.print(f"[green]Wrote {escape(str(page))}")
 
     def _make_folders(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nerfstudio_talking.data.class_budget import class_shares, divide_rays, draw_pixels, oversampling
 from nerfstudio_talking.data.ray_sampling import REGIONS, RegionShares, region_box, sample_pixels
-from nerfstudio_talking.semantics import PARSING_CLASSES
+from nerfstudio_talking.dataset_io.parsing_labels import PARSING_CLASSES
 
 
 @dataclass

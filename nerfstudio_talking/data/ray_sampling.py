@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nerfstudio_talking.semantics import HEAD_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
 
 REGIONS = {"head": HEAD_CLASSES, "mouth": ("lips", "inner_mouth"), "eyes": ("eyes",)}
 """Boxes that rays are drawn from, besides the whole picture, and the parsing classes that they enclose."""

@@ -13,17 +13,18 @@ from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from torch import Tensor
 
-from nerfstudio_talking.clip import Clip, load_clip, load_parsing, read_picture
-from nerfstudio_talking.data.rendered_frames import portrait_checkpoint, rendered_frames
+from nerfstudio_talking.data.refiner_frames import portrait_checkpoint, rendered_frames
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
-from nerfstudio_talking.digests import file_digest
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.dataset_io.sequence import Clip, load_clip, load_parsing
+from nerfstudio_talking.face.measurements import fill_gaps
+from nerfstudio_talking.io.digests import file_digest
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.images import read_picture
 from nerfstudio_talking.metrics.regions import boxes_from_parsing
-from nerfstudio_talking.process.measure import fill_gaps
 from nerfstudio_talking.refiner import identity
-from nerfstudio_talking.refiner.area import WHOLE, Area, face_area
 from nerfstudio_talking.refiner.network import Batch
-from nerfstudio_talking.refiner.pairs import PairedClip, draw_batch
+from nerfstudio_talking.refiner.paired_dataset import PairedClip, draw_batch
+from nerfstudio_talking.refiner.roi import WHOLE, Area, face_area
 
 
 @dataclass

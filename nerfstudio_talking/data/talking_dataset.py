@@ -7,7 +7,7 @@ import torch
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from nerfstudio_talking.clip import Clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
 
 
 class TalkingDataset(InputDataset):

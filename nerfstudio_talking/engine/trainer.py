@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from nerfstudio.engine.trainer import Trainer
 
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
 
 
 class TalkingTrainer(Trainer):

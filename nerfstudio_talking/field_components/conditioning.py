@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import neighbour_frames
-from nerfstudio_talking.track import TalkingTrack
+from nerfstudio_talking.io.errors import TalkingError
 
 NEUTRAL_FRAME = 0
 """The frame shown where a camera carries no time."""

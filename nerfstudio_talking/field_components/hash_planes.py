@@ -29,7 +29,7 @@ def fastest_on(device: torch.device) -> Literal["torch", "numba", "triton"]:
     if device.type == "cpu" and find_spec("numba"):
         return "numba"
     if device.type == "cuda" and find_spec("triton"):
-        from nerfstudio_talking.field_components.hash_planes_triton import works_on
+        from nerfstudio_talking.field_components.kernels.hash_planes_triton import works_on
 
         return "triton" if works_on(device) else "torch"
     return "torch"
@@ -79,14 +79,14 @@ class _NumbaPlanes(torch.autograd.Function):
         coords = coords.contiguous()
         ctx.save_for_backward(table, coords, resolutions, offsets)
         out = table.new_empty(len(coords), table.shape[0] * len(resolutions) * table.shape[2])
-        from nerfstudio_talking.field_components import hash_planes_numba as kernels
+        from nerfstudio_talking.field_components.kernels import hash_planes_numba as kernels
 
         kernels.forward(*(t.detach().numpy() for t in (table, coords, resolutions, offsets, out)))
         return out
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
-        from nerfstudio_talking.field_components import hash_planes_numba as kernels
+        from nerfstudio_talking.field_components.kernels import hash_planes_numba as kernels
 
         table, coords, resolutions, offsets = ctx.saved_tensors
         by_column = kernels.columns(grad.contiguous().numpy())
@@ -154,7 +154,7 @@ class HashPlanes(nn.Module):
         if implementation == "triton":
             if not points.is_cuda:
                 raise ValueError("implementation 'triton' works on CUDA tensors; take 'torch' or 'auto' elsewhere")
-            from nerfstudio_talking.field_components.hash_planes_triton import planes_triton
+            from nerfstudio_talking.field_components.kernels.hash_planes_triton import planes_triton
 
             return planes_triton(*tensors)
         return planes_torch(*tensors)

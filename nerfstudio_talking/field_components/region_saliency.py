@@ -33,7 +33,7 @@ def external_attention(
 class _FusedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value):  # type: ignore[override]
-        from nerfstudio_talking.field_components import external_attention_numba as kernels
+        from nerfstudio_talking.field_components.kernels import external_attention_numba as kernels
 
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
         answer, total = query.new_empty(query.shape[:2]), query.new_empty(query.shape[:2])
@@ -44,7 +44,7 @@ class _FusedAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
-        from nerfstudio_talking.field_components import external_attention_numba as kernels
+        from nerfstudio_talking.field_components.kernels import external_attention_numba as kernels
 
         query, key, _, answer, _ = ctx.saved_tensors
         grad_query = torch.empty_like(query)

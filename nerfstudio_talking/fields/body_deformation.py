@@ -17,7 +17,7 @@ from nerfstudio.field_components.encodings import NeRFEncoding
 from nerfstudio.field_components.mlp import MLP
 from torch import Tensor, nn
 
-from nerfstudio_talking.body_frame import to_body
+from nerfstudio_talking.cameras.body_frame import to_body
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 
 _REACH = 0.03

@@ -11,9 +11,9 @@ from nerfstudio.field_components.encodings import SHEncoding
 from nerfstudio.field_components.mlp import MLP
 from torch import Tensor, nn
 
+from nerfstudio_talking.dataset_io.parsing_labels import PARSING_CLASSES
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.region_saliency import RegionModule, make_region_module
-from nerfstudio_talking.semantics import PARSING_CLASSES
 
 
 @dataclass

@@ -11,9 +11,9 @@ from nerfstudio.field_components.encodings import NeRFEncoding
 from nerfstudio.field_components.mlp import MLP
 from torch import Tensor, nn
 
+from nerfstudio_talking.cameras.image_plane import carry, project
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.reference_features import ReferenceUNet, sample_maps
-from nerfstudio_talking.proxy_plane import carry, project
 
 TorsoKind = Literal["reference", "deformable_grid"]
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from nerfstudio_talking.audio.sync import OffsetEstimate, sync_score
+from nerfstudio_talking.face.measurements import eye_opening, lid_gap, lip_opening
+from nerfstudio_talking.media.optical_flow import flow_field
 from nerfstudio_talking.metrics import action_units, landmarks, stability
 from nerfstudio_talking.metrics.images import image_scores
 from nerfstudio_talking.metrics.regions import Box, FrameRegions, outside
-from nerfstudio_talking.optical_flow import flow_field
-from nerfstudio_talking.process.measure import eye_opening, lid_gap, lip_opening
 
 _KINDS, _AREAS = ("psnr", "ssim", "lpips"), ("", "_face", "_mouth")
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.process.measure import EYE_LIDS, INNER_LIPS, OUTER_EYE_CORNERS
+from nerfstudio_talking.face.measurements import EYE_LIDS, INNER_LIPS, OUTER_EYE_CORNERS
+from nerfstudio_talking.io.errors import TalkingError
 
 UPPER_FACE = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU45")
 LOWER_FACE = ("AU10", "AU12", "AU14", "AU15", "AU17", "AU20", "AU23", "AU25", "AU26")

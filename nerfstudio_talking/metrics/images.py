@@ -5,11 +5,9 @@ Nothing is downloaded here: weights come from a path or from the torch cache; wh
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +15,8 @@ from jaxtyping import Float
 from pytorch_msssim import ssim as gaussian_ssim
 from torch import Tensor, nn
 
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.weights import load_state
 from nerfstudio_talking.metrics.regions import Box, pixel_box
 
 ALEXNET_FILES = ("alexnet-owt-7be5be79.pth",)
@@ -108,21 +107,6 @@ def image_scores(
     return scores
 
 
-def find_weights(path: Path | None, cached: tuple[str, ...]) -> Path | None:
-    """The given file, else the first of these names in the torch cache, else None.
-
-    Raises:
-        TalkingError: a path was given and no file is there.
-    """
-    if path is not None:
-        if not path.is_file():
-            mend = f"Give the path of {cached[0]}, or leave the option out."
-            raise TalkingError(path, expected="a file of weights", found="no such file", mend=mend)
-        return path
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    return next((folder / name for name in cached if (folder / name).is_file()), None)
-
-
 def lpips_network(weights: Path) -> nn.Module:
     """LPIPS of AlexNet, version 0.1: the linear layers come with the package, AlexNet from a file of torchvision's.
 
@@ -165,20 +149,3 @@ def inception_network(weights: Path) -> nn.Module:
         raise TalkingError(weights, expected="FID's Inception", found=reason, mend=mend) from error
     network.num_features = 2048  # type: ignore[assignment]
     return network
-
-
-def load_state(path: Path, what: str) -> dict[str, Any]:
-    """A state dict from a file, tensors only.
-
-    Raises:
-        TalkingError: the file holds none.
-    """
-    mend = "Download it again."
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TalkingError(path, expected=f"the weights of {what}", found=reason, mend=mend) from error
-    if not isinstance(state, dict):
-        raise TalkingError(path, expected=f"the weights of {what}", found=type(state).__name__, mend=mend)
-    return state

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from nerfstudio_talking.semantics import PALETTE, PARSING_CLASSES
+from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, PARSING_CLASSES
 
 
 def ids_of_colours(colours: Float[Tensor, "height width 3"]) -> Int64[Tensor, "height width"]:

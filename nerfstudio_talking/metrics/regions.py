@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_erosion
 
-from nerfstudio_talking.process.measure import face_boxes, mouth_boxes
-from nerfstudio_talking.semantics import TORSO_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import TORSO_CLASSES, class_mask
+from nerfstudio_talking.face.measurements import face_boxes, mouth_boxes
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels; pixel (0, 0) reaches from 0 to 1."""

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
-from nerfstudio_talking.optical_flow import carried_along, flow_field
-from nerfstudio_talking.process.measure import fill_gaps
+from nerfstudio_talking.face.measurements import fill_gaps
+from nerfstudio_talking.media.optical_flow import carried_along, flow_field
 
 GRID = 16
 """Cells of the motion grid on each side of the picture."""

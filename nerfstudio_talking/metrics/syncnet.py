@@ -17,9 +17,9 @@ from jaxtyping import Float, Float32, UInt8
 from scipy.fft import dct
 from torch import Tensor, nn
 
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.metrics.images import load_state
-from nerfstudio_talking.process.measure import face_boxes, fill_gaps
+from nerfstudio_talking.face.measurements import face_boxes, fill_gaps
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.weights import load_state
 
 SYNCNET_FPS = 25.0
 SIDE = 224

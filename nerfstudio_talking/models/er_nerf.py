@@ -30,12 +30,12 @@ import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from nerfstudio_talking.compositing import over
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.torso_field import TorsoKind
+from nerfstudio_talking.model_components.renderers import over
+from nerfstudio_talking.model_components.volume_renderer import render_volume
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel, TalkingPortraitModelConfig
-from nerfstudio_talking.models.volume import render_volume
 
 
 @dataclass

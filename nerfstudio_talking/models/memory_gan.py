@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from nerfstudio_talking.clip import Clip
-from nerfstudio_talking.digests import digest_tensor
+from nerfstudio_talking.dataset_io.sequence import Clip
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
+from nerfstudio_talking.io.digests import digest_tensor
 from nerfstudio_talking.metrics.images import psnr
-from nerfstudio_talking.refiner.area import Area, as_area
+from nerfstudio_talking.refiner.frame_window import stack_windows, to_network, to_unit
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
-from nerfstudio_talking.refiner.windows import stack_windows, to_network, to_unit
+from nerfstudio_talking.refiner.roi import Area, as_area
 
 
 @dataclass

@@ -21,23 +21,24 @@ from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from nerfstudio_talking.clip import Clip
+from nerfstudio_talking.cameras.image_plane import plane_positions
 from nerfstudio_talking.data.ray_sampling import region_box
-from nerfstudio_talking.digests import digest_tensor
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.field_components.articulator import Articulator, mouth_shapes
+from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, class_mask
+from nerfstudio_talking.dataset_io.sequence import Clip
+from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack, FrameCondition
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
-from nerfstudio_talking.field_components.occupancy import OccupancyGrid
+from nerfstudio_talking.field_components.mouth_shape_predictor import Articulator, mouth_shapes
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
-from nerfstudio_talking.metrics.images import ALEXNET_FILES, find_weights, lpips_loss, lpips_network, psnr
-from nerfstudio_talking.models.volume import FrameRays
-from nerfstudio_talking.proxy_plane import plane_positions
-from nerfstudio_talking.semantics import PALETTE, class_mask
-from nerfstudio_talking.track import TalkingTrack
+from nerfstudio_talking.io.digests import digest_tensor
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.weights import find_weights
+from nerfstudio_talking.metrics.images import ALEXNET_FILES, lpips_loss, lpips_network, psnr
+from nerfstudio_talking.model_components.occupancy_grid import OccupancyGrid
+from nerfstudio_talking.model_components.volume_renderer import FrameRays
 from nerfstudio_talking.viewer.opening_view import OpeningView
 
 _REACH = {"audio": ("skin", "inner_mouth", "lips", "neck"), "eyes": ("skin", "brows", "eyes")}

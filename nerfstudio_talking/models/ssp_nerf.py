@@ -16,15 +16,15 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes
 from torch import Tensor
 
-from nerfstudio_talking.body_frame import middle_frame, portrait_box, torso_ellipsoid
-from nerfstudio_talking.compositing import over
+from nerfstudio_talking.cameras.body_frame import middle_frame, portrait_box, torso_ellipsoid
+from nerfstudio_talking.cameras.head_box import head_ellipsoid
 from nerfstudio_talking.data.class_budget import background_weights
 from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, PARSING_CLASSES
 from nerfstudio_talking.fields.body_deformation import BodyDeformation
-from nerfstudio_talking.headbox import head_ellipsoid
+from nerfstudio_talking.model_components.renderers import over
+from nerfstudio_talking.model_components.volume_renderer import render_volume
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
-from nerfstudio_talking.models.volume import render_volume
-from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, PARSING_CLASSES
 
 _BACKGROUND_LOGIT = 6.0
 """Logit of the background class where the volume is empty."""

@@ -15,17 +15,17 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from torch import Tensor
 
-from nerfstudio_talking.clip import Clip, load_parsing
-from nerfstudio_talking.compositing import over
+from nerfstudio_talking.cameras.head_box import head_ellipsoid
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.fields.torso_field import TorsoField, TorsoKind
-from nerfstudio_talking.headbox import head_ellipsoid
+from nerfstudio_talking.model_components.renderers import over
+from nerfstudio_talking.model_components.volume_renderer import FrameRays, render_volume
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
-from nerfstudio_talking.models.volume import FrameRays, render_volume
-from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
 
 if TYPE_CHECKING:
-    from nerfstudio_talking.playback.player import Player
+    from nerfstudio_talking.baking.renderer import Player
 
 
 @dataclass
@@ -116,7 +116,7 @@ class TalkingPortraitModel(PortraitModel):
         outputs = super().get_outputs_for_camera(camera, obb_box)
         if self.config.baked is None or self.training:
             return outputs
-        from nerfstudio_talking.playback.player import baked_outputs
+        from nerfstudio_talking.baking.renderer import baked_outputs
 
         return outputs | baked_outputs(self, camera)
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from nerfstudio_talking.atomic import new_file
-from nerfstudio_talking.driving import driving_track
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.face.linear_face_model import camera_matrices, pose_vectors
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import new_file
+from nerfstudio_talking.motion.audio_features import cepstral_windows, loudness, silence
 from nerfstudio_talking.motion.blinks import sample_eyes
-from nerfstudio_talking.motion.face_model import camera_matrices, pose_vectors
+from nerfstudio_talking.motion.driving_track import driving_track
 from nerfstudio_talking.motion.head_process import bounded, sample_head_process
 from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, resampled
-from nerfstudio_talking.motion.sound import cepstral_windows, loudness, silence
-from nerfstudio_talking.track import TalkingTrack
 
 _KIND = "nerfstudio-talking motion track 1"
 _MEND = "Make one with `ns-talking motion generate --model P --audio V.wav --output motion.npz`."

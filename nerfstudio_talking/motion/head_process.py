@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 from scipy.linalg import solve_discrete_lyapunov
 
-from nerfstudio_talking.motion.sound import activity
+from nerfstudio_talking.motion.audio_features import activity
 from nerfstudio_talking.motion.statistics import loudness_coupling
 
 _MOST_RADIUS = 0.995

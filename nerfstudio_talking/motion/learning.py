@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerfstudio_talking.atomic import new_file
+from nerfstudio_talking.io.files import save_atomically
 from nerfstudio_talking.motion.network import SEQUENCE, MotionLossWeights, MotionNetwork, motion_losses, noisy
 
 
@@ -132,12 +132,6 @@ def held_out_losses(
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(sample.targets) / total
     return sums, torch.cat(predictions)
-
-
-def save_atomically(record: dict[str, Any], path: Path) -> None:
-    """Write with torch.save: a reader finds the old file or the new one, never a part."""
-    with new_file(path) as file:
-        torch.save(record, file)
 
 
 def _epoch(

@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from nerfstudio_talking.articulation import AudioRegression
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.audio.kernel_regression import AudioRegression
+from nerfstudio_talking.face.linear_face_model import FaceBasis, FaceModel
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import save_atomically
 from nerfstudio_talking.motion.blinks import Blinking
-from nerfstudio_talking.motion.face_model import FaceBasis, FaceModel
 from nerfstudio_talking.motion.head_process import HeadProcess
-from nerfstudio_talking.motion.learning import Sample, save_atomically
+from nerfstudio_talking.motion.learning import Sample
 from nerfstudio_talking.motion.network import MotionNetwork, MotionNetworkConfig
 from nerfstudio_talking.motion.recording import Recording
 
@@ -82,7 +83,7 @@ class MotionModel:
 
     def importance(self) -> Float[Tensor, " expression"]:
         """Weight of each coefficient in the expression's error: what a unit of it moves, of mean 1."""
-        from nerfstudio_talking.motion.face_model import point_weights
+        from nerfstudio_talking.face.linear_face_model import point_weights
 
         energy = (self.basis.components**2 * point_weights()[:, None]).sum((1, 2))
         return torch.from_numpy(energy / energy.mean()).float()

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerfstudio_talking.motion.sound import COEFFICIENTS, WINDOW
+from nerfstudio_talking.motion.audio_features import COEFFICIENTS, WINDOW
 
 SEQUENCE = 16
 """Frames the LSTM sees at once."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.motion.face_model import face_shapes, pose_vectors
-from nerfstudio_talking.motion.sound import cepstral_windows, loudness
-from nerfstudio_talking.process.measure import fill_gaps
-from nerfstudio_talking.track import AUDIO_NAME, load_track
+from nerfstudio_talking.dataset_io.track import AUDIO_NAME, load_track
+from nerfstudio_talking.face.linear_face_model import face_shapes, pose_vectors
+from nerfstudio_talking.face.measurements import fill_gaps
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.motion.audio_features import cepstral_windows, loudness
 
 MOTION_FPS = 25.0
 """Frames per second of the motion model; other clips are resampled."""
@@ -65,7 +65,7 @@ def load_recording(folder: Path, frames: int | None = None) -> Recording:
     Raises:
         TalkingError: it is no dataset, has no FaceMesh landmarks or no sound, or is too short.
     """
-    from nerfstudio_talking.media import read_audio
+    from nerfstudio_talking.media.reading import read_audio
 
     track = load_track(folder)
     mend = "Make the dataset with `ns-talking process VIDEO --output DIR`."

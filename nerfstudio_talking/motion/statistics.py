@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.signal import welch
 
-from nerfstudio_talking.motion.sound import activity
+from nerfstudio_talking.motion.audio_features import activity
 
 BAND_EDGES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Octaves of the spectrum, Hz."""

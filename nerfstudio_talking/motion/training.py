@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from nerfstudio_talking.articulation import fit_audio_regression
-from nerfstudio_talking.digests import weights_digest
+from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
+from nerfstudio_talking.face.linear_face_model import face_basis
+from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.motion.blinks import fit_blinking
-from nerfstudio_talking.motion.face_model import face_basis
 from nerfstudio_talking.motion.head_process import fit_head_process
 from nerfstudio_talking.motion.learning import History, LearningOptions, Sample, fit_network
 from nerfstudio_talking.motion.model import MotionModel, Person, flat_patches, sample_of

@@ -49,9 +49,9 @@ class PortraitPipeline(VanillaPipeline):
         return metrics | self._score(model, kept)
 
     def _score(self, model: PortraitModel, kept: list[Rendering]) -> dict[str, float]:
-        from nerfstudio_talking.media import read_audio
+        from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.metrics.parsing import ParsingAgreement, ids_of_colours
-        from nerfstudio_talking.metrics.portrait import PortraitScores
+        from nerfstudio_talking.metrics.suite import PortraitScores
 
         clip, dataset = model.clip, self.datamanager.eval_dataset
         assert dataset is not None

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import UInt8
 
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.process.filling import fill_smoothly
-from nerfstudio_talking.semantics import CLASS_ID
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.inpainting import fill_smoothly
 
 _SLOTS = 24
 _STRIDE = 5  # of frames for pixels that have filled their slots

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from nerfstudio_talking.semantics import CLASS_ID, HEAD_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, class_mask
 
 _SIDE = 256
 """Longer side in pixels at which motion is found; half a pixel there is less than a field can show. Smaller pictures

@@ -13,15 +13,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nerfstudio_talking import __version__
-from nerfstudio_talking.digests import file_digest
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.frame_range import parse_frame_range
-from nerfstudio_talking.process import checks, measure, sound, steps
+from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
+from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, save_track
+from nerfstudio_talking.face import measurements
+from nerfstudio_talking.io.digests import file_digest
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.process import audio_track, checks, steps
 from nerfstudio_talking.process.config import ProcessConfig
-from nerfstudio_talking.process.parsing_folder import parsing_files
+from nerfstudio_talking.process.parsing.folder import parsing_files
 from nerfstudio_talking.process.stages import Workspace, stage_key
 from nerfstudio_talking.process.steps import Job
-from nerfstudio_talking.track import TRACK_JSON, TalkingTrack, load_track, save_track
 
 HIGHEST_FPS = 60.0
 
@@ -38,7 +39,7 @@ def process_video(config: ProcessConfig) -> Path:
     Raises:
         TalkingError: the input cannot be used, or the output cannot be written.
     """
-    from nerfstudio_talking.media import probe_video
+    from nerfstudio_talking.media.reading import probe_video
 
     config.validate()
     info = probe_video(config.video)
@@ -69,13 +70,13 @@ def process_video(config: ProcessConfig) -> Path:
         stage("pose", steps.solve_pose)
         if config.face_landmarker is not None:
             stage("blendshapes", steps.find_blendshapes)
-        stage("sound", sound.write_sound)
+        stage("sound", audio_track.write_sound)
         stage("parsing", steps.write_parsing)
         stage("body", steps.track_body)
         stage("layers", steps.write_layers)
         track = _assemble(job, keys)
         if config.report:
-            from nerfstudio_talking.process.report import write_report
+            from nerfstudio_talking.reports.dataset_report import write_report
 
             write_report(config.output, track)
         save_track(track, config.output)
@@ -124,13 +125,13 @@ def _is_whole(folder: Path, key: str) -> bool:
 
 def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
     """The track from what the stages left."""
-    from nerfstudio_talking.track import AUDIO_NAME
+    from nerfstudio_talking.dataset_io.track import AUDIO_NAME
 
     config, space = job.config, job.space
     crop = steps.clip_crop(job)
     faces, pose, audio, body = (space.load_arrays(name) for name in ("faces", "pose", "sound", "body"))
     landmarks, camera_to_worlds = crop.points(faces["landmarks"]), pose["camera_to_worlds"]
-    eyes = measure.eye_opening(measure.lid_gap(landmarks, camera_to_worlds))
+    eyes = measurements.eye_opening(measurements.lid_gap(landmarks, camera_to_worlds))
     expression = space.load_arrays("blendshapes")["expression"] if config.face_landmarker is not None else None
     kept = space.record("sound_record")
     job.findings += [checks.Finding(*pair) for pair in kept["findings"]]
@@ -176,8 +177,8 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         camera_to_worlds=camera_to_worlds,
         audio=audio["features"].astype(np.float32),
         audio_kind=kept["audio"]["kind"],
-        eyes=measure.fill_gaps(eyes),
-        lips=measure.lip_opening(landmarks, camera_to_worlds),
+        eyes=measurements.fill_gaps(eyes),
+        lips=measurements.lip_opening(landmarks, camera_to_worlds),
         expression=expression,
         landmarks=landmarks[..., :2].astype(np.float32),
         body=body["motions"],

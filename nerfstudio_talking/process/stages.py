@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nerfstudio_talking.atomic import publish
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.track import (
+from nerfstudio_talking.dataset_io.track import (
     AUDIO_NAME,
     BACKGROUND_NAME,
     IMAGE_DIR,
@@ -27,8 +25,9 @@ from nerfstudio_talking.track import (
     TORSO_DIR,
     TRACK_JSON,
     TRACK_NPZ,
-    write_json,
 )
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import publish, write_json
 
 WORK_DIR = ".work"
 _OURS = (IMAGE_DIR, PARSING_DIR, TORSO_DIR, BACKGROUND_NAME, AUDIO_NAME, TRACK_NPZ)

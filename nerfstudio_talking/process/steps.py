@@ -12,14 +12,16 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.media import VideoInfo
-from nerfstudio_talking.process import checks, measure
+from nerfstudio_talking.dataset_io.track import BACKGROUND_NAME, IMAGE_DIR, PARSING_DIR, TORSO_DIR, TORSO_JSON
+from nerfstudio_talking.face import measurements
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import write_json
+from nerfstudio_talking.media.reading import VideoInfo
+from nerfstudio_talking.process import checks
 from nerfstudio_talking.process.checks import Finding
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.crop import Crop, choose_crop
 from nerfstudio_talking.process.stages import Workspace
-from nerfstudio_talking.track import BACKGROUND_NAME, IMAGE_DIR, PARSING_DIR, TORSO_DIR, TORSO_JSON, write_json
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], Any]]]
 """Given a title and a number of steps, a context whose value is called after each step."""
@@ -48,7 +50,7 @@ class Job:
 
     def source_frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         """The source's frames in the range, at the constant frame rate."""
-        from nerfstudio_talking.media import read_frames
+        from nerfstudio_talking.media.reading import read_frames
 
         return read_frames(self.config.video, self.fps, self.start, self.stop)
 
@@ -65,7 +67,7 @@ class Job:
 
 def find_faces(job: Job) -> None:
     """Landmarks, thumbnails and face counts of the source's frames, to faces.npz."""
-    from nerfstudio_talking.process.faces import track_faces
+    from nerfstudio_talking.face.tracking import track_faces
 
     with job.progress("Finding the face", job.num_frames) as advance:
         track = track_faces(job.source_frames(), advance)
@@ -82,7 +84,7 @@ def check_clip(job: Job) -> None:
     landmarks, thumbnails = faces["landmarks"], faces["thumbnails"]
     if len(landmarks) < job.num_frames:
         job.stop = job.start + len(landmarks)  # containers promise more frames than they hold
-    seen = measure.frames_seen(landmarks)
+    seen = measurements.frames_seen(landmarks)
     job.findings += checks.require_faces(job.config.video, seen)
     cuts = checks.find_cuts(thumbnails, landmarks)
     checks.require_no_cuts(job.config.video, cuts, len(landmarks), job.start)
@@ -95,13 +97,13 @@ def check_clip(job: Job) -> None:
 
 def clip_crop(job: Job) -> Crop:
     """The crop of the clip, from the landmarks found."""
-    boxes = measure.face_boxes(job.space.load_arrays("faces")["landmarks"])
+    boxes = measurements.face_boxes(job.space.load_arrays("faces")["landmarks"])
     return choose_crop(job.config.crop, job.config.size, job.info.width, job.info.height, boxes)
 
 
 def write_images(job: Job) -> None:
     """Cropped pictures to images/, person masks to masks.bin, a byte per pixel."""
-    from nerfstudio_talking.process.faces import person_masks
+    from nerfstudio_talking.face.tracking import person_masks
 
     crop = clip_crop(job)
     with (
@@ -124,12 +126,12 @@ def write_images(job: Job) -> None:
 
 def solve_pose(job: Job) -> None:
     """Head pose and shape to pose.npz."""
-    from nerfstudio_talking.process.head_shape import mean_shape, rigid_points
-    from nerfstudio_talking.process.pose import bundle_adjust, independent_pnp, pose_jitter
+    from nerfstudio_talking.face.head_pose import bundle_adjust, independent_pnp, pose_jitter
+    from nerfstudio_talking.face.head_shape import mean_shape, rigid_points
 
     crop = clip_crop(job)
     landmarks = crop.points(job.space.load_arrays("faces")["landmarks"].astype(np.float64))
-    seen = measure.frames_seen(landmarks)
+    seen = measurements.frames_seen(landmarks)
     with job.progress("Solving the head pose", None):
         shape = mean_shape(landmarks[seen])
         rigid = rigid_points(shape)
@@ -152,7 +154,7 @@ def solve_pose(job: Job) -> None:
 
 def find_blendshapes(job: Job) -> None:
     """The 52 blendshapes to blendshapes.npz."""
-    from nerfstudio_talking.process.faces import blendshapes
+    from nerfstudio_talking.face.tracking import blendshapes
 
     assert job.config.face_landmarker is not None
     with job.progress("Finding blendshapes", job.num_frames) as advance:
@@ -164,7 +166,7 @@ def find_blendshapes(job: Job) -> None:
             found="none",
             mend="Leave --face-landmarker out, or crop closer to the face (--crop face).",
         )
-    job.space.save_arrays("blendshapes", expression=measure.fill_gaps(values))
+    job.space.save_arrays("blendshapes", expression=measurements.fill_gaps(values))
 
 
 def write_parsing(job: Job) -> None:
@@ -206,26 +208,26 @@ def write_layers(job: Job) -> None:
 
 def lip_curve(job: Job) -> Float32[np.ndarray, " frames"]:
     """Lip opening of every frame."""
-    return measure.lip_opening(
+    return measurements.lip_opening(
         job.space.load_arrays("faces")["landmarks"], job.space.load_arrays("pose")["camera_to_worlds"]
     )
 
 
 def _parsings_of(job: Job) -> Iterator[UInt8[np.ndarray, "height width"]]:
     if job.config.parsing is not None:
-        from nerfstudio_talking.process.parsing_folder import read_parsings
+        from nerfstudio_talking.process.parsing.folder import read_parsings
 
         yield from read_parsings(
             job.config.parsing, clip_crop(job), (job.info.width, job.info.height), job.start, job.num_frames
         )
         return
-    from nerfstudio_talking.process.parsing import parse_clip
+    from nerfstudio_talking.process.parsing.clip_parsing import parse_clip
 
     crop = clip_crop(job)
     landmarks = crop.points(job.space.load_arrays("faces")["landmarks"])[..., :2]
     shape = (job.num_frames, crop.out_height, crop.out_width)
     masks = np.memmap(job.space.work / "masks.bin", dtype=np.uint8, mode="r", shape=shape)
-    yield from parse_clip(job.images, measure.fill_gaps(landmarks), masks)
+    yield from parse_clip(job.images, measurements.fill_gaps(landmarks), masks)
 
 
 def _read(path: Path) -> np.ndarray:

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_talking.errors import TalkingError
-from nerfstudio_talking.process.filling import fill_smoothly
-from nerfstudio_talking.semantics import HEAD_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.inpainting import fill_smoothly
 
 # Lengths as shares of the picture's height.
 _NECK_REACH, _CLOTH_REACH, _HAIR_REACH = 0.11, 0.02, 0.25  # upwards under the head; clothes under long hair

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerfstudio_talking.refiner.windows import WINDOW
+from nerfstudio_talking.refiner.frame_window import WINDOW
 
 
 class PatchDiscriminator(nn.Module):

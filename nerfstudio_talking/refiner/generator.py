@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerfstudio_talking.refiner.windows import WINDOW
+from nerfstudio_talking.refiner.frame_window import WINDOW
 
 MOST_WIDENING = 8
 """Channels of the deepest levels over those of the first."""

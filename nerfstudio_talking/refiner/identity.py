@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
-from nerfstudio_talking.errors import TalkingError
+from nerfstudio_talking.io.errors import TalkingError
 
 CROP = 112
 """Pixels on a side of an aligned face."""

@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from nerfstudio_talking.refiner.area import WHOLE, Area, area_pixels, put_back
 from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
+from nerfstudio_talking.refiner.frame_window import SlidingWindow, to_unit
 from nerfstudio_talking.refiner.generator import AttentionUNet, Refined
 from nerfstudio_talking.refiner.losses import (
     LossWeights,
@@ -24,8 +24,8 @@ from nerfstudio_talking.refiner.losses import (
     weighted_error,
 )
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
+from nerfstudio_talking.refiner.roi import WHOLE, Area, area_pixels, put_back
 from nerfstudio_talking.refiner.steadying import steadied
-from nerfstudio_talking.refiner.windows import SlidingWindow, to_unit
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from nerfstudio_talking.optical_flow import carried_along, flow_field
-from nerfstudio_talking.refiner.windows import WINDOW, to_network, to_unit
+from nerfstudio_talking.media.optical_flow import carried_along, flow_field
+from nerfstudio_talking.refiner.frame_window import WINDOW, to_network, to_unit
 
 
 @torch.no_grad()

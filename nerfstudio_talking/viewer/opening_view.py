@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
-from nerfstudio_talking.body_frame import middle_frame
+from nerfstudio_talking.cameras.body_frame import middle_frame
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer

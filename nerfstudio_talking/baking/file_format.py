@@ -1,0 +1,92 @@
+"""A portrait's head frozen for playback, and its file."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int16
+from torch import Tensor
+
+from nerfstudio_talking.baking.polynomial_basis import ResponseTerms
+from nerfstudio_talking.baking.sparse_grid import Columns
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import save_atomically
+
+BAKE_VERSION = 1
+BAKE_NAME = "baked.pt"
+"""Beside config.yml: the folder of checkpoints must hold nothing else."""
+
+
+@dataclass(frozen=True)
+class Bake:
+    """The head's volume on the vertices that are ever seen, and how each answers to sound, eyes and view."""
+
+    columns: Columns
+    box: Float[Tensor, "2 3"]
+    """Corners of the grid, metres."""
+    num_samples: int
+    """Places along a ray."""
+    terms: ResponseTerms
+    rest: Float[Tensor, "blocks block"]
+    """Constant term of the vertices' channels, vertex by vertex, in blocks for the kernel."""
+    response: Int16[Tensor, "blocks terms block"]
+    """The other terms, in steps."""
+    steps: Float[Tensor, "terms channels"]
+    """What one step of the response means."""
+    model_digest: str
+    """Of the weights that were frozen."""
+    figures: dict[str, float]
+    """What the gate measured."""
+
+
+def save_bake(bake: Bake, path: Path) -> None:
+    """Write atomically; `torch.load(weights_only=True)` reads it."""
+    columns = bake.columns
+    record = {
+        "version": BAKE_VERSION,
+        "shape": list(columns.shape),
+        **{name: torch.from_numpy(getattr(columns, name)) for name in ("first", "last", "offset")},
+        "terms": bake.terms.tensors(),
+        **{name: getattr(bake, name) for name in ("box", "num_samples", "rest", "response", "steps")},
+        "model_digest": bake.model_digest,
+        "figures": bake.figures,
+    }
+    save_atomically(record, path)
+
+
+def load_bake(path: Path, digest: str) -> Bake:
+    """Read a bake of the model with this digest.
+
+    Raises:
+        TalkingError: no bake, one of another version, or of other weights.
+    """
+    mend = "Bake again: `ns-talking bake --load-config .../config.yml`."
+    if not path.is_file():
+        raise TalkingError(path, expected="a baked portrait", found="no such file", mend=mend)
+    try:
+        record: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        found = str(error).split("\n")[0]
+        raise TalkingError(path, expected="a baked portrait", found=found, mend=mend) from error
+    if not isinstance(record, dict) or record.get("version") != BAKE_VERSION:
+        found = f"version {record.get('version')}" if isinstance(record, dict) else f"a {type(record).__name__}"
+        raise TalkingError(path, expected=f"a baked portrait of version {BAKE_VERSION}", found=found, mend=mend)
+    if record["model_digest"] != digest:
+        raise TalkingError(
+            path,
+            expected=f"the bake of this checkpoint (weights {digest[:12]})",
+            found=f"one of weights {record['model_digest'][:12]}",
+            mend=mend,
+        )
+    columns = Columns(tuple(record["shape"]), *(record[name].numpy() for name in ("first", "last", "offset")))
+    return Bake(
+        columns,
+        terms=ResponseTerms(**record["terms"]),
+        **{name: record[name] for name in ("box", "num_samples", "rest", "response", "steps")},
+        model_digest=record["model_digest"],
+        figures=record["figures"],
+    )

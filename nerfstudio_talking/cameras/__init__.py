@@ -1,0 +1,1 @@
+"""Pinhole cameras and what is fixed to them."""

@@ -1,0 +1,85 @@
+"""The body's own frame: where a point that the moving body carries lies when the body is at rest.
+
+World is the head, so shoulders that stand still before the camera sway in it as the head turns. Seen from the
+recording camera they stand still but for the body's own motion, which the track carries as an affine map of the
+picture (track.py).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerfstudio_talking.cameras.image_plane import carry
+
+
+def middle_frame(poses: Float[np.ndarray, "frames 3 4"]) -> int:
+    """The frame whose camera is nearest to the mean of all."""
+    return int(np.linalg.norm(poses[:, :, 3] - poses[:, :, 3].mean(0), axis=1).argmin())
+
+
+def to_body(
+    points: Float[Tensor, "points 3"],
+    poses: Float[Tensor, "points 3 4"],
+    motions: Float[Tensor, "points 2 3"],
+    rest_pose: Float[Tensor, "3 4"],
+    focal: float,
+    width: int,
+    height: int,
+) -> Float[Tensor, "points 3"]:
+    """Points of the body in the head's frame at some time, carried to where they are at rest.
+
+    A point keeps its distance from the picture plane; its place in the picture goes back by the body's motion; the
+    camera then stands where it stood at `rest_pose`. With that pose and no motion nothing moves.
+
+    Args:
+        points: metres, in the head's frame.
+        poses: recording camera at each point's time.
+        motions: of the body at each point's time.
+        rest_pose: recording camera of the frame that counts as rest.
+        focal: focal length in pixels.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+    """
+    local = torch.einsum("nij,ni->nj", poses[:, :, :3], points - poses[:, :, 3])
+    depth = (-local[:, 2:]).clamp_min(1e-3)
+    scale = local.new_tensor([width / (2 * focal), -height / (2 * focal)])  # of positions, at a distance of one metre
+    seen = local[:, :2] / (depth * scale)
+    rest = carry(seen, motions, back=True) * depth * scale
+    return torch.cat([rest, -depth], -1) @ rest_pose[:, :3].T + rest_pose[:, 3]
+
+
+def portrait_box(
+    head_box: Float[np.ndarray, "2 3"],
+    poses: Float[np.ndarray, "frames 3 4"],
+    focal: float,
+    width: int,
+    height: int,
+    behind: float = 0.05,
+) -> Float[np.ndarray, "2 3"]:
+    """Corners, metres, of a box about everything of the person that the recording shows, torso and head.
+
+    The lower half of the picture's frame is carried onto the plane through the head's origin, for every pose; the
+    box holds that and the head's. The body reaches farther back than the head by `behind` metres.
+    """
+    distance = np.linalg.norm(poses[:, :, 3], axis=1)
+    corners = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, -1.0], [1.0, -1.0]]) * [
+        width / (2 * focal),
+        height / (2 * focal),
+    ]
+    local = np.concatenate([corners, -np.ones((4, 1))], axis=1)[None] * distance[:, None, None]
+    world = np.einsum("fij,fpj->fpi", poses[:, :, :3], local) + poses[:, None, :, 3]
+    low, high = np.minimum(head_box[0], world.min((0, 1))), np.maximum(head_box[1], world.max((0, 1)))
+    return np.array([[low[0], low[1], head_box[0, 2] - behind], [high[0], high[1], head_box[1, 2]]])
+
+
+def torso_ellipsoid(
+    head_box: Float[np.ndarray, "2 3"], box: Float[np.ndarray, "2 3"]
+) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """Centre and radii, metres, of an ellipsoid about where shoulders and neck are in a box from `portrait_box`."""
+    width, _, depth = box[1] - box[0]
+    chin = head_box[0, 1]
+    centre = np.array([head_box[:, 0].mean(), box[0, 1], box[0, 2] + 0.4 * depth])
+    return centre, np.array([0.5 * width, 0.9 * max(chin - box[0, 1], 0.05), 0.35 * depth])

@@ -1,0 +1,78 @@
+"""A clip as nerfstudio's dataparser outputs: what the dataparsers of all layouts share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import cached_property
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+
+from nerfstudio_talking.cameras.head_box import head_box
+from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
+
+
+def clip_box(clip: Clip, most: int = 24) -> SceneBox:
+    """The head's box from some training frames."""
+    if clip.parsing_paths is None:
+        return SceneBox(aabb=torch.tensor([[-0.15, -0.18, -0.16], [0.15, 0.2, 0.13]]))
+    frames = np.unique(np.linspace(0, len(clip.train_frames) - 1, most).astype(int))
+    chosen = clip.train_frames[frames]
+    masks = (class_mask(load_parsing(clip, int(frame)), HEAD_CLASSES) for frame in chosen)
+    box = head_box(masks, clip.track.camera_to_worlds[chosen], clip.track.focal)
+    return SceneBox(aabb=torch.from_numpy(box).float())
+
+
+def clip_outputs(clip: Clip, split: str, scene_box: SceneBox | None = None) -> DataparserOutputs:
+    """Cameras with times, pictures, the head's box, and the clip itself as metadata.
+
+    Training and evaluation frames share the clip's clock; world is the head, so nothing is oriented, centred or scaled.
+    """
+    track = clip.track
+    frames = clip.train_frames if split == "train" else clip.eval_frames
+    cameras = Cameras(
+        camera_to_worlds=torch.from_numpy(track.camera_to_worlds[frames]).float(),
+        fx=track.focal,
+        fy=track.focal,
+        cx=track.width / 2,
+        cy=track.height / 2,
+        width=track.width,
+        height=track.height,
+        camera_type=CameraType.PERSPECTIVE,
+        times=torch.from_numpy(track.times[frames])[:, None],
+    )
+    return DataparserOutputs(
+        image_filenames=[clip.image_paths[frame] for frame in frames],
+        cameras=cameras,
+        scene_box=scene_box or clip_box(clip),
+        metadata={"clip": clip, "frame_indices": frames},
+        dataparser_scale=1.0,
+        dataparser_transform=torch.eye(4)[:3],
+    )
+
+
+class PortraitDataParser(DataParser):
+    """A dataparser that reads its clip, and finds the head's box in it, once for both splits."""
+
+    includes_time: bool = True
+    downscale_factor: int | None = None
+    """Read by nerfstudio's renderer; pictures keep their size."""
+
+    @abstractmethod
+    def load_clip(self) -> Clip:
+        """Read the clip."""
+
+    @cached_property
+    def _clip(self) -> Clip:
+        return self.load_clip()
+
+    @cached_property
+    def _scene_box(self) -> SceneBox:
+        return clip_box(self._clip)
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        return clip_outputs(self._clip, split, self._scene_box)

@@ -1,0 +1,40 @@
+"""Datasets that `ns-talking process` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+
+from nerfstudio_talking.dataparsers.portrait import PortraitDataParser
+from nerfstudio_talking.dataset_io.sequence import Clip, load_clip
+
+
+@dataclass
+class TalkingPortraitDataParserConfig(DataParserConfig):
+    """Options of the reader of our own dataset folders."""
+
+    _target: type = field(default_factory=lambda: TalkingPortraitDataParser)
+    """Target class to instantiate."""
+    data: Path = Path()
+    """The dataset folder."""
+    train_fraction: float = 10 / 11
+    """Share of the frames, from the front, to train on; the rest evaluates."""
+
+
+class TalkingPortraitDataParser(PortraitDataParser):
+    """Reads a dataset folder (see track.py)."""
+
+    config: TalkingPortraitDataParserConfig
+
+    def load_clip(self) -> Clip:
+        """Read the folder."""
+        return load_clip(self.config.data, self.config.train_fraction)
+
+
+talking_portrait_data = DataParserSpecification(
+    config=TalkingPortraitDataParserConfig(),
+    description="Datasets written by ns-talking process.",
+)

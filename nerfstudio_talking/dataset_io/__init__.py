@@ -1,0 +1,1 @@
+"""Tracks, sequences and dataset layouts."""

@@ -1,0 +1,267 @@
+"""Datasets of the AD-NeRF family (AD-NeRF, RAD-NeRF, ER-NeRF, SyncTalk, TalkingGaussian) as they lie on users' disks.
+
+Their `transform_matrix` is a camera-to-world matrix in OpenGL axes with the head as the world, a tenth of the tracker's
+unit: our own convention. What differs between the branches, and between what scripts write and loaders want, is read
+here either way.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from nerfstudio_talking.dataset_io.sequence import Clip
+from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.io.digests import file_digest
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.images import picture_size, read_picture
+
+AUDIO_ARRAYS = (
+    ("aud_ds.npy", "deepspeech"),
+    ("aud.npy", "deepspeech"),
+    ("aud_eo.npy", "wav2vec2-esperanto"),
+    ("aud_hu.npy", "hubert"),
+)
+"""Ready-made sound features, most usual first. ER-NeRF's script writes aud.npy where its loader wants aud_ds.npy."""
+IMAGE_FOLDERS = ("gt_imgs", "com_imgs", "ori_imgs")
+_FPS = 25.0
+_TORSO_REFERENCES = 3
+_BLENDSHAPE_BLINKS = (8, 9)
+"""Columns of SyncTalk's bs.npy that hold eyeBlinkLeft and eyeBlinkRight (MediaPipe's order without `_neutral`)."""
+
+
+def is_ad_nerf(folder: Path) -> bool:
+    """Whether a folder is laid out as a dataset of this family."""
+    return (folder / "transforms_train.json").is_file()
+
+
+def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS) -> Clip:
+    """Read a folder of the AD-NeRF family.
+
+    Frames of transforms_train.json and transforms_val.json are joined in the order of their ids and share one clock;
+    the files' own split is kept.
+
+    Args:
+        folder: the dataset folder.
+        audio: file name of the sound features; the first of `AUDIO_ARRAYS` that is there where not given, log-mel
+            features of aud.wav where none is.
+        fps: frames per second; the family assumes 25 throughout.
+
+    Raises:
+        TalkingError: a file is missing or does not fit the others.
+    """
+    splits = {name: _read_transforms(folder / f"transforms_{name}.json", name == "train") for name in ("train", "val")}
+    header = splits["train"]
+    entries: dict[int, dict[str, Any]] = {}
+    for record in splits.values():
+        entries.update({int(entry["img_id"]): entry for entry in record.get("frames", [])})
+    if not entries:
+        raise TalkingError(
+            folder / "transforms_train.json", expected="frames", found="none", mend="Run the family's process.py again."
+        )
+    ids = np.array(sorted(entries), dtype=np.int64)
+    train_ids = {int(entry["img_id"]) for entry in splits["train"]["frames"]}
+    in_train = np.array([int(i) in train_ids for i in ids])
+    images = _image_paths(folder, ids)
+    width, height = picture_size(images[0])
+    poses = np.array([np.array(entries[int(i)]["transform_matrix"], dtype=np.float64)[:3] for i in ids])
+    audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids])
+    features, kind = _audio_features(folder, audio, audio_ids, fps)
+    landmarks = _landmarks(folder, ids)
+    parsing = [folder / "parsing" / f"{i}.png" for i in ids]
+    has_parsing = all(path.is_file() for path in parsing)
+    background = next((folder / name for name in ("bc.jpg", "bc.png") if (folder / name).is_file()), None)
+    torso_frames, torso = _torso_references(folder, ids, poses, in_train)
+    wav = next((folder / name for name in ("aud.wav", "audio.wav") if (folder / name).is_file()), None)
+    track = TalkingTrack(
+        fps=fps,
+        width=width,
+        height=height,
+        focal=_focal(header, width, folder),
+        camera_to_worlds=poses.astype(np.float32),
+        audio=features,
+        audio_kind=kind,
+        eyes=_eyes(folder, ids),
+        lips=_lips(landmarks),
+        landmarks=landmarks,
+        frame_ids=ids,
+        audio_path=wav,
+        digest=file_digest(folder / "transforms_train.json"),
+        provenance={"layout": "ad-nerf", "parsing": has_parsing},
+    )
+    evaluate = np.flatnonzero(~in_train)
+    return Clip(
+        track=track,
+        image_paths=images,
+        train_frames=np.flatnonzero(in_train),
+        eval_frames=evaluate if len(evaluate) else np.flatnonzero(in_train)[-1:],
+        parsing_paths=parsing if has_parsing else None,
+        parsing_format="ad-nerf",
+        background=None if background is None else read_picture(background, "RGB"),
+        torso_references=torso,
+        torso_frames=torso_frames,
+    )
+
+
+def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
+    if not path.is_file():
+        if needed:
+            raise TalkingError(path, expected="camera poses", found="no such file", mend="Give an AD-NeRF dataset.")
+        return {"frames": []}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for entry in record["frames"]:
+            if np.shape(entry["transform_matrix"]) not in ((4, 4), (3, 4)):
+                raise ValueError(f"a transform_matrix of shape {np.shape(entry['transform_matrix'])}")
+            int(entry["img_id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TalkingError(
+            path,
+            expected="frames with img_id and transform_matrix",
+            found=f"{type(error).__name__}: {error}",
+            mend="Run the family's process.py again.",
+        ) from error
+    return record
+
+
+def _focal(header: dict[str, Any], width: int, folder: Path) -> float:
+    """Focal length in pixels of the pictures as they are, whatever size the poses were solved at."""
+    for name in ("focal_len", "fl_x", "fl_y"):
+        if name in header:
+            solved = header.get("w") or 2 * header.get("cx", width / 2)
+            return float(header[name]) * width / float(solved)
+    if "camera_angle_x" in header:
+        return width / (2 * np.tan(float(header["camera_angle_x"]) / 2))
+    raise TalkingError(
+        folder / "transforms_train.json",
+        expected="focal_len, fl_x or camera_angle_x",
+        found=", ".join(sorted(header)),
+        mend="Add the focal length in pixels as focal_len.",
+    )
+
+
+def _image_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path]:
+    best: tuple[int, Path | None] = (len(ids) + 1, None)
+    for name in IMAGE_FOLDERS:
+        for ending in ("jpg", "png"):
+            paths = [folder / name / f"{i}.{ending}" for i in ids]
+            missing = [path for path in paths if not path.is_file()]
+            if not missing:
+                return paths
+            best = min(best, (len(missing), missing[0]), key=lambda pair: pair[0])
+    raise TalkingError(
+        best[1] or folder,
+        expected=f"a picture for each of the {len(ids)} frames in {', '.join(IMAGE_FOLDERS)}",
+        found=f"{best[0]} of them missing",
+        mend="The ids in transforms_*.json must be the numbers of the pictures.",
+    )
+
+
+def _audio_features(
+    folder: Path, name: str | None, audio_ids: Int64[np.ndarray, " frames"], fps: float
+) -> tuple[Float32[np.ndarray, "frames window channels"], str]:
+    choices = [(name, Path(name).stem)] if name else AUDIO_ARRAYS
+    for file, kind in choices:
+        path = folder / file
+        if not path.is_file():
+            continue
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise TalkingError(path, expected="a numpy array", found=str(error), mend="Extract it again.") from error
+        if array.ndim == 2:  # one vector per frame, as SyncTalk's AVE
+            array = array[:, None]
+        if array.ndim != 3:
+            raise TalkingError(
+                path, expected="an array (frames, window, channels)", found=str(array.shape), mend="Extract it again."
+            )
+        if array.shape[2] == 16 and array.shape[1] in (29, 32, 44):  # stored channels first
+            array = array.transpose(0, 2, 1)
+        beyond = int(audio_ids.max()) - (len(array) - 1)
+        if beyond > 25:
+            raise TalkingError(
+                path,
+                expected=f"at least {audio_ids.max() + 1} rows",
+                found=f"{len(array)}",
+                mend="The features belong to another clip; extract them again from aud.wav.",
+            )
+        # DeepSpeech windows often end a frame or two before the picture does
+        return array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind
+    wav = folder / "aud.wav"
+    if name or not wav.is_file():
+        raise TalkingError(
+            folder,
+            expected=name or "aud_ds.npy, aud.npy, aud_eo.npy, aud_hu.npy or aud.wav",
+            found="none",
+            mend="Extract sound features, or put the sound there as aud.wav.",
+        )
+    from nerfstudio_talking.audio.extract import extract_features
+    from nerfstudio_talking.media.reading import read_audio
+
+    features = extract_features(read_audio(wav), fps, int(audio_ids.max()) + 1, "logmel")[0]
+    return features[audio_ids], "logmel"
+
+
+def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 1"]:
+    """Eye opening from OpenFace's AU45 (0 to 5, a blink is above 1), or SyncTalk's blendshapes; else held open."""
+    if (folder / "au.csv").is_file():
+        with (folder / "au.csv").open(newline="", encoding="utf-8") as file:
+            rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(file)]
+        if not rows or "AU45_r" not in rows[0]:
+            raise TalkingError(
+                folder / "au.csv",
+                expected="a column AU45_r (OpenFace FeatureExtraction)",
+                found=", ".join(list(rows[0])[:6]) if rows else "no rows",
+                mend="Run OpenFace again, or remove the file: eyes are then held open.",
+            )
+        # OpenFace counts frames from 1, and leaves out those without a face
+        at = np.array([int(float(row.get("frame", i + 1))) - 1 for i, row in enumerate(rows)])
+        closed = np.array([float(row["AU45_r"]) for row in rows])
+        order = np.argsort(at)
+        closed = np.interp(ids, at[order], closed[order])
+        return (1 - np.clip(closed, 0, 2) / 2).astype(np.float32)[:, None]
+    if (folder / "bs.npy").is_file():
+        shapes = np.load(folder / "bs.npy", allow_pickle=False)
+        blink = shapes[np.minimum(ids, len(shapes) - 1)][:, list(_BLENDSHAPE_BLINKS)].mean(1)
+        return (1 - np.clip(blink, 0, 1)).astype(np.float32)[:, None]
+    return np.ones((len(ids), 1), dtype=np.float32)
+
+
+def _landmarks(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 68 2"] | None:
+    paths = [folder / "ori_imgs" / f"{i}.lms" for i in ids]
+    if sum(path.is_file() for path in paths) < 0.9 * len(paths):
+        return None
+    points = np.full((len(ids), 68, 2), np.nan, dtype=np.float32)
+    for row, path in enumerate(paths):
+        if path.is_file():
+            values = np.loadtxt(path, dtype=np.float32)
+            if values.shape != (68, 2):
+                raise TalkingError(path, expected="68 rows of x y", found=str(values.shape), mend="Remove the file.")
+            points[row] = values
+    return points
+
+
+def _lips(landmarks: Float[np.ndarray, "frames 68 2"] | None) -> Float32[np.ndarray, " frames"] | None:
+    if landmarks is None:
+        return None
+    gap = np.linalg.norm(landmarks[:, 62] - landmarks[:, 66], axis=1)
+    return (gap / np.linalg.norm(landmarks[:, 36] - landmarks[:, 45], axis=1)).astype(np.float32)
+
+
+def _torso_references(
+    folder: Path, ids: Int64[np.ndarray, " frames"], poses: Float[np.ndarray, "frames 3 4"], in_train: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Torso pictures of training frames spread over the head's yaw; transparent pixels carry no colour there."""
+    yaw = np.arctan2(poses[:, 0, 3], poses[:, 2, 3])
+    there = [k for k in np.flatnonzero(in_train) if (folder / "torso_imgs" / f"{ids[k]}.png").is_file()]
+    if not there:
+        return None, None
+    order = np.array(there)[np.argsort(yaw[there])]
+    spread = (np.arange(_TORSO_REFERENCES) + 0.5) / _TORSO_REFERENCES * len(order)
+    chosen = np.unique(order[spread.astype(int)])
+    return chosen, np.stack([read_picture(folder / "torso_imgs" / f"{ids[k]}.png", "RGBA") for k in chosen])

@@ -1,0 +1,128 @@
+"""`Clip`: a talking track with the pictures that belong to it, whichever layout they lie in on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from nerfstudio_talking.dataset_io.parsing_labels import PARSING_CLASSES, from_ad_nerf, from_bisenet
+from nerfstudio_talking.dataset_io.track import (
+    BACKGROUND_NAME,
+    IMAGE_DIR,
+    PARSING_DIR,
+    TORSO_DIR,
+    TORSO_JSON,
+    TalkingTrack,
+    load_track,
+)
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.images import picture_size, read_picture
+
+ParsingFormat = Literal["ids", "ad-nerf", "bisenet"]
+_MEND = "Process the video again: `ns-talking process VIDEO --output DIR`."
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A dataset in memory, but for its frames, which stay on disk."""
+
+    track: TalkingTrack
+    """Everything per frame."""
+    image_paths: list[Path]
+    """One RGB picture per frame of the track."""
+    train_frames: Int64[np.ndarray, " train"]
+    """Positions in the track of the frames to train on."""
+    eval_frames: Int64[np.ndarray, " eval"]
+    """Positions in the track of the frames to evaluate on."""
+    parsing_paths: list[Path] | None = None
+    """One parsing map per frame."""
+    parsing_format: ParsingFormat = "ids"
+    """What the parsing maps hold: our class ids, AD-NeRF's four colours, or nineteen BiSeNet ids."""
+    background: UInt8[np.ndarray, "height width 3"] | None = None
+    """The scene without the person."""
+    torso_references: UInt8[np.ndarray, "references height width 4"] | None = None
+    """RGBA pictures of the torso."""
+    torso_frames: Int64[np.ndarray, " references"] | None = None
+    """Positions in the track of the torso references."""
+
+
+def split_frames(num_frames: int, train_fraction: float = 10 / 11) -> tuple[np.ndarray, np.ndarray]:
+    """The field's split: the first int(N * 10/11) frames train, the rest evaluate; neither is ever empty.
+
+    A clip of one frame does both.
+    """
+    frames = np.arange(num_frames, dtype=np.int64)
+    count = min(max(int(num_frames * train_fraction + 1e-9), 1), max(num_frames - 1, 1))
+    return frames[:count], frames[count:] if num_frames > 1 else frames
+
+
+def load_parsing(clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"]:
+    """Class ids of a frame of the track.
+
+    Raises:
+        TalkingError: the map cannot be read or holds other ids.
+    """
+    assert clip.parsing_paths is not None
+    path = clip.parsing_paths[frame]
+    picture = read_picture(path, "RGB" if clip.parsing_format == "ad-nerf" else None)
+    if clip.parsing_format == "ad-nerf":
+        return from_ad_nerf(picture)
+    if picture.ndim == 3:
+        picture = picture[..., 0]
+    if clip.parsing_format == "bisenet":
+        return from_bisenet(picture)
+    if picture.max(initial=0) >= len(PARSING_CLASSES):
+        raise TalkingError(
+            path, expected=f"class ids 0 to {len(PARSING_CLASSES) - 1}", found=f"id {picture.max()}", mend=_MEND
+        )
+    return picture
+
+
+def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
+    """Read a dataset folder of our own layout (see track.py).
+
+    Raises:
+        TalkingError: something is missing, truncated or of another size.
+    """
+    track = load_track(folder)
+    images = [folder / IMAGE_DIR / f"{i:06d}.jpg" for i in range(track.num_frames)]
+    parsing = [folder / PARSING_DIR / f"{i:06d}.png" for i in range(track.num_frames)]
+    missing = [path for path in (*images, *parsing) if not path.is_file()]
+    if missing:
+        raise TalkingError(
+            missing[0],
+            expected=f"{track.num_frames} pictures and as many parsing maps",
+            found=f"{len(missing)} of them missing",
+            mend=_MEND,
+        )
+    for path in (images[0], images[-1], parsing[0], parsing[-1]):
+        if picture_size(path) != (track.width, track.height):
+            raise TalkingError(
+                path,
+                expected=f"{track.width}x{track.height}",
+                found="{}x{}".format(*picture_size(path)),
+                mend=_MEND,
+            )
+    record_path = folder / TORSO_DIR / TORSO_JSON
+    try:
+        torso_frames = np.array(json.loads(record_path.read_text(encoding="utf-8"))["frames"], dtype=np.int64)
+    except (OSError, ValueError, KeyError) as error:
+        raise TalkingError(record_path, expected="the references' frames", found=str(error), mend=_MEND) from error
+    train, evaluate = split_frames(track.num_frames, train_fraction)
+    return Clip(
+        track=track,
+        image_paths=images,
+        train_frames=train,
+        eval_frames=evaluate,
+        parsing_paths=parsing,
+        background=read_picture(folder / BACKGROUND_NAME, "RGB"),
+        torso_references=np.stack(
+            [read_picture(folder / TORSO_DIR / f"{i:02d}.png", "RGBA") for i in range(len(torso_frames))]
+        ),
+        torso_frames=torso_frames,
+    )

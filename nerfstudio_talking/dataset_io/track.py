@@ -1,0 +1,170 @@
+"""`TalkingTrack`: everything that is per frame in a clip of one person speaking, and its file format.
+
+A dataset folder (what `ns-talking process` writes, schema version 1):
+
+    track.json      schema, fps, picture size, intrinsics, audio kind, provenance, digest of the source video
+    track.npz       the per-frame arrays of `TalkingTrack`, same names
+    images/         000000.jpg ...  one RGB picture per frame, named by position in the track
+    parsing/        000000.png ...  one 8-bit class id per pixel (`semantics.PARSING_CLASSES`)
+    background.png  RGB, the clip's background with nobody in front of it
+    torso/          00.png ...      RGBA torso reference images; torso.json names the frame of each
+    audio.wav       16 kHz mono, starting with the first frame and as long as the picture
+
+`track.json` is written last: a folder without it is not a dataset.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import new_file, write_json
+
+SCHEMA_VERSION = 1
+TRACK_JSON, TRACK_NPZ = "track.json", "track.npz"
+IMAGE_DIR, PARSING_DIR, TORSO_DIR = "images", "parsing", "torso"
+BACKGROUND_NAME, AUDIO_NAME, TORSO_JSON = "background.png", "audio.wav", "torso.json"
+
+_ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids")
+
+
+@dataclass(frozen=True)
+class TalkingTrack:
+    """A clip, frame by frame. World = the head, OpenGL axes, metres; see docs/design.md.
+
+    Frame i shows the sound in [i/fps, (i+1)/fps) seconds. Arrays are read-only by convention.
+    """
+
+    fps: float
+    """Frames per second."""
+    width: int
+    """Picture width in pixels."""
+    height: int
+    """Picture height in pixels."""
+    focal: float
+    """Focal length in pixels; the principal point is the centre of the picture."""
+    camera_to_worlds: Float32[np.ndarray, "frames 3 4"]
+    """The recording camera in the head's frame, OpenGL axes, metres."""
+    audio: Float32[np.ndarray, "frames window channels"]
+    """Sound features around each frame, normalised as `audio_kind` says."""
+    audio_kind: str
+    """Name of the feature model: 'logmel', 'mfcc', 'deepspeech', 'wav2vec2', 'hubert', 'ave' ..."""
+    eyes: Float32[np.ndarray, "frames eyes"]
+    """Eye opening, one column per eye (person's right, left) or one for both; 0 closed, about 1 wide open."""
+    lips: Float32[np.ndarray, " frames"] | None = None
+    """Lip opening: inner-lip gap over the distance of the outer eye corners, from 0. NaN where not seen."""
+    expression: Float32[np.ndarray, "frames blendshapes"] | None = None
+    """The 52 blendshapes of MediaPipe in [0, 1], or whatever expression vector the dataset carries."""
+    landmarks: Float32[np.ndarray, "frames points 2"] | None = None
+    """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where not seen."""
+    body: Float32[np.ndarray, "frames 2 3"] | None = None
+    """Motion of the body in the picture: the affine map that carries a position at rest to where this frame shows it,
+    positions in [-1, 1] (x right, y down; -1 and 1 are the picture's edges). At rest throughout where None."""
+    frame_ids: Int64[np.ndarray, " frames"] | None = None
+    """Number of each frame in the source video; positions in the track where None."""
+    audio_path: Path | None = None
+    """The sound of the clip."""
+    digest: str = ""
+    """SHA-256 of the source video: two tracks of one digest show the same clip."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """How each column was made, and the figures of the report."""
+
+    def __post_init__(self) -> None:
+        for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids"):
+            value = getattr(self, name)
+            if value is not None and len(value) != self.num_frames:
+                raise ValueError(f"track.{name} has {len(value)} rows for {self.num_frames} frames")
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames in the clip."""
+        return len(self.camera_to_worlds)
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.num_frames / self.fps
+
+    @property
+    def times(self) -> Float32[np.ndarray, " frames"]:
+        """The time of each frame across nerfstudio's API: i/(N-1), in [0, 1]."""
+        return np.linspace(0.0, 1.0, max(self.num_frames, 2), dtype=np.float32)[: self.num_frames]
+
+    def replace(self, **changes: Any) -> TalkingTrack:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def first(self, count: int) -> TalkingTrack:
+        """The track's first frames."""
+        columns = {name: getattr(self, name) for name in _ARRAYS}
+        return self.replace(**{name: None if column is None else column[:count] for name, column in columns.items()})
+
+
+def save_track(track: TalkingTrack, folder: Path) -> None:
+    """Write track.npz, then track.json, each atomically. The folder must exist."""
+    arrays = {name: getattr(track, name) for name in _ARRAYS if getattr(track, name) is not None}
+    with new_file(folder / TRACK_NPZ) as file:
+        np.savez(file, **arrays)
+    record = {
+        "schema": SCHEMA_VERSION,
+        "fps": track.fps,
+        "num_frames": track.num_frames,
+        "width": track.width,
+        "height": track.height,
+        "focal": track.focal,
+        "audio_kind": track.audio_kind,
+        "digest": track.digest,
+        "provenance": track.provenance,
+    }
+    write_json(record, folder / TRACK_JSON)
+
+
+def load_track(folder: Path) -> TalkingTrack:
+    """Read the track of a dataset folder.
+
+    Raises:
+        TalkingError: the folder is no dataset, is half-written, or was written under another schema.
+    """
+    mend = f"Run `ns-talking process VIDEO --output {folder}`; it resumes where it stopped."
+    json_path, npz_path = folder / TRACK_JSON, folder / TRACK_NPZ
+    if not json_path.is_file():
+        found = "no such folder" if not folder.is_dir() else f"no {TRACK_JSON} in it: never finished, or not a dataset"
+        raise TalkingError(folder, expected="a dataset folder", found=found, mend=mend)
+    try:
+        record = json.loads(json_path.read_text(encoding="utf-8"))
+        with np.load(npz_path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise TalkingError(folder, expected="a readable track", found=found, mend=mend) from error
+    if record.get("schema") != SCHEMA_VERSION:
+        raise TalkingError(
+            json_path, expected=f"schema {SCHEMA_VERSION}", found=f"schema {record.get('schema')}", mend=mend
+        )
+    missing = [name for name in ("camera_to_worlds", "audio", "eyes") if name not in arrays]
+    if missing:
+        raise TalkingError(npz_path, expected="arrays " + ", ".join(missing), found="none of that name", mend=mend)
+    rows = {name: len(value) for name, value in arrays.items()}
+    if set(rows.values()) != {record["num_frames"]}:
+        raise TalkingError(npz_path, expected=f"{record['num_frames']} rows in each array", found=str(rows), mend=mend)
+    audio_path = folder / AUDIO_NAME
+    return TalkingTrack(
+        fps=float(record["fps"]),
+        width=int(record["width"]),
+        height=int(record["height"]),
+        focal=float(record["focal"]),
+        audio_kind=record["audio_kind"],
+        digest=record["digest"],
+        provenance=record["provenance"],
+        audio_path=audio_path if audio_path.is_file() else None,
+        **arrays,
+    )

@@ -1,0 +1,75 @@
+"""Is a dataset folder whole? Every problem at once, instead of the first one an hour into training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nerfstudio_talking.dataset_io.ad_nerf import is_ad_nerf, load_ad_nerf_clip
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
+from nerfstudio_talking.dataset_io.sequence import Clip, load_clip, load_parsing
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.images import picture_size, read_picture
+
+
+def load_any_clip(folder: Path) -> Clip:
+    """The clip of a folder of either layout.
+
+    Raises:
+        TalkingError: it is neither, or something in it is missing.
+    """
+    return load_ad_nerf_clip(folder) if is_ad_nerf(folder) else load_clip(folder)
+
+
+def clip_problems(clip: Clip, pictures: bool = True) -> list[str]:
+    """What is wrong with a clip that could be loaded, a sentence each; empty where nothing is.
+
+    Args:
+        clip: the clip.
+        pictures: decode every picture too, which finds truncated ones.
+    """
+    track = clip.track
+    problems = []
+    for name in ("camera_to_worlds", "audio", "eyes"):
+        if not np.isfinite(getattr(track, name)).all():
+            problems.append(f"track.{name} holds values that are not finite.")
+    rotation = track.camera_to_worlds[:, :, :3].astype(np.float64)
+    if np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation).min() < 0:
+        problems.append("camera_to_worlds holds matrices that are no rotations.")
+    distance = np.linalg.norm(track.camera_to_worlds[:, :, 3], axis=1)
+    if distance.min() < 0.1 or distance.max() > 10:
+        problems.append(
+            f"The camera is {distance.min():.2f} to {distance.max():.2f} m from the head: are the poses in metres?"
+        )
+    if (track.camera_to_worlds[:, 2, 3] <= 0).any():
+        problems.append("The camera stands behind the head: z must come out of the face towards it.")
+    if track.audio.std() < 1e-6:
+        problems.append("The sound features are constant: is the sound silent?")
+    if clip.background is None:
+        problems.append("There is no background picture.")
+    elif clip.background.shape[:2] != (track.height, track.width):
+        problems.append(f"The background is {clip.background.shape[1]}x{clip.background.shape[0]}.")
+    if clip.parsing_paths is None:
+        problems.append("There are no parsing maps.")
+    if pictures:
+        problems += _picture_problems(clip)
+    return problems
+
+
+def _picture_problems(clip: Clip) -> list[str]:
+    problems, heads = [], 0
+    size = (clip.track.width, clip.track.height)
+    for frame, path in enumerate(clip.image_paths):
+        try:
+            found = picture_size(path)
+            read_picture(path)
+            if found != size:
+                problems.append(f"{path.name} is {found[0]}x{found[1]}, not {size[0]}x{size[1]}.")
+            if clip.parsing_paths is not None:
+                heads += bool((load_parsing(clip, frame) == CLASS_ID["skin"]).any())
+        except TalkingError as error:
+            problems.append(str(error))
+    if clip.parsing_paths is not None and heads < 0.5 * len(clip.image_paths):
+        problems.append(f"Only {heads} of {len(clip.image_paths)} parsing maps show a face.")
+    return problems

@@ -1,0 +1,1 @@
+"""Landmarks, tracking, head pose, measurements, mouth shape."""

@@ -1,0 +1,1 @@
+"""CPU and GPU kernels of the field components."""

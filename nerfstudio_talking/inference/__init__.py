@@ -1,0 +1,1 @@
+"""Trained portraits at work."""

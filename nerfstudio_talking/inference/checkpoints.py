@@ -1,0 +1,70 @@
+"""Loading a trained portrait for the subcommands that render it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import yaml
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline
+from nerfstudio.utils.eval_utils import eval_setup
+
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.models.portrait_model import PortraitModel
+
+_MEND = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
+
+
+def read_run(load_config: Path) -> TrainerConfig:
+    """The configuration of a training run, without its weights.
+
+    Raises:
+        TalkingError: there is no such file, or it is no run's configuration.
+    """
+    if not load_config.is_file():
+        raise TalkingError(load_config, expected="a config.yml", found="no such file", mend=_MEND)
+    try:
+        config = yaml.load(load_config.read_text(encoding="utf-8"), Loader=yaml.Loader)
+    except yaml.YAMLError as error:
+        raise TalkingError(load_config, expected="a config.yml", found=str(error).split("\n")[0], mend=_MEND) from error
+    if not isinstance(config, TrainerConfig):
+        raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", mend=_MEND)
+    return config
+
+
+def load_portrait(load_config: Path) -> tuple[VanillaPipeline, PortraitModel]:
+    """The pipeline and model of a training run, ready to render.
+
+    Raises:
+        TalkingError: there is no such run, it has no checkpoint yet, or it is not a portrait.
+    """
+    config = read_run(load_config)
+    checkpoints = config.get_checkpoint_dir()
+    if not list(checkpoints.glob("step-*.ckpt")):
+        raise TalkingError(
+            checkpoints,
+            expected="a checkpoint step-*.ckpt",
+            found="none",
+            mend="Train first; paths in config.yml count from the folder that ns-train ran in, so run from there.",
+        )
+    _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
+    model = pipeline.model
+    if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, PortraitModel):
+        raise TalkingError(
+            load_config, expected="a portrait of this package", found=f"method {config.method_name}", mend=_MEND
+        )
+    return pipeline, model
+
+
+def ensure_ffmpeg() -> None:
+    """Put imageio-ffmpeg's program on PATH where none is: nerfstudio's renderer asks for one by that name."""
+    import shutil
+
+    import imageio_ffmpeg
+
+    if shutil.which("ffmpeg") is None:
+        folder = Path(tempfile.mkdtemp(prefix="ffmpeg-"))
+        (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -1,0 +1,43 @@
+"""Weights files: where they are looked for, and how they are read."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nerfstudio_talking.io.errors import TalkingError
+
+
+def find_weights(path: Path | None, cached: tuple[str, ...]) -> Path | None:
+    """The given file, else the first of these names in the torch cache, else None.
+
+    Raises:
+        TalkingError: a path was given and no file is there.
+    """
+    if path is not None:
+        if not path.is_file():
+            mend = f"Give the path of {cached[0]}, or leave the option out."
+            raise TalkingError(path, expected="a file of weights", found="no such file", mend=mend)
+        return path
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return next((folder / name for name in cached if (folder / name).is_file()), None)
+
+
+def load_state(path: Path, what: str) -> dict[str, Any]:
+    """A state dict from a file, tensors only.
+
+    Raises:
+        TalkingError: the file holds none.
+    """
+    mend = "Download it again."
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TalkingError(path, expected=f"the weights of {what}", found=reason, mend=mend) from error
+    if not isinstance(state, dict):
+        raise TalkingError(path, expected=f"the weights of {what}", found=type(state).__name__, mend=mend)
+    return state

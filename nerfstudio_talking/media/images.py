@@ -1,0 +1,43 @@
+"""Image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from nerfstudio_talking.io.errors import TalkingError
+
+_MEND = "Process the video again: `ns-talking process VIDEO --output DIR`."
+
+
+def read_picture(path: Path, mode: str | None = None) -> UInt8[np.ndarray, "height width *channels"]:
+    """A picture file as an array, converted to a PIL mode where one is given.
+
+    Raises:
+        TalkingError: missing, truncated or no picture.
+    """
+    try:
+        with Image.open(path) as file:
+            return np.array(file.convert(mode) if mode else file)
+    except FileNotFoundError as error:
+        raise TalkingError(path, expected="a picture", found="no such file", mend=_MEND) from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise TalkingError(path, expected="a whole picture", found=str(error), mend=_MEND) from error
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height from a picture's header alone.
+
+    Raises:
+        TalkingError: missing or no picture.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.size
+    except FileNotFoundError as error:
+        raise TalkingError(path, expected="a picture", found="no such file", mend=_MEND) from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise TalkingError(path, expected="a picture", found=str(error), mend=_MEND) from error

@@ -1,0 +1,1 @@
+"""Face parsing backends."""

@@ -1,0 +1,144 @@
+"""Parsing maps made elsewhere, in any of the field's formats, brought to the frames of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from nerfstudio_talking.dataset_io.parsing_labels import AD_NERF_COLOURS, PARSING_CLASSES, from_ad_nerf, from_bisenet
+from nerfstudio_talking.dataset_io.sequence import ParsingFormat
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.process.crop import Crop
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+_LOOK_AT = 8
+_BISENET_IDS = 19
+_ROUNDING = 0.01  # of the longer sides' product: sizes are whole pixels
+_FAR = 40.0  # levels: JPEG moves a colour less
+_MEND = "Give 8-bit pictures of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured pictures, one per frame."
+
+
+def parsing_files(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of the numbers in their names.
+
+    Raises:
+        TalkingError: there is no such folder, or no picture in it.
+    """
+    mend = "Give a folder with one parsing map per frame, numbered."
+    if not folder.is_dir():
+        raise TalkingError(folder, expected="a folder of parsing maps", found="no such folder", mend=mend)
+    files = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.stem.endswith("_face")]
+    if not files:
+        raise TalkingError(folder, expected="a folder of parsing maps", found="no pictures in it", mend=mend)
+    return sorted(files, key=lambda path: (len(path.stem), path.stem))
+
+
+def read_parsings(
+    folder: Path, crop: Crop, source_size: tuple[int, int], start: int, num_frames: int
+) -> Iterator[UInt8[np.ndarray, "height width"]]:
+    """Class ids for the dataset's frames, whichever format `parsing_format` finds.
+
+    Maps of the source's size are cropped and resized like the frames; others must show the cropped picture, at any
+    scale. A folder with as many maps as the dataset has frames is taken in order, a larger one from the range's start.
+
+    Raises:
+        TalkingError: too few maps, one that cannot be read, or one of another shape or format.
+    """
+    files = parsing_files(folder)
+    if len(files) != num_frames:
+        files = files[start : start + num_frames]
+    if len(files) < num_frames:
+        raise TalkingError(
+            folder,
+            expected=f"{num_frames} parsing maps",
+            found=f"{len(files)}",
+            mend="Make one for each frame of the range, or leave --parsing out.",
+        )
+    kind = parsing_format(folder)
+    size = (crop.out_width, crop.out_height)
+    for path in files:
+        ids = decode_parsing(read_map(path), kind, path)
+        height, width = ids.shape
+        if (width, height) == source_size:
+            ids = ids[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
+        elif abs(width * size[1] - height * size[0]) > max(ids.shape) * max(size) * _ROUNDING:
+            raise TalkingError(
+                path,
+                expected=f"the size of the video, {source_size[0]}x{source_size[1]}, or the shape of the dataset's "
+                f"pictures, {size[0]}x{size[1]}",
+                found=f"{width}x{height}",
+                mend="Parse the pictures of this video, not others.",
+            )
+        yield np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+
+
+def parsing_format(folder: Path) -> ParsingFormat:
+    """What the maps of a folder hold, told from a few of them.
+
+    Single-channel pictures with ids past our eleven are BiSeNet's: every map of its shows neck, clothes or hair, whose
+    ids are 14, 16 and 17.
+
+    Raises:
+        TalkingError: no maps, or none of the known formats.
+    """
+    files = parsing_files(folder)
+    looked = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOK_AT).round().astype(int))]
+    pictures = [read_map(path) for path in looked]
+    if all(picture.ndim == 2 for picture in pictures):
+        highest, path = max((int(picture.max(initial=0)), path) for picture, path in zip(pictures, looked))
+        if highest >= _BISENET_IDS:
+            raise TalkingError(
+                path, expected=f"class ids below {_BISENET_IDS}", found=f"the value {highest}", mend=_MEND
+            )
+        return "bisenet" if highest >= len(PARSING_CLASSES) else "ids"
+    for path, picture in zip(looked, pictures):
+        _require_colours(picture, path)
+    return "ad-nerf"
+
+
+def decode_parsing(
+    picture: UInt8[np.ndarray, "height width *channels"], kind: ParsingFormat, path: Path
+) -> UInt8[np.ndarray, "height width"]:
+    """One map to class ids.
+
+    Raises:
+        TalkingError: the map is not in the given format.
+    """
+    if kind == "ad-nerf":
+        _require_colours(picture, path)
+        return from_ad_nerf(picture)
+    limit = _BISENET_IDS if kind == "bisenet" else len(PARSING_CLASSES)
+    if picture.ndim != 2 or picture.max(initial=0) >= limit:
+        found = f"{picture.shape[2]} channels" if picture.ndim != 2 else f"the value {picture.max()}"
+        raise TalkingError(path, expected=f"class ids below {limit}, as in the other maps", found=found, mend=_MEND)
+    return from_bisenet(picture) if kind == "bisenet" else picture
+
+
+def _require_colours(picture: np.ndarray, path: Path) -> None:
+    """Refuse coloured pictures that are not AD-NeRF's."""
+    if picture.ndim == 3:
+        anchors = np.array([*AD_NERF_COLOURS.values(), (100, 100, 100), (0, 0, 0)], dtype=np.float32)
+        colours, count = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+        off = np.linalg.norm(colours[:, None] - anchors, axis=2).min(axis=1) > _FAR
+        if count[off].sum() <= 0.02 * count.sum():
+            return
+        found = f"other colours in {count[off].sum() / count.sum():.0%} of it"
+    else:
+        found = "a single channel among coloured maps"
+    raise TalkingError(path, expected="AD-NeRF's red, green, blue and white", found=found, mend=_MEND)
+
+
+def read_map(path: Path) -> np.ndarray:
+    """A map as ids (2-D) where it has one channel or three equal ones, else as RGB."""
+    try:
+        with Image.open(path) as file:
+            picture = np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
+    except OSError as error:  # PIL's UnidentifiedImageError is one
+        raise TalkingError(path, expected="a parsing map", found=str(error), mend="Make it again.") from error
+    if picture.ndim == 3 and picture.max(initial=0) < _BISENET_IDS and (picture == picture[..., :1]).all():
+        return picture[..., 0]
+    return picture

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.paths import SHARED
+from helpers.voices import FPS, late, speech
+
+from nerfstudio_talking.audio.sync import OffsetEstimate, estimate_offset, sync_score
+
+CLIPS = SHARED / "clips"
+
+
+@pytest.mark.parametrize("shift", [-7, -2, 0, 3, 9])
+def test_known_shift_is_found(shift: int) -> None:
+    lips, samples = speech(10, seed=1)
+    estimate = estimate_offset(lips, late(samples, shift), FPS)
+    assert estimate.significant
+    assert estimate.lag_frames == pytest.approx(shift, abs=0.6)
+    assert estimate.frames == shift
+    assert estimate.score > 0.6
+    assert estimate.score_in_place == estimate.curve[12] and len(estimate.curve) == 25
+
+
+def test_other_frame_rates() -> None:
+    lips, samples = speech(10, seed=2, fps=30)
+    assert estimate_offset(lips, late(samples, 4, 30), 30).frames == 4
+
+
+def test_long_clips_use_their_middle() -> None:
+    lips, samples = speech(40, seed=3)
+    lips[:120] = lips[-120:] = 0.3  # outside the middle 750
+    assert estimate_offset(lips, late(samples, -3), FPS).frames == -3
+
+
+def test_swapped_sound_is_chance() -> None:
+    lips, own = speech(12, seed=4)
+    other = speech(12, seed=5)[1]
+    right, wrong = sync_score(lips, own, FPS), sync_score(lips, other, FPS)
+    assert right.score > 2 * right.null_max
+    assert wrong.score < 0.5 * right.score
+    assert wrong.score < 1.5 * wrong.null_max
+    assert right.null_mean < right.null_max
+
+
+def test_unseen_lips_are_bridged() -> None:
+    lips, samples = speech(14, seed=6)
+    holes = lips.copy()
+    holes[40:70] = holes[200:203] = np.nan
+    estimate = estimate_offset(holes, late(samples, 2), FPS)
+    assert estimate.frames == 2 and np.isfinite(estimate.curve).all()
+
+
+@pytest.mark.parametrize("case", ["short", "still", "unseen", "silent"])
+def test_nothing_can_be_said(case: str) -> None:
+    lips, samples = speech(8, seed=7)
+    if case == "short":
+        lips = lips[:30]
+    elif case == "still":
+        lips = np.full_like(lips, 0.2)
+    elif case == "unseen":
+        lips = np.full_like(lips, np.nan)
+    else:
+        samples = np.zeros_like(samples)
+    estimate = estimate_offset(lips, samples, FPS)
+    assert np.isnan(estimate.score) and not estimate.significant and estimate.frames == 0
+
+
+def test_swapped_arguments_are_noticed() -> None:
+    lips, samples = speech(8, seed=8)
+    with pytest.raises(ValueError, match="lips"):
+        estimate_offset(samples, lips, FPS)
+
+
+def test_a_peak_at_the_end_of_the_sweep_is_no_finding() -> None:
+    lags = np.arange(-2, 3)
+    curve = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    estimate = OffsetEstimate(1.8, 0.5, 0.3, 0.2, 0.1, lags, curve)
+    assert not estimate.significant and estimate.frames == 0
+
+
+def lip_curve(path: Path) -> np.ndarray:
+    face_mesh = pytest.importorskip("mediapipe").solutions.face_mesh
+    from nerfstudio_talking.media.reading import read_frames
+
+    gaps = []
+    with face_mesh.FaceMesh(static_image_mode=False, max_num_faces=1) as tracker:
+        for frame in read_frames(path, stop=300):
+            found = tracker.process(frame).multi_face_landmarks
+            points = np.array([(p.x, p.y) for p in found[0].landmark]) if found else np.full((478, 2), np.nan)
+            eyes = np.linalg.norm(points[33] - points[263])
+            gaps.append(np.linalg.norm(points[13] - points[14]) / eyes)
+    return np.array(gaps)
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips (../shared/clips) are not here")
+def test_real_clips() -> None:
+    from nerfstudio_talking.media.reading import read_audio
+
+    lips = lip_curve(CLIPS / "obama.mp4")
+    own = estimate_offset(lips, read_audio(CLIPS / "obama.mp4"), FPS)
+    assert own.significant and abs(own.lag_frames) <= 1
+    assert own.score > 0.5 > 0.4 > own.null_max
+    # the pictures are the same ones; its sound was not moved
+    found = estimate_offset(lips, read_audio(CLIPS / "obama_audio_late.mp4"), FPS)
+    assert found.significant and 5 <= found.lag_frames <= 6
+    swapped = read_audio(CLIPS / "man_kitchen.mp4")
+    assert not estimate_offset(lips, swapped, FPS).significant

@@ -1,0 +1,360 @@
+"""Playback: the grid, its kernels, the fit, the gate, and that a bake shows what the portrait shows."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from nerfstudio_talking.baking.config import BakeConfig
+from nerfstudio_talking.baking.file_format import load_bake, save_bake
+from nerfstudio_talking.baking.kernels import BLOCK, blend, march
+from nerfstudio_talking.baking.polynomial_basis import fit_matrix, response_terms
+from nerfstudio_talking.baking.sparse_grid import columns_of
+from nerfstudio_talking.io.digests import weights_digest
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.write_behind import write_behind
+from nerfstudio_talking.model_components.renderers import intersect_box, ray_weights
+
+TINY = BakeConfig(cell=0.4, views=12, rays_per_view=2048, conditions=48)
+
+
+def train_in_process(data, steps):
+    """A small portrait trained for some steps, without files or a trainer."""
+    from nerfstudio_talking.method_configs.talking_portrait import talking_portrait_small
+
+    torch.manual_seed(0)
+    np.random.seed(0)
+    config = copy.deepcopy(talking_portrait_small.config.pipeline)
+    config.datamanager.data = data
+    config.datamanager.train_num_rays_per_batch = 256
+    config.model.num_samples = 16
+    config.model.num_levels = 6
+    config.model.log2_table_size = 12
+    config.model.max_resolution = 128
+    config.model.occupancy_resolution = 24
+    pipeline = config.setup(device="cpu", test_mode="val")
+    groups = pipeline.get_param_groups()
+    rates = {"tables": 1e-2, "networks": 2e-3, "audio": 1e-3}
+    optimiser = torch.optim.Adam([{"params": p, "lr": rates[name]} for name, p in groups.items() if name in rates])
+    pipeline.train()
+    for step in range(steps):
+        optimiser.zero_grad()
+        _, losses, _ = pipeline.get_train_loss_dict(step)
+        sum(losses.values()).backward()
+        optimiser.step()
+        if step % 30 == 29:
+            pipeline.model.occupancy.refresh()
+    pipeline.eval()
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def pipeline(talking_dataset):
+    return train_in_process(talking_dataset, 60)
+
+
+@pytest.fixture(scope="module")
+def bake(pipeline):
+    from nerfstudio_talking.baking.fit import freeze
+
+    return freeze(pipeline.model, TINY)
+
+
+def make_player(model, bake, scale=1):
+    from nerfstudio_talking.baking.renderer import Player
+
+    return Player(model, bake, model.track.width * scale, model.track.height * scale)
+
+
+def test_columns_hold_the_corners_of_active_cells():
+    active = np.zeros((3, 2, 4), dtype=bool)
+    active[0, 0, 1] = active[0, 0, 3] = True  # the run above (0, 0) spans the gap between them
+    columns = columns_of(active)
+    assert columns.shape == (3, 2, 4)
+    assert columns.num_vertices == 4 * 4  # four columns of z = 1 ... 4
+    rows = 3
+    touched = [0, 1, rows, rows + 1]
+    assert np.flatnonzero(columns.last > columns.first).tolist() == touched
+    assert set(columns.first[touched]) == {1}
+    assert set(columns.last[touched]) == {5}
+    # a cell is there where all four columns hold it; the gap's cell is, too
+    assert columns.ranges().reshape(3, 2, 2)[0, 0].tolist() == [1, 4]
+    assert all(low >= high for low, high in columns.ranges().reshape(-1, 2)[1:])
+    assert columns.bounds().tolist() == [[0, 0, 1], [1, 1, 4]]
+    points = columns.points()
+    np.testing.assert_allclose(points[:4], [[0, 0, z / 4] for z in (1, 2, 3, 4)])
+    np.testing.assert_allclose(points[columns.offset[rows + 1]], [1 / 3, 1 / 2, 1 / 4])
+
+
+def test_blend_is_a_matrix_product():
+    rng = np.random.default_rng(0)
+    rest = rng.standard_normal((3, BLOCK)).astype(np.float32)
+    response = rng.integers(-32767, 32767, (3, 5, BLOCK)).astype(np.int16)
+    terms = rng.standard_normal((5, BLOCK)).astype(np.float32) / 32767
+    out = np.empty_like(rest)
+    blend(rest, response, terms, out)
+    np.testing.assert_allclose(out, rest + np.einsum("bki,ki->bi", response.astype(np.float64), terms), atol=1e-5)
+
+
+def march_columns(columns, pose, focal, box, values, samples, out):
+    march(
+        pose, np.float32(focal), box, columns.shape, columns.first, columns.offset, columns.ranges(), columns.bounds(),
+        values, samples, out,
+    )  # fmt: skip
+
+
+def march_all(values, shape, pose, focal, box, samples, size):
+    """The kernel on a grid whose cells are all there."""
+    columns = columns_of(np.ones(shape, dtype=bool))
+    out = np.empty((*size, 4), np.float32)
+    flat = np.ascontiguousarray(values.reshape(-1, 4))
+    march_columns(columns, pose, focal, box, flat, samples, out)
+    return out
+
+
+def test_march_through_even_fog():
+    """Opacity of a slab of even density met head on: 1 - exp(-density * depth)."""
+    shape, depth, density = (4, 4, 8), 0.2, 3.0
+    box = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]], np.float32)
+    pose = np.eye(3, 4, dtype=np.float32)
+    pose[2, 3] = 1.0
+    values = np.tile(np.array([np.log(density), 0.2, 0.4, 0.6], np.float32), (5 * 5 * 9, 1))
+    out = march_all(values, shape, pose, 4000.0, box, 16, (5, 5))
+    expected = 1 - np.exp(-density * depth)
+    np.testing.assert_allclose(out[2, 2, 3], expected, rtol=1e-4)
+    np.testing.assert_allclose(out[2, 2, :3], expected * np.array([0.2, 0.4, 0.6]), rtol=1e-4)
+
+
+def test_march_agrees_with_torch():
+    """A turned camera before random values: against grid_sample and the compositing that training uses."""
+    rng = np.random.default_rng(1)
+    shape, samples, size, focal = (5, 6, 7), 20, (9, 11), 20.0
+    box = np.array([[-0.12, -0.1, -0.15], [0.1, 0.13, 0.12]], np.float32)
+    angle = 0.4
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    pose = np.concatenate([turn, turn @ np.array([[0.02], [0.01], [0.7]])], 1).astype(np.float32)
+    values = rng.uniform([-2, 0, 0, 0], [4, 1, 1, 1], (6, 7, 8, 4)).astype(np.float32)
+    out = march_all(values, shape, pose, focal, box, samples, size)
+
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    local = np.stack([(columns - size[1] / 2) / focal, -(rows - size[0] / 2) / focal, -np.ones(size)], -1)
+    directions = F.normalize(torch.from_numpy(local.reshape(-1, 3) @ pose[:, :3].T).float(), dim=-1)
+    origins = torch.from_numpy(pose[:, 3]).expand_as(directions)
+    corners = torch.from_numpy(box)
+    near, far = intersect_box(origins, directions, corners)
+    length = (far - near).clamp_min(0)
+    distance = near[:, None] + (torch.arange(samples) + 0.5) / samples * length[:, None]
+    points = origins[:, None] + distance[..., None] * directions[:, None]
+    unit = (points - corners[0]) / (corners[1] - corners[0])
+    grid = torch.from_numpy(values).permute(3, 2, 1, 0)[None]  # (1, channels, z, y, x)
+    found = F.grid_sample(grid, (unit * 2 - 1)[None, None], align_corners=True)[0, :, 0].permute(1, 2, 0)
+    weights = ray_weights(found[..., 0].exp(), (length / samples)[:, None].expand_as(distance))
+    expected = torch.cat([(weights[..., None] * found[..., 1:]).sum(1), weights.sum(1, keepdim=True)], 1)
+    assert expected[:, 3].max() > 0.5
+    # rays end where a thousandth of the light is left
+    np.testing.assert_allclose(out.reshape(-1, 4), expected.numpy(), atol=2e-3)
+
+
+def test_empty_cells_are_skipped():
+    shape = (4, 4, 4)
+    box = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]], np.float32)
+    pose = np.eye(3, 4, dtype=np.float32)
+    pose[2, 3] = 1.0
+    active = np.zeros(shape, dtype=bool)
+    active[:, :, 1] = True  # one of four layers
+    columns = columns_of(active)
+    values = np.tile(np.array([np.log(10.0), 1, 1, 1], np.float32), (columns.num_vertices, 1))
+    out = np.empty((3, 3, 4), np.float32)
+    march_columns(columns, pose, 4000, box, values, 32, out)
+    np.testing.assert_allclose(out[1, 1, 3], 1 - np.exp(-10.0 * 0.05), rtol=1e-4)
+
+
+def test_fit_recovers_a_quadratic_and_holds_at_the_border():
+    generator = torch.Generator().manual_seed(0)
+    audio, eyes = torch.randn(200, 3, generator=generator), torch.rand(200, 2, generator=generator)
+    positions = torch.randn(200, 3, generator=generator) * 0.05 + torch.tensor([0.0, 0.0, 0.8])
+    terms = response_terms(audio, eyes, positions)
+    matrix = fit_matrix(terms(audio, eyes, positions), penalty=1e-6)
+    truth = 0.3 + audio[:, 0] - 2 * audio[:, 1] * audio[:, 2] + eyes[:, 0] * eyes[:, 1]
+    coefficients = matrix @ truth
+    again = terms(audio, eyes, positions) @ coefficients
+    torch.testing.assert_close(again, truth, atol=2e-3, rtol=0)
+    # far outside of what was sampled the answer stays finite: that of the border
+    far = terms(audio[:1] * 0 + 1e6, eyes[:1], positions[:1])
+    assert torch.isfinite(far).all()
+    assert far[:, 1:4].abs().max() <= max(terms.low.abs().max(), terms.high.abs().max())
+
+
+def test_baked_frames_are_those_of_the_portrait(pipeline, bake):
+    from nerfstudio_talking.baking.validation import gate_figures
+
+    figures = gate_figures(pipeline.model, make_player(pipeline.model, bake))
+    assert figures.full > 15  # it has learned something that can be lost
+    assert figures.agreement > 35
+    assert figures.full - figures.baked < 0.2
+
+
+def test_a_coarse_bake_is_worse(pipeline, bake):
+    """The gate sees the difference that it is there for."""
+    from nerfstudio_talking.baking.fit import freeze
+    from nerfstudio_talking.baking.validation import gate_figures
+
+    coarse = freeze(pipeline.model, replace(TINY, cell=6.0))
+    assert coarse.columns.num_vertices < bake.columns.num_vertices / 20
+    worse = gate_figures(pipeline.model, make_player(pipeline.model, coarse))
+    better = gate_figures(pipeline.model, make_player(pipeline.model, bake))
+    assert worse.agreement < better.agreement - 5
+
+
+def test_bake_file_round_trip(pipeline, bake, tmp_path):
+    model = pipeline.model
+    save_bake(bake, tmp_path / "baked.pt")
+    again = load_bake(tmp_path / "baked.pt", weights_digest(model))
+    assert not list(tmp_path.glob("*.part"))
+    assert torch.equal(make_player(model, again).render(3)[0], make_player(model, bake).render(3)[0])
+
+
+def test_bake_of_other_weights_is_refused(pipeline, bake, tmp_path):
+    path = tmp_path / "baked.pt"
+    save_bake(bake, path)
+    other = copy.deepcopy(pipeline.model.field)
+    digest = weights_digest(pipeline.model)
+    with torch.no_grad():
+        pipeline.model.field.density_net.layers[0].bias[0] += 1e-3
+    try:
+        assert weights_digest(pipeline.model) != digest
+        with pytest.raises(TalkingError, match="weights"):
+            load_bake(path, weights_digest(pipeline.model))
+    finally:
+        pipeline.model.field.load_state_dict(other.state_dict())
+    assert weights_digest(pipeline.model) == digest
+
+
+@pytest.mark.parametrize("content", [b"", b"not a bake", None])
+def test_broken_bake_is_told(tmp_path, content):
+    path = tmp_path / "baked.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TalkingError, match=r"baked\.pt"):
+        load_bake(path, "")
+
+
+def test_gate_refuses(pipeline, tmp_path, monkeypatch):
+    from nerfstudio_talking.cli.bake import BakePortrait
+
+    # the module that reads runs imports all of nerfstudio's methods
+    loader = SimpleNamespace(load_portrait=lambda _: (pipeline, pipeline.model))
+    monkeypatch.setitem(sys.modules, "nerfstudio_talking.inference.checkpoints", loader)
+    output = tmp_path / "baked.pt"
+    coarse = replace(TINY, cell=8.0)
+    with pytest.raises(TalkingError, match="at most -3 dB"):
+        BakePortrait(tmp_path / "config.yml", output, max_loss=-3, bake=coarse, gate_frames=2).main()
+    assert not output.exists()
+    BakePortrait(tmp_path / "config.yml", output, max_loss=90, bake=coarse, gate_frames=2).main()
+    assert load_bake(output, weights_digest(pipeline.model)).figures["full"] > 15
+
+
+def test_evaluation_takes_the_recorded_views_from_the_bake(pipeline, bake, tmp_path):
+    from nerfstudio_talking.dataparsers.portrait import clip_outputs
+
+    model = pipeline.model
+    save_bake(bake, tmp_path / "baked.pt")
+    cameras = clip_outputs(model.clip, "val", model.scene_box).cameras
+    full = model.get_outputs_for_camera(cameras[:1])
+    elsewhere = copy.deepcopy(cameras[:1])
+    elsewhere.camera_to_worlds[0, 0, 3] += 0.05
+    aside = model.get_outputs_for_camera(elsewhere)
+    model.config.baked = tmp_path / "baked.pt"
+    try:
+        played = model.get_outputs_for_camera(cameras[:1])
+        frame = int(model.clip.eval_frames[0])
+        assert torch.equal(played["rgb"], make_player(model, bake).render(frame)[0])
+        assert not torch.equal(played["rgb"], full["rgb"])
+        assert torch.equal(played["parsing"], full["parsing"])
+        # a view that was not recorded is rendered in full
+        assert torch.equal(model.get_outputs_for_camera(elsewhere)["rgb"], aside["rgb"])
+    finally:
+        model.config.baked, model.player = None, None
+
+
+def test_other_methods_are_not_bakeable():
+    from nerfstudio_talking.baking.fit import bakeable
+
+    with pytest.raises(TalkingError, match="cannot be baked"):
+        bakeable(torch.nn.Linear(1, 1))
+
+
+def test_frames_are_written_in_order_and_errors_come_back():
+    written = []
+    frames = [np.full((2, 2, 3), i, np.uint8) for i in range(7)]
+    assert write_behind(iter(frames), lambda frame: written.append(int(frame[0, 0, 0]))) == 7
+    assert written == list(range(7))
+
+    def fail(frame):
+        raise TalkingError("disk", expected="room", found="none", mend="Free some.")
+
+    with pytest.raises(TalkingError, match="disk"):
+        write_behind(iter(frames), fail)
+
+
+class AnalyticField(torch.nn.Module):
+    """A ball of radius 0.06 m with a soft skin: what a trained volume looks like, without the training."""
+
+    parsing_branch = False
+
+    def __init__(self):
+        super().__init__()
+        self.box = torch.tensor([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]])
+        self.regions = {"audio": None}
+        self.semantic_layer = torch.nn.Linear(1, 2)
+        self.evaluated = 0
+
+    def forward(self, points, directions, conditions):
+        from nerfstudio_talking.fields.conditioned_field import VolumeSamples
+
+        self.evaluated += len(points)
+        radius = points.norm(dim=-1)
+        density = 800 * torch.sigmoid((0.06 - radius) / 0.002)
+        rgb = 0.5 + 0.5 * torch.sin(points * 80)
+        return VolumeSamples(density, rgb, points.new_zeros(len(points), 2), {"audio": points.new_ones(len(points), 1)})
+
+
+def test_occupancy_changes_nothing_but_the_cost():
+    """The pruned rendering is that of dense sampling within 0.1 dB, from less than a quarter of the samples."""
+    from nerfstudio_talking.field_components.conditioning import FrameCondition
+    from nerfstudio_talking.model_components.occupancy_grid import OccupancyGrid
+    from nerfstudio_talking.model_components.volume_renderer import FrameRays, render_volume
+
+    torch.manual_seed(0)
+    field, occupancy = AnalyticField(), OccupancyGrid(48, threshold=0.02)
+    side = 64
+    grid = (torch.arange(side) + 0.5) / side * 0.2 - 0.1
+    y, x = torch.meshgrid(grid, grid, indexing="ij")
+    origins = torch.stack([x.flatten(), y.flatten(), torch.full((side**2,), 0.8)], -1)
+    condition = FrameCondition(torch.zeros(1, 6), torch.zeros(1, 2), torch.eye(3, 4)[None], torch.eye(2, 3)[None])
+    rays = FrameRays(
+        origins, torch.tensor([[0.0, 0.0, -1.0]]).expand_as(origins), condition,
+        torch.zeros(len(origins), dtype=torch.long), origins[:, :2],
+    )  # fmt: skip
+    dense = render_volume(field, occupancy, rays, 48, training=False)["color"]  # type: ignore[arg-type]
+    all_samples = field.evaluated
+    assert all_samples == side**2 * 48
+    for _ in range(4):
+        for _ in range(8):
+            render_volume(field, occupancy, rays, 48, training=True)  # type: ignore[arg-type]
+        occupancy.refresh()
+    field.evaluated = 0
+    pruned = render_volume(field, occupancy, rays, 48, training=False)["color"]  # type: ignore[arg-type]
+    assert field.evaluated < all_samples / 4
+    # against a picture whose error is as large as a good portrait's, 33 dB, the two score alike
+    truth = dense + 10 ** (-33 / 20) * torch.randn_like(dense)
+    scores = [-10 * torch.log10((picture - truth).square().mean()) for picture in (dense, pruned)]
+    assert abs(float(scores[0] - scores[1])) < 0.1
+    assert -10 * torch.log10((dense - pruned).square().mean()) > 50

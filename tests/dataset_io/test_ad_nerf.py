@@ -1,0 +1,122 @@
+"""Folders written here in the family's format, with the traps that real ones hold."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers.builders import draw_frame, draw_landmarks, moving_poses, speech_like
+from helpers.paths import SHARED
+from PIL import Image
+
+from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_clip
+from nerfstudio_talking.dataset_io.parsing_labels import AD_NERF_COLOURS, CLASS_ID
+from nerfstudio_talking.dataset_io.sequence import load_parsing
+from nerfstudio_talking.dataset_io.validation import clip_problems, load_any_clip
+from nerfstudio_talking.io.errors import TalkingError
+
+IDS = [0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 13]  # holes: frames without landmarks
+
+
+def write_ad_nerf_dataset(folder, size=48, audio="aud_ds.npy", rows=14, colour="parsing"):
+    for name in ("gt_imgs", "parsing", "torso_imgs", "ori_imgs"):
+        (folder / name).mkdir(parents=True)
+    poses, focal = moving_poses(20), 2.0 * size
+    opening, _ = speech_like(20, 0)
+    entries = []
+    for i in IDS:
+        picture, ids = draw_frame(poses[i], opening[i], size, focal)
+        Image.fromarray(picture).save(folder / f"gt_imgs/{i}.jpg")
+        paint = np.zeros((size, size, 3), np.uint8) + np.uint8(AD_NERF_COLOURS["skin"])
+        paint[ids == 0] = AD_NERF_COLOURS["background"]
+        paint[ids == CLASS_ID["cloth"]] = AD_NERF_COLOURS["cloth"]
+        Image.fromarray(paint).save(folder / f"parsing/{i}.png")
+        alpha = np.where(ids == CLASS_ID["cloth"], 255, 0).astype(np.uint8)
+        Image.fromarray(np.dstack([picture, alpha])).save(folder / f"torso_imgs/{i}.png")
+        np.savetxt(folder / f"ori_imgs/{i}.lms", draw_landmarks(poses[i], opening[i], size, focal), "%f")
+        matrix = np.vstack([poses[i], [0, 0, 0, 1]]).tolist()
+        entries.append({"img_id": i, "aud_id": i, "transform_matrix": matrix})
+    header = {"focal_len": focal, "cx": size / 2, "cy": size / 2}
+    for name, part in (("train", entries[8::-1]), ("val", entries[9:])):  # unsorted
+        (folder / f"transforms_{name}.json").write_text(json.dumps({**header, "frames": part}))
+    Image.new("RGB", (size, size), (120, 120, 120)).save(folder / "bc.jpg")
+    np.save(folder / audio, np.random.default_rng(0).standard_normal((rows, 16, 29)).astype(np.float32))
+    lines = ["frame, timestamp, AU01_r, AU45_r"]
+    lines += [f"{i + 1}, {i / 25:.3f}, 0.1, {1.0 if i == 5 else 0.0}" for i in range(12)]  # shorter than the clip
+    (folder / "au.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("audio", ["aud_ds.npy", "aud.npy"])
+def test_family_folder(tmp_path, audio):
+    write_ad_nerf_dataset(tmp_path / "d", audio=audio)
+    clip = load_any_clip(tmp_path / "d")
+    track = clip.track
+    assert track.frame_ids.tolist() == IDS
+    assert clip.train_frames.tolist() == list(range(9))
+    assert clip.eval_frames.tolist() == [9, 10]
+    assert (track.width, track.height, track.focal) == (48, 48, 96.0)
+    array = np.load(tmp_path / "d" / audio)
+    np.testing.assert_array_equal(track.audio, array[IDS])
+    np.testing.assert_allclose(track.camera_to_worlds, moving_poses(20)[IDS])
+    # a blink in frame 5 only, half closed; the missing rows at the end are held
+    np.testing.assert_allclose(track.eyes[:, 0], [1, 1, 1, 1, 0.5, 1, 1, 1, 1, 1, 1])
+    assert {CLASS_ID["skin"], CLASS_ID["cloth"], 0} == set(np.unique(load_parsing(clip, 3)))
+    assert clip.torso_references.shape == (3, 48, 48, 4)
+    assert set(clip.torso_frames) <= set(clip.train_frames)
+    assert track.landmarks.shape == (11, 68, 2)
+    assert clip_problems(clip) == []
+
+
+def test_windows_end_before_the_picture(tmp_path):
+    write_ad_nerf_dataset(tmp_path / "d", rows=13)
+    track = load_ad_nerf_clip(tmp_path / "d").track
+    np.testing.assert_array_equal(track.audio[-1], np.load(tmp_path / "d/aud_ds.npy")[-1])
+
+
+def test_poses_solved_at_another_size(tmp_path):
+    write_ad_nerf_dataset(tmp_path / "d")
+    for name in ("train", "val"):
+        path = tmp_path / "d" / f"transforms_{name}.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "focal_len": 900.0, "cx": 225.0, "cy": 225.0}))
+    assert load_ad_nerf_clip(tmp_path / "d").track.focal == pytest.approx(96.0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: (d / "gt_imgs/4.jpg").unlink(), "1 of them missing"),
+        (lambda d: (d / "aud_ds.npy").unlink(), "aud_ds.npy"),
+        (lambda d: np.save(d / "aud_ds.npy", np.zeros((3, 4))), None),
+        (lambda d: (d / "aud_ds.npy").write_bytes(b"x"), "numpy array"),
+        (lambda d: (d / "au.csv").write_text("a,b\n1,2"), "AU45_r"),
+        (lambda d: (d / "transforms_train.json").write_text('{"frames": [{"img_id": 0}]}'), "transform_matrix"),
+    ],
+)
+def test_damaged_folder(tmp_path, damage, message):
+    write_ad_nerf_dataset(tmp_path / "d")
+    damage(tmp_path / "d")
+    if message is None:
+        load_ad_nerf_clip(tmp_path / "d")  # ten frames of sound are missing at most: the last window is held
+        return
+    with pytest.raises(TalkingError, match=message):
+        load_ad_nerf_clip(tmp_path / "d")
+
+
+def test_real_transforms_follow_our_convention():
+    """In AD-NeRF's own file the camera stands in front of the face, upright, less than a metre away."""
+    path = SHARED / "formats/AD-NeRF_transforms_val.json"
+    if not path.is_file():
+        pytest.skip("the real transforms file is not here")
+    record = json.loads(path.read_text())
+    matrices = np.array([frame["transform_matrix"] for frame in record["frames"]])
+    assert matrices.shape == (728, 4, 4)
+    rotation, position = matrices[:, :3, :3], matrices[:, :3, 3]
+    np.testing.assert_allclose(
+        rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (728, 3, 3)), atol=1e-5
+    )
+    assert (position[:, 2] > 0.5).all()
+    assert (position[:, 2] < 1.0).all()
+    assert (rotation[:, 1, 1] > 0.8).all()
+    looking = -rotation[:, :, 2]  # the camera's -z points at the head
+    towards = -position / np.linalg.norm(position, axis=1, keepdims=True)
+    assert (np.sum(looking * towards, 1) > 0.95).all()

@@ -1,0 +1,182 @@
+"""Every registered method trains a few steps, and the standard commands read what it wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.builders import write_talking_dataset
+from helpers.commands import SMALL, command, train
+
+
+@pytest.fixture(scope="module")
+def portrait(talking_dataset, tmp_path_factory) -> Path:
+    return train("talking-portrait-small", talking_dataset, tmp_path_factory.mktemp("run"), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["talking-portrait", "ssp-nerf"])
+def test_full_presets_train(talking_dataset, tmp_path, method):
+    assert train(method, talking_dataset, tmp_path, 3).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--pipeline.model.region-module", "mlp", "--pipeline.model.audio-condition", "code"),
+        ("--pipeline.model.region-module", "concat", "--pipeline.model.torso", "deformable_grid"),
+    ],
+)
+def test_ablations_train(talking_dataset, tmp_path, options):
+    assert train("talking-portrait-small", talking_dataset, tmp_path, 3, *options).is_file()
+
+
+@pytest.mark.slow
+def test_checkpoint_is_weights_only(portrait):
+    checkpoints = sorted((portrait.parent / "nerfstudio_models").iterdir())
+    assert [path.suffix for path in checkpoints] == [".ckpt"]
+    state = torch.load(checkpoints[-1], weights_only=True)
+    assert not [key for key in state["pipeline"] if "conditioning" in key or "tracked" in key]
+
+
+@pytest.mark.slow
+def test_eval_writes_flat_floats(portrait, tmp_path):
+    command("ns-eval", "--load-config", portrait, "--output-path", tmp_path / "eval.json", cwd=portrait.parents[4])
+    results = json.loads((tmp_path / "eval.json").read_text())["results"]
+    assert {"psnr", "ssim", "video_psnr", "video_miou", "video_ssim_mouth"} <= results.keys()
+    assert [name for name in results if name.endswith("/psnr")] == ["frames/000020/psnr", "frames/000021/psnr"]
+    # the video is scored on bytes
+    assert results["video_psnr"] == pytest.approx(results["psnr"], abs=0.2)
+    assert all(isinstance(value, float) for value in results.values())
+
+
+@pytest.mark.slow
+def test_render_camera_path_plays_every_frame_with_sound(portrait, talking_dataset, tmp_path):
+    from nerfstudio_talking.media.reading import probe_video
+
+    path = tmp_path / "path.json"
+    command("ns-talking", "path", "--data", talking_dataset, "--output", path, "--frames", "2:12", cwd=tmp_path)
+    silent, sounding = tmp_path / "silent.mp4", tmp_path / "sounding.mp4"
+    options = ("--load-config", portrait, "--camera-path-filename", path)
+    command("ns-talking", "render", *options, "--output-path", sounding, cwd=portrait.parents[4])
+    info = probe_video(sounding)
+    assert (info.width, info.height, info.has_audio) == (48, 48, True)
+    assert info.fps == pytest.approx(25)
+    assert info.duration == pytest.approx(10 / 25, abs=0.02)
+    assert not silent.exists()
+
+
+@pytest.mark.slow
+def test_render_dataset(portrait, tmp_path):
+    command(
+        "ns-render", "dataset", "--load-config", portrait, "--output-path", tmp_path / "out",
+        "--rendered-output-names", "rgb", "depth", "parsing", "saliency_audio", "--split", "test",
+        cwd=portrait.parents[4],
+    )  # fmt: skip
+    for name in ("rgb", "depth", "parsing", "saliency_audio"):
+        assert len(list((tmp_path / "out" / "test" / name).iterdir())) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["interpolate", "spiral"])
+def test_render_views_without_times_shows_the_neutral_frame(portrait, tmp_path, kind):
+    from nerfstudio_talking.media.reading import read_frames
+
+    options = ("--interpolation-steps", 3) if kind == "interpolate" else ("--seconds", 1, "--frame-rate", 4)
+    output = tmp_path / "views.mp4"
+    result = command(
+        "ns-render", kind, "--load-config", portrait, "--output-path", output, *options, cwd=portrait.parents[4]
+    )
+    assert result.stdout.count("Cameras without times") <= 1
+    assert all(frame.std() > 5 for frame in read_frames(output))
+
+
+@pytest.mark.slow
+def test_drive_another_voice(portrait, tmp_path):
+    import soundfile
+
+    from nerfstudio_talking.media.reading import probe_video, read_audio
+
+    voice = tmp_path / "eine Stimme, 日本.wav"
+    soundfile.write(voice, 0.1 * np.random.default_rng(0).standard_normal((24000, 2)), 22050)
+    output = tmp_path / "spoken.mp4"
+    options = ("--load-config", portrait, "--output", output)
+    command("ns-talking", "drive", *options, "--audio", voice, cwd=portrait.parents[4])
+    info = probe_video(output)
+    assert info.duration == pytest.approx(24000 / 22050, abs=0.04)
+    assert len(read_audio(output)) / 16000 == pytest.approx(info.duration, abs=0.04)
+    empty = tmp_path / "empty.wav"
+    soundfile.write(empty, np.zeros(0), 16000)
+    output.unlink()
+    result = command("ns-talking", "drive", *options, "--audio", empty, cwd=portrait.parents[4], check=False)
+    assert result.returncode == 1
+    assert "empty.wav" in result.stdout
+    assert not output.exists()
+
+
+@pytest.mark.slow
+def test_checkpoint_of_another_clip_is_refused(portrait, tmp_path):
+    write_talking_dataset(tmp_path / "other", seed=1)
+    result = command(
+        "ns-train", "talking-portrait-small", "--data", tmp_path / "other", "--output-dir", tmp_path / "out",
+        "--max-num-iterations", 2, "--machine.device-type", "cpu", "--vis", "tensorboard", *SMALL,
+        "--load-dir", portrait.parent / "nerfstudio_models", cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert "trained on clip" in result.stdout + result.stderr
+
+
+@pytest.mark.slow
+def test_resume(portrait, talking_dataset, tmp_path):
+    config = train(
+        "talking-portrait-small", talking_dataset, tmp_path, 3, "--load-dir", portrait.parent / "nerfstudio_models"
+    )
+    last = sorted((config.parent / "nerfstudio_models").iterdir())[-1]
+    assert torch.load(last, weights_only=True)["step"] > 9
+
+
+@pytest.fixture(scope="module")
+def ssp_portrait(talking_dataset, tmp_path_factory) -> Path:
+    return train("ssp-nerf-small", talking_dataset, tmp_path_factory.mktemp("ssp"), 10)
+
+
+@pytest.mark.slow
+def test_ssp_nerf_is_evaluated_and_rendered(ssp_portrait, tmp_path):
+    folder = ssp_portrait.parents[4]
+    command("ns-eval", "--load-config", ssp_portrait, "--output-path", tmp_path / "eval.json", cwd=folder)
+    results = json.loads((tmp_path / "eval.json").read_text())["results"]
+    assert {"psnr", "video_miou", "video_iou_cloth"} <= results.keys()
+    command(
+        "ns-render", "dataset", "--load-config", ssp_portrait, "--output-path", tmp_path / "out",
+        "--rendered-output-names", "rgb", "parsing", "body", "--split", "test", cwd=folder,
+    )  # fmt: skip
+    assert len(list((tmp_path / "out" / "test" / "body").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_ssp_nerf_keeps_its_sampling_losses(ssp_portrait):
+    checkpoint = sorted((ssp_portrait.parent / "nerfstudio_models").iterdir())[-1]
+    loss = torch.load(checkpoint, weights_only=True)["pipeline"]["_model.class_loss"]
+    assert loss.shape == (11,)
+    assert len(loss.unique()) > 3
+
+
+@pytest.mark.slow
+def test_ssp_nerf_ablations_train(talking_dataset, tmp_path):
+    options = ("--pipeline.model.parsing-branch", "False", "--pipeline.model.deformation", "False")
+    assert train("ssp-nerf-small", talking_dataset, tmp_path, 3, *options).is_file()
+
+
+@pytest.mark.slow
+def test_lips_phase_uses_lpips_where_its_weights_are(talking_dataset, tmp_path):
+    from torchvision.models import alexnet
+
+    torch.save(alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
+    options = ("--pipeline.model.lpips-weights", tmp_path / "alexnet.pth")
+    config = train("talking-portrait-small", talking_dataset, tmp_path, 8, *options)
+    checkpoint = torch.load(sorted((config.parent / "nerfstudio_models").iterdir())[-1], weights_only=True)
+    assert not [key for key in checkpoint["pipeline"] if "lpips" in key]

@@ -1,0 +1,273 @@
+"""`process_video` on a real clip, killed and resumed, and on input that cannot be used."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.paths import SHARED
+from PIL import Image
+
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
+from nerfstudio_talking.dataset_io.sequence import load_clip
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.writing import VideoWriter
+from nerfstudio_talking.process.audio_track import cut_sound
+from nerfstudio_talking.process.config import ProcessConfig
+from nerfstudio_talking.process.crop import choose_crop
+from nerfstudio_talking.process.parsing.folder import read_parsings
+from nerfstudio_talking.process.run import process_video
+from nerfstudio_talking.process.stages import Workspace, stage_key
+
+CLIP = SHARED / "clips" / "obama.mp4"
+needs_clip = pytest.mark.skipif(not CLIP.is_file(), reason="needs ../shared/clips/obama.mp4")
+
+# Forks a child for each point to die at (before any native thread runs), then one that may finish.
+_KILLER = """
+import os, signal, sys
+from pathlib import Path
+from PIL import Image
+from nerfstudio_talking.process import run, stages
+from nerfstudio_talking.process.config import ProcessConfig
+
+video, output, straight = (Path(p) for p in sys.argv[1:4])
+
+def process(folder, die_at):
+    def die(point):
+        if point == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    mark, save = stages.Workspace.mark, Image.Image.save
+    def marked(self, stage, key, **record):
+        die("before " + stage)
+        mark(self, stage, key, **record)
+        die("after " + stage)
+    def saved(self, path, *args, **options):
+        save(self, path, *args, **options)
+        die(Path(path).name)
+    stages.Workspace.mark, Image.Image.save = marked, saved
+    publish = run.save_track
+    def published(*args):
+        die("before track")
+        publish(*args)
+        die("after track")
+    run.save_track = published
+    run.process_video(ProcessConfig(video, folder, size=128, frames="0:40", report=False))
+
+for folder, points in ((straight, [None]), (output, [POINTS, None])):
+    for die_at in [p for entry in points for p in (entry if isinstance(entry, list) else [entry])]:
+        child = os.fork()
+        if child == 0:
+            try:
+                process(folder, die_at)
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                os._exit(3)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        assert killed == (die_at is not None) and (killed or status == 0), (die_at, status)
+"""
+_POINTS = ["000020.jpg", "before sound", "000011.png", "before track", "after track"]
+
+
+def digests(folder):
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """The same clip processed straight and with a SIGKILL at several points; both paths hold spaces and letters."""
+    if not CLIP.is_file():
+        pytest.skip("needs ../shared/clips/obama.mp4")
+    root = tmp_path_factory.mktemp("zwei Ordner äöü")
+    video = root / "clip 1 – ñ.mp4"
+    shutil.copyfile(CLIP, video)
+    script = _KILLER.replace("POINTS", repr(_POINTS))
+    command = [sys.executable, "-c", script, str(video), str(root / "killed"), str(root / "straight")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return video, root / "straight", root / "killed"
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_gives_the_same_files(datasets):
+    _, straight, killed = datasets
+    assert digests(killed) == digests(straight)
+    assert not (straight / ".work").exists()
+
+
+@pytest.mark.slow
+def test_the_dataset_is_whole(datasets):
+    video, straight, _ = datasets
+    clip = load_clip(straight)
+    track = clip.track
+    assert (track.num_frames, track.width, track.height, track.fps) == (40, 128, 128, 25.0)
+    assert track.audio.shape[0] == 40
+    assert np.isfinite(track.audio).all()
+    assert track.audio_path is not None
+    assert track.digest == hashlib.sha256(video.read_bytes()).hexdigest()
+    assert track.eyes.shape == (40, 2)
+    assert track.landmarks is not None
+    assert track.landmarks.shape == (40, 478, 2)
+    assert track.provenance["camera_to_worlds"]["reprojection_px"] < 0.8 * 128 / 450 + 0.1
+    assert 0.5 < np.linalg.norm(track.camera_to_worlds[:, :, 3], axis=1).mean() < 1.5
+    assert clip.background is not None
+    assert clip.background.shape == (128, 128, 3)
+
+
+@pytest.mark.slow
+def test_a_whole_dataset_is_left_alone(datasets):
+    video, straight, _ = datasets
+    before = (straight / "track.json").stat().st_mtime_ns
+    process_video(ProcessConfig(video, straight, size=128, frames="0:40", report=False))
+    assert (straight / "track.json").stat().st_mtime_ns == before
+
+
+def speechless(path, frames=12, picture=None, sound=True):
+    """A small video, of noise or of one picture."""
+    rng = np.random.default_rng(0)
+    audio = (0.1 * rng.normal(size=frames * 640).astype(np.float32), 16000) if sound else None
+    with VideoWriter(path, 25.0, 96, 96, audio=audio) as writer:
+        for _ in range(frames):
+            writer.write(rng.integers(0, 255, size=(96, 96, 3), dtype=np.uint8) if picture is None else picture)
+    return path
+
+
+def refuse(config, *words):
+    with pytest.raises(TalkingError) as caught:
+        process_video(config)
+    for word in words:
+        assert word in str(caught.value)
+    assert not (config.output / "track.json").exists()
+
+
+def test_not_a_video(tmp_path):
+    path = tmp_path / "notes.mp4"
+    path.write_text("no video at all")
+    refuse(ProcessConfig(path, tmp_path / "out"), "notes.mp4")
+
+
+def test_an_empty_file(tmp_path):
+    path = tmp_path / "empty.mp4"
+    path.touch()
+    refuse(ProcessConfig(path, tmp_path / "out"), "empty.mp4", "empty file")
+
+
+def test_no_such_file(tmp_path):
+    refuse(ProcessConfig(tmp_path / "gone.mp4", tmp_path / "out"), "gone.mp4", "no such file")
+
+
+def test_no_sound(tmp_path):
+    refuse(ProcessConfig(speechless(tmp_path / "mute.mp4", sound=False), tmp_path / "out"), "no audio stream")
+
+
+def test_no_face(tmp_path):
+    refuse(ProcessConfig(speechless(tmp_path / "noise.mp4"), tmp_path / "out"), "noise.mp4", "no face")
+
+
+def test_a_range_without_frames(tmp_path):
+    refuse(ProcessConfig(speechless(tmp_path / "v.mp4"), tmp_path / "out", frames="50:60"), "50:60")
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TalkingError, match="can be written"):
+        process_video(ProcessConfig(speechless(tmp_path / "v.mp4"), tmp_path / "file" / "out"))
+
+
+def test_a_folder_of_other_making_is_not_overwritten(tmp_path):
+    (tmp_path / "out" / "images").mkdir(parents=True)
+    (tmp_path / "out" / "images" / "holiday.jpg").write_text("mine")
+    refuse(ProcessConfig(speechless(tmp_path / "v.mp4"), tmp_path / "out"), "images", "of other making")
+    assert (tmp_path / "out" / "images" / "holiday.jpg").read_text() == "mine"
+
+
+@pytest.mark.slow
+@needs_clip
+def test_disk_full(tmp_path):
+    target = tmp_path / "small"
+    target.mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=600k", "none", str(target)], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("cannot mount a small tmpfs here")
+    try:
+        refuse(ProcessConfig(CLIP, target / "out", frames="0:20", size=128), "No space left")
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+
+
+def test_bad_options():
+    for changes in ({"size": 8}, {"fps": 0.0}, {"audio_offset": "late"}):
+        with pytest.raises(TalkingError):
+            ProcessConfig(Path("v.mp4"), Path("out"), **changes).validate()
+
+
+def test_crops():
+    boxes = np.array([[300, 200, 400, 330], [np.nan] * 4, [320, 210, 420, 340]], dtype=np.float32)
+    whole = choose_crop("none", 512, 640, 480, boxes)
+    assert (whole.width, whole.height, whole.out_width, whole.out_height) == (640, 480, 512, 384)
+    np.testing.assert_allclose(whole.points(np.array([640.0, 480.0, 10.0])), [512, 384, 8])
+    face = choose_crop("face", 256, 640, 480, boxes)
+    assert face.width == face.height
+    assert (face.out_width, face.out_height) == (256, 256)
+    assert face.x <= 300 - 20 and face.x + face.width >= 420 + 20
+    assert face.y <= 200 - 20 and face.y + face.height >= 340 + 20
+    box = choose_crop("10,20,100,50", 200, 640, 480, boxes)
+    np.testing.assert_allclose(box.points(np.array([[10.0, 20.0], [110.0, 70.0]])), [[0, 0], [200, 100]])
+    frame = np.arange(480 * 640 * 3, dtype=np.uint32).astype(np.uint8).reshape(480, 640, 3)
+    np.testing.assert_array_equal(choose_crop("0,0,64,32", 64, 640, 480, boxes).apply(frame), frame[:32, :64])
+    for text in ("600,0,100,100", "1,2,3", "head"):
+        with pytest.raises(TalkingError):
+            choose_crop(text, 512, 640, 480, boxes)
+
+
+def test_sound_is_cut_and_padded():
+    samples = np.arange(10, dtype=np.float32)
+    np.testing.assert_array_equal(cut_sound(samples, 0.2, 0.3, rate=10), [2, 3, 4])
+    np.testing.assert_array_equal(cut_sound(samples, -0.2, 0.4, rate=10), [0, 0, 0, 1])
+    np.testing.assert_array_equal(cut_sound(samples, 0.8, 0.4, rate=10), [8, 9, 0, 0])
+
+
+def test_foreign_parsing_maps(tmp_path):
+    colours = np.full((40, 60, 3), 255, dtype=np.uint8)
+    colours[:, 30:] = (0, 0, 255)
+    for index in range(3):
+        Image.fromarray(colours).save(tmp_path / f"{index}.png")
+    crop = choose_crop("20,0,20,20", 64, 60, 40, np.zeros((3, 4)))
+    ids = list(read_parsings(tmp_path, crop, (60, 40), 0, 3))
+    assert len(ids) == 3
+    assert ids[0].shape == (64, 64)
+    assert (ids[0][:, :32] == CLASS_ID["background"]).all()
+    assert (ids[0][:, 32:] == CLASS_ID["skin"]).all()
+    with pytest.raises(TalkingError, match="4 parsing maps"):
+        list(read_parsings(tmp_path, crop, (60, 40), 0, 4))
+
+
+def test_a_stage_counts_as_done_for_its_own_key_only(tmp_path):
+    space = Workspace(tmp_path / "out")
+    space.open()
+    key = stage_key("faces", "abc", fps=25.0)
+    assert not space.is_done("faces", key)
+    space.mark("faces", key, found=3)
+    assert space.is_done("faces", key)
+    assert not space.is_done("faces", stage_key("faces", "abc", fps=30.0))
+    assert json.loads((space.work / "faces.json").read_text())["found"] == 3
+
+
+def test_a_folder_that_fails_half_way_is_not_put_in_place(tmp_path):
+    space = Workspace(tmp_path / "out")
+    space.open()
+    with pytest.raises(RuntimeError), space.new_folder("images") as folder:
+        (folder / "a").write_text("x")
+        raise RuntimeError
+    assert not (tmp_path / "out" / "images").exists()

@@ -1,0 +1,142 @@
+"""The report: whole, escaped, self-contained; and the figures it draws."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.reports.dataset_report import frame_loudness, head_motion, project, write_report
+from nerfstudio_talking.reports.svg import Curve, plot
+
+
+class Reader(HTMLParser):
+    """Collects the page's text, its pictures, and the tags left open."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.pictures, self.open, self.lines = [], [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.pictures.append(dict(attrs)["src"])
+        elif tag == "polyline":
+            self.lines += 1
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.lines += tag == "polyline"
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def dataset(folder, frames=9, size=48):
+    """A small dataset folder and its track."""
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    for name in ("images", "parsing", "torso"):
+        (folder / name).mkdir()
+    for index in range(frames):
+        picture = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / "images" / f"{index:06d}.jpg")
+        Image.fromarray(picture[..., 0] % 11).save(folder / "parsing" / f"{index:06d}.png")
+    Image.fromarray(picture).save(folder / "background.png")
+    Image.fromarray(np.dstack([picture, picture[..., :1]])).save(folder / "torso" / "00.png")
+    samples = np.concatenate([np.zeros(frames * 320), 0.5 * np.ones(frames * 320)])
+    soundfile.write(folder / "audio.wav", samples, 16000)
+    poses = np.zeros((frames, 3, 4), dtype=np.float32)
+    poses[:, :, :3] = Rotation.from_euler("y", np.linspace(-20, 20, frames)[:, None], degrees=True).as_matrix()
+    poses[:, :, 3] = poses[:, :, :3] @ (0, 0, 0.8)
+    lips = np.linspace(0, 1, frames, dtype=np.float32)
+    lips[3] = np.nan
+    landmarks = rng.uniform(0, size, (frames, 478, 2)).astype(np.float32)
+    landmarks[2] = np.nan
+    return TalkingTrack(
+        fps=25.0,
+        width=size,
+        height=size,
+        focal=100.0,
+        camera_to_worlds=poses,
+        audio=rng.normal(size=(frames, 5, 7)).astype(np.float32),
+        audio_kind="logmel",
+        eyes=rng.uniform(size=(frames, 2)).astype(np.float32),
+        lips=lips,
+        landmarks=landmarks,
+        provenance={
+            "video": "<script>alert(1)</script> & co.mp4",
+            "camera_to_worlds": {"reprojection_px": 0.4321, "frames": list(range(40))},
+            "findings": [["audio-offset", "The sound seems 5 frames <late>."]],
+        },
+    )
+
+
+def test_the_page_is_whole_and_escaped(tmp_path):
+    folder = tmp_path / "Ordner mit ü"
+    folder.mkdir()
+    path = write_report(folder, dataset(folder))
+    assert path == folder / "report.html"
+    assert not list(folder.glob("*.part"))
+    page = path.read_text(encoding="utf-8")
+    assert "<script" not in page
+    reader = Reader()
+    reader.feed(page)
+    assert reader.open == []
+    text = " ".join(reader.text)
+    for words in ("<script>alert(1)</script> & co.mp4", "5 frames <late>", "0.4321", "40 values", "camera_to_worlds"):
+        assert words in text
+    assert len(reader.pictures) == 5 + 5 + 2 + 1  # frames, maps, background and torso, sound features
+    assert all(source.startswith("data:image/") for source in reader.pictures)
+    assert "http" not in page
+    assert reader.lines == 2 + 1 + 2 + 3 + 3  # lips in two pieces, loudness, eyes, rotation, position
+
+
+def test_optional_columns_may_be_absent(tmp_path):
+    track = dataset(tmp_path).replace(lips=None, landmarks=None, provenance={})
+    (tmp_path / "audio.wav").unlink()
+    page = write_report(tmp_path, track).read_text(encoding="utf-8")
+    assert "No warnings." in page
+    assert "Lips and sound" not in page
+
+
+def test_a_missing_picture_is_told(tmp_path):
+    track = dataset(tmp_path)
+    (tmp_path / "parsing" / "000004.png").unlink()
+    with pytest.raises(TalkingError, match=r"000004\.png"):
+        write_report(tmp_path, track)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_projection_and_motion(tmp_path):
+    track = dataset(tmp_path)
+    pixels = project(np.array([[0, 0, 0], [0.08, 0, 0], [0, 0.08, 0]]), track, 4)  # seen straight on, from 0.8 m
+    np.testing.assert_allclose(pixels, [(24, 24), (34, 24), (24, 14)], atol=1e-3)
+    angles, position = head_motion(track.camera_to_worlds)
+    # the camera going to the right is the head turning to the left
+    np.testing.assert_allclose(angles[:, 0], np.linspace(20, -20, 9), atol=1e-3)
+    np.testing.assert_allclose(angles[:, 1:], 0, atol=1e-3)
+    np.testing.assert_allclose(position, 0, atol=1e-3)
+
+
+def test_loudness(tmp_path):
+    track = dataset(tmp_path)
+    loudness = frame_loudness(tmp_path / "audio.wav", track)
+    assert loudness is not None
+    np.testing.assert_allclose(loudness[5:], 20 * np.log10(0.5), atol=0.01)
+    np.testing.assert_allclose(loudness[:4], 20 * np.log10(0.5) - 60, atol=0.01)
+    assert frame_loudness(tmp_path / "gone.wav", track) is None
+
+
+def test_a_plot_of_nothing_and_of_a_constant():
+    for values in (np.full(5, np.nan), np.ones(5), np.zeros(0)):
+        figure = plot("Title", [Curve("c", values, "red")], 0.2)
+        assert "nan" not in figure
+        assert figure.count("<polyline") == int(np.isfinite(values).any())
