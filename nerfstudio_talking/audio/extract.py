@@ -47,7 +47,7 @@ def extract_features(
             warnings.warn(note, stacklevel=2)
         return features, name
     if len(samples) == 0:
-        raise TalkingError("the sound", expected="sound", found="zero samples", mend="Give a longer recording.")
+        raise TalkingError("the sound", expected="sound", found="zero samples", hint="Give a longer recording.")
     if kind in ("logmel", "mfcc"):
         # zeros on both sides: what a window sees beyond the sound is this clip's own idea of silence
         tail = max(round(num_frames / fps * RATE) - len(samples), 0)
@@ -60,12 +60,12 @@ def extract_features(
         return frame_windows(stream, MODEL_RATE, fps, num_frames, _MODEL_WINDOW, MODEL_RATE), kind
     if kind in READY_SHAPES.values():
         found = f"'{kind}', which is made by other programs"
-        mend = "Make them for this sound as they were made for the training clip, and give the path of the .npy array."
+        hint = "Make them for this sound as they were made for the training clip, and give the path of the .npy array."
     else:
         found = f"'{kind}'"
-        mend = "Name one of them."
+        hint = "Name one of them."
     expected = "logmel, mfcc, " + ", ".join(SPEECH_MODELS) + ", a model's folder, or an array's path ending in .npy"
-    raise TalkingError("sound features", expected=expected, found=found, mend=mend)
+    raise TalkingError("sound features", expected=expected, found=found, hint=hint)
 
 
 def read_feature_array(
@@ -85,24 +85,24 @@ def read_feature_array(
     Raises:
         TalkingError: no such file, not an array of numbers, another shape, or too different a length.
     """
-    mend = "Give the .npy array that an AD-NeRF or ER-NeRF preprocessing wrote for this sound."
+    hint = "Give the .npy array that an AD-NeRF or ER-NeRF preprocessing wrote for this sound."
     if not path.is_file():
-        raise TalkingError(path, expected="an array of sound features", found="no such file", mend=mend)
+        raise TalkingError(path, expected="an array of sound features", found="no such file", hint=hint)
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise TalkingError(path, expected="a .npy array", found=str(error), mend=mend) from error
+        raise TalkingError(path, expected="a .npy array", found=str(error), hint=hint) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in (2, 3):
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of several"
-        raise TalkingError(path, expected="numbers of shape (frames, window, channels)", found=found, mend=mend)
+        raise TalkingError(path, expected="numbers of shape (frames, window, channels)", found=found, hint=hint)
     features = np.asarray(array[:, None] if array.ndim == 2 else array, dtype=np.float32)
     if features.shape[2] == 16 and features.shape[1] in (29, 32, 44):  # stored channels first
         features = features.transpose(0, 2, 1)
     if not np.isfinite(features).all():
-        raise TalkingError(path, expected="finite numbers", found="NaN or infinity", mend=mend)
+        raise TalkingError(path, expected="finite numbers", found="NaN or infinity", hint=hint)
     surplus = len(features) - num_frames
     if abs(surplus) > _TOLERATED or len(features) == 0:
-        raise TalkingError(path, expected=f"{num_frames} rows, one per frame", found=f"{len(features)}", mend=mend)
+        raise TalkingError(path, expected=f"{num_frames} rows, one per frame", found=f"{len(features)}", hint=hint)
     note = None
     if surplus < 0:
         features = np.concatenate([features, np.repeat(features[-1:], -surplus, axis=0)])

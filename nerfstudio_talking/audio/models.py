@@ -95,7 +95,7 @@ def _loaded(name_or_path: str):
         f"audio model '{name_or_path}'",
         expected=expected,
         found=found,
-        mend="`pip install nerfstudio-talking[speech]` brings them; the default, logmel, needs none.",
+        hint="`pip install nerfstudio-talking[speech]` brings them; the default, logmel, needs none.",
     )
 
 
@@ -135,6 +135,6 @@ def _no_weights(name: str, known: SpeechModel | None, error: Exception) -> Talki
         f"audio model '{name}'",
         expected=f"the weights of {repository}{size} in the cache, or a network to fetch them",
         found=reason,
-        mend=f"Offline: save {repository} from huggingface.co (config.json and weights) to a folder and give its path, "
+        hint=f"Offline: save {repository} from huggingface.co (config.json and weights) to a folder and give its path, "
         "or use the default, logmel, which needs none.",
     )

@@ -64,23 +64,23 @@ def load_bake(path: Path, digest: str) -> Bake:
     Raises:
         TalkingError: no bake, one of another version, or of other weights.
     """
-    mend = "Bake again: `ns-talking bake --load-config .../config.yml`."
+    hint = "Bake again: `ns-talking bake --load-config .../config.yml`."
     if not path.is_file():
-        raise TalkingError(path, expected="a baked portrait", found="no such file", mend=mend)
+        raise TalkingError(path, expected="a baked portrait", found="no such file", hint=hint)
     try:
         record: dict[str, Any] = torch.load(path, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         found = str(error).split("\n")[0]
-        raise TalkingError(path, expected="a baked portrait", found=found, mend=mend) from error
+        raise TalkingError(path, expected="a baked portrait", found=found, hint=hint) from error
     if not isinstance(record, dict) or record.get("version") != BAKE_VERSION:
         found = f"version {record.get('version')}" if isinstance(record, dict) else f"a {type(record).__name__}"
-        raise TalkingError(path, expected=f"a baked portrait of version {BAKE_VERSION}", found=found, mend=mend)
+        raise TalkingError(path, expected=f"a baked portrait of version {BAKE_VERSION}", found=found, hint=hint)
     if record["model_digest"] != digest:
         raise TalkingError(
             path,
             expected=f"the bake of this checkpoint (weights {digest[:12]})",
             found=f"one of weights {record['model_digest'][:12]}",
-            mend=mend,
+            hint=hint,
         )
     columns = Columns(tuple(record["shape"]), *(record[name].numpy() for name in ("first", "last", "offset")))
     return Bake(

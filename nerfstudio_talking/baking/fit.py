@@ -43,7 +43,7 @@ def bakeable(model: object) -> TalkingPortraitModel:
             f"a {type(model).__name__}",
             expected="a talking-portrait",
             found="a method that cannot be baked: its body is in the volume, and moves in it",
-            mend="Render it as it is: leave `bake` out.",
+            hint="Render it as it is: leave `bake` out.",
         )
     return model
 

@@ -55,7 +55,7 @@ class BakePortrait:
                 output,
                 expected=f"a bake that loses at most {self.max_loss:g} dB",
                 found=f"{figures.loss:.2f} dB",
-                mend="Nothing was written. Bake finer (--cell 0.7, --conditions 160), or allow more (--max-loss).",
+                hint="Nothing was written. Bake finer (--cell 0.7, --conditions 160), or allow more (--max-loss).",
             )
         save_bake(replace(bake, figures=asdict(figures)), output)
         CONSOLE.print(

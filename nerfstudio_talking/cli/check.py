@@ -45,6 +45,6 @@ class Check:
             CONSOLE.print(f"[red]- {escape(problem)}", soft_wrap=True)
         if problems:
             raise TalkingError(
-                self.data, expected="a whole dataset", found=f"{len(problems)} problem(s)", mend="See the list above."
+                self.data, expected="a whole dataset", found=f"{len(problems)} problem(s)", hint="See the list above."
             )
         CONSOLE.print("[green]Nothing wrong.")

@@ -67,7 +67,7 @@ class Drive:
                 "--pose generated",
                 expected="--motion with it, and only with it",
                 found="one without the other",
-                mend="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
+                hint="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
             )
         samples = read_audio(self.audio)
         _, model = load_portrait(self.load_config)
@@ -83,7 +83,7 @@ class Drive:
                 self.audio,
                 expected=f"at least one frame of sound ({1 / portrait.fps:.3f} s)",
                 found=f"{len(samples) / 16000:.3f} s",
-                mend="Give a longer recording.",
+                hint="Give a longer recording.",
             )
         kind = str(self.audio_features) if self.audio_features is not None else portrait.audio_kind
         features = extract_features(samples, portrait.fps, num_frames, kind)[0]

@@ -142,9 +142,9 @@ class MotionGenerate:
         from nerfstudio_talking.motion.model import load_model
 
         if not 1 <= self.fps <= 120:
-            raise TalkingError(f"--fps {self.fps:g}", expected="1 to 120", found=f"{self.fps:g}", mend="25 is usual.")
+            raise TalkingError(f"--fps {self.fps:g}", expected="1 to 120", found=f"{self.fps:g}", hint="25 is usual.")
         if self.output.suffix != ".npz":
-            raise TalkingError(self.output, expected="a name ending in .npz", found="another", mend="Rename it.")
+            raise TalkingError(self.output, expected="a name ending in .npz", found="another", hint="Rename it.")
         model = load_model(self.model, personal=True)
         motion = generate_motion(model, read_audio(self.audio), self.fps, seed=self.seed)
         save_motion(motion, self.output)
@@ -184,7 +184,7 @@ class MotionShow:
         shapes, _ = self._faces(model)
         if not 0 <= self.frame < len(shapes):
             raise TalkingError(
-                f"--frame {self.frame}", expected=f"0 to {len(shapes) - 1}", found=str(self.frame), mend="Count again."
+                f"--frame {self.frame}", expected=f"0 to {len(shapes) - 1}", found=str(self.frame), hint="Count again."
             )
         write_mesh(shapes[self.frame], self.output)
         CONSOLE.print(f"[green]Wrote {escape(str(self.output))}.", soft_wrap=True)
@@ -271,7 +271,7 @@ def _epochs() -> Iterator[Advance]:
 
 def _positive(name: str, value: int, least: int = 1, most: int = 100_000) -> None:
     if not least <= value <= most:
-        raise TalkingError(f"{name} {value}", expected=f"{least} to {most}", found=str(value), mend="Change it.")
+        raise TalkingError(f"{name} {value}", expected=f"{least} to {most}", found=str(value), hint="Change it.")
 
 
 def _tell_losses(losses: dict[str, float], title: str) -> None:

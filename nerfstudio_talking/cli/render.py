@@ -27,7 +27,7 @@ class Render(RenderCameraPath):
                 self.camera_path_filename,
                 expected="a camera path",
                 found="no such file",
-                mend="Write one with `ns-talking path --data DIR`.",
+                hint="Write one with `ns-talking path --data DIR`.",
             )
         path = json.loads(self.camera_path_filename.read_text(encoding="utf-8"))
         manager = read_run(self.load_config).pipeline.datamanager
@@ -35,7 +35,7 @@ class Render(RenderCameraPath):
         track = load_any_clip(data).track
         if track.audio_path is None:
             raise TalkingError(
-                self.load_config, expected="a clip with sound", found="none", mend="Use ns-render for a silent video."
+                self.load_config, expected="a clip with sound", found="none", hint="Use ns-render for a silent video."
             )
         ensure_ffmpeg()
         target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")

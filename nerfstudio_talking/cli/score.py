@@ -122,5 +122,5 @@ class Score:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                mend = "Name another folder."
-                raise TalkingError(folder, expected="a folder to write to", found=str(error), mend=mend) from error
+                hint = "Name another folder."
+                raise TalkingError(folder, expected="a folder to write to", found=str(error), hint=hint) from error

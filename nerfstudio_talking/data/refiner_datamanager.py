@@ -87,7 +87,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
                 "--pipeline.datamanager.also",
                 expected="as many renderings in --pipeline.datamanager.also-rendered, or none",
                 found=f"{len(config.also)} datasets and {len(config.also_rendered)} renderings",
-                mend="Name one portrait, folder or video for each further dataset, in the same order.",
+                hint="Name one portrait, folder or video for each further dataset, in the same order.",
             )
         self._clips: list[PairedClip] | None = None
         self._people: list[_Person] = []
@@ -181,7 +181,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
                         weights,
                         expected=f"features of {dim} channels",
                         found=str(features.shape[1]),
-                        mend=f"Train with --pipeline.model.network.identity-dim {features.shape[1]}.",
+                        hint=f"Train with --pipeline.model.network.identity-dim {features.shape[1]}.",
                     )
             else:
                 numbers = np.repeat(np.arange(len(clips)), lengths)

@@ -53,8 +53,8 @@ def portrait_checkpoint(load_config: Path) -> Path:
     folder = read_run(load_config).get_checkpoint_dir()
     checkpoints = sorted(folder.glob("step-*.ckpt"))
     if not checkpoints:
-        mend = "Train first; paths in config.yml count from the folder that ns-train ran in, so run from there."
-        raise TalkingError(folder, expected="a checkpoint step-*.ckpt", found="none", mend=mend)
+        hint = "Train first; paths in config.yml count from the folder that ns-train ran in, so run from there."
+        raise TalkingError(folder, expected="a checkpoint step-*.ckpt", found="none", hint=hint)
     return checkpoints[-1]
 
 
@@ -83,7 +83,7 @@ def _render_portrait(load_config: Path, clip: Clip, cache: Path | None) -> Path:
             load_config,
             expected=f"a portrait of this clip ({clip.track.digest[:12]}, {num_frames} frames)",
             found=f"one of clip {track.digest[:12]}, {track.num_frames} frames",
-            mend="Give the --data that the portrait was trained on.",
+            hint="Give the --data that the portrait was trained on.",
         )
     poses, times = torch.from_numpy(track.camera_to_worlds).float(), torch.from_numpy(track.times).float()
 

@@ -62,7 +62,7 @@ def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS)
         entries.update({int(entry["img_id"]): entry for entry in record.get("frames", [])})
     if not entries:
         raise TalkingError(
-            folder / "transforms_train.json", expected="frames", found="none", mend="Run the family's process.py again."
+            folder / "transforms_train.json", expected="frames", found="none", hint="Run the family's process.py again."
         )
     ids = np.array(sorted(entries), dtype=np.int64)
     train_ids = {int(entry["img_id"]) for entry in splits["train"]["frames"]}
@@ -111,7 +111,7 @@ def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS)
 def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
     if not path.is_file():
         if needed:
-            raise TalkingError(path, expected="camera poses", found="no such file", mend="Give an AD-NeRF dataset.")
+            raise TalkingError(path, expected="camera poses", found="no such file", hint="Give an AD-NeRF dataset.")
         return {"frames": []}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
             path,
             expected="frames with img_id and transform_matrix",
             found=f"{type(error).__name__}: {error}",
-            mend="Run the family's process.py again.",
+            hint="Run the family's process.py again.",
         ) from error
     return record
 
@@ -141,7 +141,7 @@ def _focal(header: dict[str, Any], width: int, folder: Path) -> float:
         folder / "transforms_train.json",
         expected="focal_len, fl_x or camera_angle_x",
         found=", ".join(sorted(header)),
-        mend="Add the focal length in pixels as focal_len.",
+        hint="Add the focal length in pixels as focal_len.",
     )
 
 
@@ -158,7 +158,7 @@ def _image_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path]:
         best[1] or folder,
         expected=f"a picture for each of the {len(ids)} frames in {', '.join(IMAGE_FOLDERS)}",
         found=f"{best[0]} of them missing",
-        mend="The ids in transforms_*.json must be the numbers of the pictures.",
+        hint="The ids in transforms_*.json must be the numbers of the pictures.",
     )
 
 
@@ -173,12 +173,12 @@ def _audio_features(
         try:
             array = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise TalkingError(path, expected="a numpy array", found=str(error), mend="Extract it again.") from error
+            raise TalkingError(path, expected="a numpy array", found=str(error), hint="Extract it again.") from error
         if array.ndim == 2:  # one vector per frame, as SyncTalk's AVE
             array = array[:, None]
         if array.ndim != 3:
             raise TalkingError(
-                path, expected="an array (frames, window, channels)", found=str(array.shape), mend="Extract it again."
+                path, expected="an array (frames, window, channels)", found=str(array.shape), hint="Extract it again."
             )
         if array.shape[2] == 16 and array.shape[1] in (29, 32, 44):  # stored channels first
             array = array.transpose(0, 2, 1)
@@ -188,7 +188,7 @@ def _audio_features(
                 path,
                 expected=f"at least {audio_ids.max() + 1} rows",
                 found=f"{len(array)}",
-                mend="The features belong to another clip; extract them again from aud.wav.",
+                hint="The features belong to another clip; extract them again from aud.wav.",
             )
         # DeepSpeech windows often end a frame or two before the picture does
         return array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind
@@ -198,7 +198,7 @@ def _audio_features(
             folder,
             expected=name or "aud_ds.npy, aud.npy, aud_eo.npy, aud_hu.npy or aud.wav",
             found="none",
-            mend="Extract sound features, or put the sound there as aud.wav.",
+            hint="Extract sound features, or put the sound there as aud.wav.",
         )
     from nerfstudio_talking.audio.extract import extract_features
     from nerfstudio_talking.media.reading import read_audio
@@ -217,7 +217,7 @@ def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray
                 folder / "au.csv",
                 expected="a column AU45_r (OpenFace FeatureExtraction)",
                 found=", ".join(list(rows[0])[:6]) if rows else "no rows",
-                mend="Run OpenFace again, or remove the file: eyes are then held open.",
+                hint="Run OpenFace again, or remove the file: eyes are then held open.",
             )
         # OpenFace counts frames from 1, and leaves out those without a face
         at = np.array([int(float(row.get("frame", i + 1))) - 1 for i, row in enumerate(rows)])
@@ -241,7 +241,7 @@ def _landmarks(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.nd
         if path.is_file():
             values = np.loadtxt(path, dtype=np.float32)
             if values.shape != (68, 2):
-                raise TalkingError(path, expected="68 rows of x y", found=str(values.shape), mend="Remove the file.")
+                raise TalkingError(path, expected="68 rows of x y", found=str(values.shape), hint="Remove the file.")
             points[row] = values
     return points
 

@@ -13,14 +13,14 @@ def parse_frame_range(text: str | None, num_frames: int | None = None) -> tuple[
     """
     if text is None:
         return 0, num_frames
-    mend = "Write --frames A:B: from frame A up to, not including, frame B."
+    hint = "Write --frames A:B: from frame A up to, not including, frame B."
     head, colon, tail = text.partition(":")
     if not colon or not all(part.strip().isdigit() or part.strip() == "" for part in (head, tail)):
-        raise TalkingError(f"--frames {text}", expected="A:B", found="something else", mend=mend)
+        raise TalkingError(f"--frames {text}", expected="A:B", found="something else", hint=hint)
     start, stop = int(head or 0), int(tail) if tail.strip() else num_frames
     if stop is not None and num_frames is not None:
         stop = min(stop, num_frames)
     if stop is not None and start >= stop:
         found = f"none (the clip has {num_frames})" if num_frames is not None else "none"
-        raise TalkingError(f"--frames {text}", expected="at least one frame", found=found, mend=mend)
+        raise TalkingError(f"--frames {text}", expected="at least one frame", found=found, hint=hint)
     return start, stop

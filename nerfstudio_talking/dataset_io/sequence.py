@@ -24,7 +24,7 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import picture_size, read_picture
 
 ParsingFormat = Literal["ids", "ad-nerf", "bisenet"]
-_MEND = "Process the video again: `ns-talking process VIDEO --output DIR`."
+_HINT = "Process the video again: `ns-talking process VIDEO --output DIR`."
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def load_parsing(clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"]:
         return from_bisenet(picture)
     if picture.max(initial=0) >= len(PARSING_CLASSES):
         raise TalkingError(
-            path, expected=f"class ids 0 to {len(PARSING_CLASSES) - 1}", found=f"id {picture.max()}", mend=_MEND
+            path, expected=f"class ids 0 to {len(PARSING_CLASSES) - 1}", found=f"id {picture.max()}", hint=_HINT
         )
     return picture
 
@@ -98,7 +98,7 @@ def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
             missing[0],
             expected=f"{track.num_frames} pictures and as many parsing maps",
             found=f"{len(missing)} of them missing",
-            mend=_MEND,
+            hint=_HINT,
         )
     for path in (images[0], images[-1], parsing[0], parsing[-1]):
         if picture_size(path) != (track.width, track.height):
@@ -106,13 +106,13 @@ def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
                 path,
                 expected=f"{track.width}x{track.height}",
                 found="{}x{}".format(*picture_size(path)),
-                mend=_MEND,
+                hint=_HINT,
             )
     record_path = folder / TORSO_DIR / TORSO_JSON
     try:
         torso_frames = np.array(json.loads(record_path.read_text(encoding="utf-8"))["frames"], dtype=np.int64)
     except (OSError, ValueError, KeyError) as error:
-        raise TalkingError(record_path, expected="the references' frames", found=str(error), mend=_MEND) from error
+        raise TalkingError(record_path, expected="the references' frames", found=str(error), hint=_HINT) from error
     train, evaluate = split_frames(track.num_frames, train_fraction)
     return Clip(
         track=track,

@@ -134,28 +134,28 @@ def load_track(folder: Path) -> TalkingTrack:
     Raises:
         TalkingError: the folder is no dataset, is half-written, or was written under another schema.
     """
-    mend = f"Run `ns-talking process VIDEO --output {folder}`; it resumes where it stopped."
+    hint = f"Run `ns-talking process VIDEO --output {folder}`; it resumes where it stopped."
     json_path, npz_path = folder / TRACK_JSON, folder / TRACK_NPZ
     if not json_path.is_file():
         found = "no such folder" if not folder.is_dir() else f"no {TRACK_JSON} in it: never finished, or not a dataset"
-        raise TalkingError(folder, expected="a dataset folder", found=found, mend=mend)
+        raise TalkingError(folder, expected="a dataset folder", found=found, hint=hint)
     try:
         record = json.loads(json_path.read_text(encoding="utf-8"))
         with np.load(npz_path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         found = f"{type(error).__name__}: {error}"
-        raise TalkingError(folder, expected="a readable track", found=found, mend=mend) from error
+        raise TalkingError(folder, expected="a readable track", found=found, hint=hint) from error
     if record.get("schema") != SCHEMA_VERSION:
         raise TalkingError(
-            json_path, expected=f"schema {SCHEMA_VERSION}", found=f"schema {record.get('schema')}", mend=mend
+            json_path, expected=f"schema {SCHEMA_VERSION}", found=f"schema {record.get('schema')}", hint=hint
         )
     missing = [name for name in ("camera_to_worlds", "audio", "eyes") if name not in arrays]
     if missing:
-        raise TalkingError(npz_path, expected="arrays " + ", ".join(missing), found="none of that name", mend=mend)
+        raise TalkingError(npz_path, expected="arrays " + ", ".join(missing), found="none of that name", hint=hint)
     rows = {name: len(value) for name, value in arrays.items()}
     if set(rows.values()) != {record["num_frames"]}:
-        raise TalkingError(npz_path, expected=f"{record['num_frames']} rows in each array", found=str(rows), mend=mend)
+        raise TalkingError(npz_path, expected=f"{record['num_frames']} rows in each array", found=str(rows), hint=hint)
     audio_path = folder / AUDIO_NAME
     return TalkingTrack(
         fps=float(record["fps"]),

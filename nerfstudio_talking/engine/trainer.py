@@ -30,7 +30,7 @@ class TalkingTrainer(Trainer):
                     folder,
                     expected="room for a checkpoint",
                     found=str(error).split("\n")[0],
-                    mend="Free some space, then go on from the last one with `--load-dir`.",
+                    hint="Free some space, then go on from the last one with `--load-dir`.",
                 ) from error
             finally:
                 self.checkpoint_dir = folder

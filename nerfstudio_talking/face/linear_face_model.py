@@ -99,7 +99,7 @@ def face_shapes(track: TalkingTrack) -> tuple[Float[np.ndarray, "frames 478 3"],
             track.audio_path.parent if track.audio_path is not None else "the track",
             expected=f"{NUM_POINTS} FaceMesh landmarks per frame",
             found=found,
-            mend="Make the dataset with `ns-talking process VIDEO --output DIR`.",
+            hint="Make the dataset with `ns-talking process VIDEO --output DIR`.",
         )
     landmarks = fill_gaps(track.landmarks.astype(np.float64))
     depth = point_depths(landmarks, track.camera_to_worlds, track.focal, track.width, track.height)

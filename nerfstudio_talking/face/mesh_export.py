@@ -23,7 +23,7 @@ def write_mesh(shape: Float[np.ndarray, "478 3"], path: Path) -> None:
 
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("ply", "obj"):
-        raise TalkingError(path, expected="a name ending in .ply or .obj", found=path.suffix, mend="Rename the output.")
+        raise TalkingError(path, expected="a name ending in .ply or .obj", found=path.suffix, hint="Rename the output.")
     # points 468 to 477, the irises, are in no triangle
     mesh = trimesh.Trimesh(shape[:468], canonical_face()[1], process=False)
     content: Any = mesh.export(file_type=kind)

@@ -130,9 +130,9 @@ def blendshapes(
     Raises:
         TalkingError: the bundle is missing or no face landmarker with blendshapes.
     """
-    mend = "Download face_landmarker.task from MediaPipe's model page and pass its path, or leave the option out."
+    hint = "Download face_landmarker.task from MediaPipe's model page and pass its path, or leave the option out."
     if not model.is_file():
-        raise TalkingError(model, expected="a face_landmarker.task bundle", found="no such file", mend=mend)
+        raise TalkingError(model, expected="a face_landmarker.task bundle", found="no such file", hint=hint)
     with quiet_stderr():
         import mediapipe
         from mediapipe.tasks.python import BaseOptions, vision
@@ -145,7 +145,7 @@ def blendshapes(
         try:
             landmarker = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
-            raise TalkingError(model, expected="a face_landmarker.task bundle", found=str(error), mend=mend) from error
+            raise TalkingError(model, expected="a face_landmarker.task bundle", found=str(error), hint=hint) from error
     rows = []
     with landmarker:
         for index, frame in enumerate(frames):

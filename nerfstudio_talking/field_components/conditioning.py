@@ -54,7 +54,7 @@ class ConditioningTrack(nn.Module):
                         track.audio_path or "the driving track",
                         expected=f"{name} of shape {tuple(have)} per frame, as the portrait was trained with",
                         found=f"{tuple(new)} ({track.audio_kind})",
-                        mend="Extract the features with the model that the portrait was trained with.",
+                        hint="Extract the features with the model that the portrait was trained with.",
                     )
         for name in ("camera_to_worlds", "audio", "eyes"):
             value = torch.from_numpy(getattr(track, name)).float().to(device)

@@ -14,7 +14,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.models.portrait_model import PortraitModel
 
-_MEND = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
+_HINT = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
 
 
 def read_run(load_config: Path) -> TrainerConfig:
@@ -24,13 +24,13 @@ def read_run(load_config: Path) -> TrainerConfig:
         TalkingError: there is no such file, or it is no run's configuration.
     """
     if not load_config.is_file():
-        raise TalkingError(load_config, expected="a config.yml", found="no such file", mend=_MEND)
+        raise TalkingError(load_config, expected="a config.yml", found="no such file", hint=_HINT)
     try:
         config = yaml.load(load_config.read_text(encoding="utf-8"), Loader=yaml.Loader)
     except yaml.YAMLError as error:
-        raise TalkingError(load_config, expected="a config.yml", found=str(error).split("\n")[0], mend=_MEND) from error
+        raise TalkingError(load_config, expected="a config.yml", found=str(error).split("\n")[0], hint=_HINT) from error
     if not isinstance(config, TrainerConfig):
-        raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", mend=_MEND)
+        raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", hint=_HINT)
     return config
 
 
@@ -47,13 +47,13 @@ def load_portrait(load_config: Path) -> tuple[VanillaPipeline, PortraitModel]:
             checkpoints,
             expected="a checkpoint step-*.ckpt",
             found="none",
-            mend="Train first; paths in config.yml count from the folder that ns-train ran in, so run from there.",
+            hint="Train first; paths in config.yml count from the folder that ns-train ran in, so run from there.",
         )
     _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
     model = pipeline.model
     if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, PortraitModel):
         raise TalkingError(
-            load_config, expected="a portrait of this package", found=f"method {config.method_name}", mend=_MEND
+            load_config, expected="a portrait of this package", found=f"method {config.method_name}", hint=_HINT
         )
     return pipeline, model
 

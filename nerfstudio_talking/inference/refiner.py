@@ -41,9 +41,9 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
 
     config = read_run(load_config)
     model = config.pipeline.model
-    mend = "Give the config.yml of `ns-train memory-gan`."
+    hint = "Give the config.yml of `ns-train memory-gan`."
     if not isinstance(model, MemoryGanModelConfig):
-        raise TalkingError(load_config, expected="a refiner", found=f"method {config.method_name}", mend=mend)
+        raise TalkingError(load_config, expected="a refiner", found=f"method {config.method_name}", hint=hint)
     checkpoint = portrait_checkpoint(load_config)
     state: dict[str, Any] = load_state(checkpoint, "a refiner").get("pipeline", {})
     refiner = model.build()
@@ -53,7 +53,7 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
         refiner.load_state_dict(weights)
     except RuntimeError as error:
         found = str(error).splitlines()[1].strip()
-        raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, mend=mend) from error
+        raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, hint=hint) from error
     this = digest_tensor(clip_digest)
     clips, rendered_by = (state[name].view(-1, len(this)) for name in ("clip_digest", "rendered_by"))
     same = (clips == this).all(1)

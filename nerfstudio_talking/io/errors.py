@@ -10,9 +10,9 @@ class TalkingError(Exception):
         what: the thing at fault, by name: usually a path.
         expected: what should have been there.
         found: what was there.
-        mend: what the user can do about it.
+        hint: what the user can do about it.
     """
 
-    def __init__(self, what: object, *, expected: str, found: str, mend: str) -> None:
-        self.what, self.expected, self.found, self.mend = str(what), expected, found, mend
-        super().__init__(f"{what}: expected {expected}; found {found}. {mend}")
+    def __init__(self, what: object, *, expected: str, found: str, hint: str) -> None:
+        self.what, self.expected, self.found, self.hint = str(what), expected, found, hint
+        super().__init__(f"{what}: expected {expected}; found {found}. {hint}")

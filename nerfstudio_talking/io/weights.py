@@ -19,8 +19,8 @@ def find_weights(path: Path | None, cached: tuple[str, ...]) -> Path | None:
     """
     if path is not None:
         if not path.is_file():
-            mend = f"Give the path of {cached[0]}, or leave the option out."
-            raise TalkingError(path, expected="a file of weights", found="no such file", mend=mend)
+            hint = f"Give the path of {cached[0]}, or leave the option out."
+            raise TalkingError(path, expected="a file of weights", found="no such file", hint=hint)
         return path
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     return next((folder / name for name in cached if (folder / name).is_file()), None)
@@ -32,12 +32,12 @@ def load_state(path: Path, what: str) -> dict[str, Any]:
     Raises:
         TalkingError: the file holds none.
     """
-    mend = "Download it again."
+    hint = "Download it again."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TalkingError(path, expected=f"the weights of {what}", found=reason, mend=mend) from error
+        raise TalkingError(path, expected=f"the weights of {what}", found=reason, hint=hint) from error
     if not isinstance(state, dict):
-        raise TalkingError(path, expected=f"the weights of {what}", found=type(state).__name__, mend=mend)
+        raise TalkingError(path, expected=f"the weights of {what}", found=type(state).__name__, hint=hint)
     return state

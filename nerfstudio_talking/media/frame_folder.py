@@ -15,7 +15,7 @@ from nerfstudio_talking.io.files import part_of, publish
 from nerfstudio_talking.media.images import read_picture
 
 _PICTURES = (".png", ".jpg", ".jpeg")
-_MEND = "Give a trained portrait's config.yml, or as many rendered frames as the dataset has, in its size and order."
+_HINT = "Give a trained portrait's config.yml, or as many rendered frames as the dataset has, in its size and order."
 
 
 def fill_folder(
@@ -53,19 +53,19 @@ def read_rendered(source: Path, num_frames: int, height: int, width: int) -> UIn
     def put(index: int, picture: np.ndarray, name: Path | str) -> None:
         if picture.shape != frames.shape[1:]:
             found = f"{picture.shape[1]}x{picture.shape[0]}"
-            raise TalkingError(name, expected=expected, found=found, mend=_MEND)
+            raise TalkingError(name, expected=expected, found=found, hint=_HINT)
         frames[index] = picture
 
     if source.is_dir():
         paths = sorted(path for path in source.iterdir() if path.suffix.lower() in _PICTURES)
         if len(paths) != num_frames:
-            raise TalkingError(source, expected=expected, found=f"{len(paths)} pictures", mend=_MEND)
+            raise TalkingError(source, expected=expected, found=f"{len(paths)} pictures", hint=_HINT)
         with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
             for _ in pool.map(lambda item: put(item[0], read_picture(item[1], "RGB"), item[1]), enumerate(paths)):
                 pass
         return frames
     if not source.is_file():
-        raise TalkingError(source, expected=expected, found="no such file or folder", mend=_MEND)
+        raise TalkingError(source, expected=expected, found="no such file or folder", hint=_HINT)
     from nerfstudio_talking.media.reading import read_frames
 
     count = 0
@@ -74,5 +74,5 @@ def read_rendered(source: Path, num_frames: int, height: int, width: int) -> UIn
             put(count - 1, picture, source)
     if count != num_frames:
         found = f"{count} frames" if count < num_frames else "more frames"
-        raise TalkingError(source, expected=expected, found=found, mend=_MEND)
+        raise TalkingError(source, expected=expected, found=found, hint=_HINT)
     return frames

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from nerfstudio_talking.io.errors import TalkingError
 
-_MEND = "Process the video again: `ns-talking process VIDEO --output DIR`."
+_HINT = "Process the video again: `ns-talking process VIDEO --output DIR`."
 
 
 def read_picture(path: Path, mode: str | None = None) -> UInt8[np.ndarray, "height width *channels"]:
@@ -23,9 +23,9 @@ def read_picture(path: Path, mode: str | None = None) -> UInt8[np.ndarray, "heig
         with Image.open(path) as file:
             return np.array(file.convert(mode) if mode else file)
     except FileNotFoundError as error:
-        raise TalkingError(path, expected="a picture", found="no such file", mend=_MEND) from error
+        raise TalkingError(path, expected="a picture", found="no such file", hint=_HINT) from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise TalkingError(path, expected="a whole picture", found=str(error), mend=_MEND) from error
+        raise TalkingError(path, expected="a whole picture", found=str(error), hint=_HINT) from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -38,6 +38,6 @@ def picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as file:
             return file.size
     except FileNotFoundError as error:
-        raise TalkingError(path, expected="a picture", found="no such file", mend=_MEND) from error
+        raise TalkingError(path, expected="a picture", found="no such file", hint=_HINT) from error
     except (UnidentifiedImageError, OSError) as error:
-        raise TalkingError(path, expected="a picture", found=str(error), mend=_MEND) from error
+        raise TalkingError(path, expected="a picture", found=str(error), hint=_HINT) from error

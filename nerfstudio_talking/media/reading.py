@@ -118,7 +118,7 @@ def probe_video(path: Path | str) -> VideoInfo:
         codec = stream.codec_context.name
     first = next(_decoded(path), None)
     if first is None:
-        raise TalkingError(path, expected="a video", found="a video stream without a single picture", mend=_CONVERT)
+        raise TalkingError(path, expected="a video", found="a video stream without a single picture", hint=_CONVERT)
     turned = _quarter_turns(first) % 2 == 1
     return VideoInfo(
         width=first.height if turned else first.width,
@@ -218,7 +218,7 @@ def read_audio(
     limit = None if duration is None else start + duration
     with _open(path) as container:
         if not container.streams.audio:
-            raise TalkingError(path, expected="sound", found="no audio stream", mend="Give a file with speech in it.")
+            raise TalkingError(path, expected="sound", found="no audio stream", hint="Give a file with speech in it.")
         zero = _first_picture_time(container)
         stream = container.streams.audio[0]
         try:
@@ -229,7 +229,7 @@ def read_audio(
     cut = samples[round(start * rate) : None if limit is None else round(limit * rate)]
     if len(cut) == 0:
         found = f"{len(samples) / rate:.2f} s of it" + (f", wanted from second {start:g}" if len(samples) else "")
-        raise TalkingError(path, expected="sound", found=found, mend="Give a recording that is longer than that.")
+        raise TalkingError(path, expected="sound", found=found, hint="Give a recording that is longer than that.")
     return np.ascontiguousarray(cut, dtype=np.float32)
 
 
@@ -329,11 +329,11 @@ def _upright(frame: VideoFrame) -> np.ndarray:
 def _open(path: Path | str) -> av.container.InputContainer:
     path = Path(path)
     if not path.exists():
-        raise TalkingError(path, expected="a video or sound file", found="no such file", mend="Check the path.")
+        raise TalkingError(path, expected="a video or sound file", found="no such file", hint="Check the path.")
     if not path.is_file():
-        raise TalkingError(path, expected="a video or sound file", found="a folder", mend="Name the file in it.")
+        raise TalkingError(path, expected="a video or sound file", found="a folder", hint="Name the file in it.")
     if path.stat().st_size == 0:
-        raise TalkingError(path, expected="a video or sound file", found="an empty file", mend="Copy it again.")
+        raise TalkingError(path, expected="a video or sound file", found="an empty file", hint="Copy it again.")
     try:
         return av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
@@ -342,10 +342,10 @@ def _open(path: Path | str) -> av.container.InputContainer:
 
 def _video_stream(container: av.container.InputContainer, path: Path | str) -> VideoStream:
     if not has_video(container):
-        raise TalkingError(path, expected="a video", found="no video stream", mend="Give a video of one person.")
+        raise TalkingError(path, expected="a video", found="no video stream", hint="Give a video of one person.")
     return video_stream_of(container)
 
 
 def _unreadable(path: Path | str, error: Exception) -> TalkingError:
     reason = getattr(error, "strerror", None) or str(error)
-    return TalkingError(path, expected="a readable video or sound file", found=reason, mend=_CONVERT)
+    return TalkingError(path, expected="a readable video or sound file", found=reason, hint=_CONVERT)

@@ -134,7 +134,7 @@ class VideoWriter:
                 try:
                     if error is None:
                         if self.num_frames == 0:
-                            raise TalkingError(self.path, expected="frames", found="none", mend="Nothing was rendered.")
+                            raise TalkingError(self.path, expected="frames", found="none", hint="Nothing was rendered.")
                         self._container.mux(self._video.encode(None))
                         if self._sound is not None:
                             self._container.mux(self._sound.end(self.num_frames / self.rate))
@@ -197,11 +197,11 @@ def mux_audio(
         source = av.open(str(video_path))
     except (av.error.FFmpegError, OSError) as error:
         raise TalkingError(
-            video_path, expected="a readable video", found=str(error), mend="Render it again."
+            video_path, expected="a readable video", found=str(error), hint="Render it again."
         ) from error
     with source, _writing(output_path, part):
         if not has_video(source):
-            raise TalkingError(video_path, expected="a video", found="no video stream", mend="Render it again.")
+            raise TalkingError(video_path, expected="a video", found="no video stream", hint="Render it again.")
         picture = video_stream_of(source)
         first = picture.start_time or 0
         tags = {name: text for name, text in source.metadata.items() if name in ("title", "comment")}
@@ -265,10 +265,10 @@ def open_output(path: Path, part: Path, metadata: Mapping[str, str]) -> av.conta
     kind = _FORMATS.get(path.suffix.lower())
     if kind is None:
         raise TalkingError(
-            path, expected="a name ending in " + ", ".join(_FORMATS), found=path.suffix or "no ending", mend="Use .mp4."
+            path, expected="a name ending in " + ", ".join(_FORMATS), found=path.suffix or "no ending", hint="Use .mp4."
         )
     if path.is_dir():
-        raise TalkingError(path, expected="the name of a file", found="a folder", mend="Name a file in it.")
+        raise TalkingError(path, expected="the name of a file", found="a folder", hint="Name a file in it.")
     options = {} if kind == "matroska" else {"movflags": "+faststart"}
     part.open("wb").close()  # av opens the file with the first packet: a bad folder is to be told before the rendering
     container = av.open(str(part), "w", format=kind, options=options)
@@ -294,6 +294,6 @@ def _writing(path: Path, part: Path | None) -> Iterator[None]:
                 path,
                 expected="a place to write to",
                 found=getattr(error, "strerror", None) or str(error),
-                mend="Free some space, or name another folder that exists and may be written to.",
+                hint="Free some space, or name another folder that exists and may be written to.",
             ) from error
         raise

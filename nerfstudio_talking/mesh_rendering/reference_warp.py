@@ -2,7 +2,7 @@
 
 Head and body of the frame that lends stand elsewhere. Its pixels are carried to where they belong, the head's by the
 head's motion, neck and clothes by the body's, and laid over the clip's background: silhouettes that jump from frame to
-frame are nothing that a refiner could mend.
+frame are nothing that a refiner could correct.
 """
 
 from __future__ import annotations

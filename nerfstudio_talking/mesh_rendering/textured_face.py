@@ -3,7 +3,7 @@
 What Yi et al. take from a registration-walled face model is here the personal linear model of `motion.face_model` on
 the canonical face's triangles. Its texture is the mean over training frames; hair, ears and body are a training frame's
 whose head is posed alike, carried to their places (surroundings.py); the inside of the mouth is one colour. All of that
-is the refiner's to mend.
+is the refiner's to correct.
 """
 
 from __future__ import annotations

@@ -156,17 +156,17 @@ def read_openface(path: Path) -> Float64[np.ndarray, "frames 17"]:
     Raises:
         TalkingError: the file is missing or no such csv.
     """
-    mend = "Give the csv that OpenFace's FeatureExtraction writes for the video (-aus)."
+    hint = "Give the csv that OpenFace's FeatureExtraction writes for the video (-aus)."
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{k.strip(): v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError) as error:
-        raise TalkingError(path, expected="a csv of OpenFace", found=str(error), mend=mend) from error
+        raise TalkingError(path, expected="a csv of OpenFace", found=str(error), hint=hint) from error
     wanted = [f"{name}_r" for name in ACTION_UNITS]
     missing = wanted if not rows else [name for name in wanted if name not in rows[0]]
     if missing:
         found = "no rows" if not rows else f"no column {missing[0]}"
-        raise TalkingError(path, expected="a csv of OpenFace with " + ", ".join(wanted), found=found, mend=mend)
+        raise TalkingError(path, expected="a csv of OpenFace with " + ", ".join(wanted), found=found, hint=hint)
     try:
         frames = [int(row["frame"]) - 1 if "frame" in row else i for i, row in enumerate(rows)]
         table = np.full((max(frames) + 1, len(wanted)), np.nan)
@@ -174,5 +174,5 @@ def read_openface(path: Path) -> Float64[np.ndarray, "frames 17"]:
             if float(row.get("success", 1)) > 0:
                 table[frame] = [float(row[name]) for name in wanted]
     except (TypeError, ValueError) as error:
-        raise TalkingError(path, expected="numbers in every column", found=str(error), mend=mend) from error
+        raise TalkingError(path, expected="numbers in every column", found=str(error), hint=hint) from error
     return table

@@ -126,7 +126,7 @@ def lpips_network(weights: Path) -> nn.Module:
                 weights,
                 expected=f"torchvision's AlexNet with {key} of shape {tuple(parameter.shape)}",
                 found="no such key" if key not in state else f"shape {tuple(state[key].shape)}",
-                mend=f"Give {ALEXNET_FILES[0]} from torchvision.",
+                hint=f"Give {ALEXNET_FILES[0]} from torchvision.",
             )
         parameter.data.copy_(state[key])
     return network.eval()
@@ -145,7 +145,7 @@ def inception_network(weights: Path) -> nn.Module:
         network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        mend = f"Give {INCEPTION_FILES[0]} from torch-fidelity."
-        raise TalkingError(weights, expected="FID's Inception", found=reason, mend=mend) from error
+        hint = f"Give {INCEPTION_FILES[0]} from torch-fidelity."
+        raise TalkingError(weights, expected="FID's Inception", found=reason, hint=hint) from error
     network.num_features = 2048  # type: ignore[assignment]
     return network

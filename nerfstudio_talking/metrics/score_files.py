@@ -98,9 +98,9 @@ def make_pair(rendered: Path, truth: Path, truth_frames: str | None = None) -> P
     try:
         first, stop = parse_frame_range(truth_frames, total)
     except TalkingError as error:
-        mend = "Write --truth-frames A:B: the true frames that were rendered, up to, not including, frame B."
+        hint = "Write --truth-frames A:B: the true frames that were rendered, up to, not including, frame B."
         what = f"--truth-frames {truth_frames}"
-        raise TalkingError(what, expected=error.expected, found=error.found, mend=mend) from error
+        raise TalkingError(what, expected=error.expected, found=error.found, hint=hint) from error
     if truth_frames is not None:
         notes.append(f"the rendering's first frame stands beside frame {first} of the truth (--truth-frames)")
     if abs(info.fps - fps) > 0.01:
@@ -116,7 +116,7 @@ def make_pair(rendered: Path, truth: Path, truth_frames: str | None = None) -> P
             rendered,
             expected=f"at least {_SHORTEST} frames in common with {truth}",
             found=str(max(num_frames, 0)),
-            mend="Check the videos and --truth-frames.",
+            hint="Check the videos and --truth-frames.",
         )
     size, true_size = (info.width, info.height), (true_info.width, true_info.height)
     if size != true_size:

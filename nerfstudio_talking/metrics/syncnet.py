@@ -29,7 +29,7 @@ WINDOW = 5
 MAX_LAG = 15
 _RATE = 16000
 _CROP_MARGIN = 0.4
-_MEND = "Give the path of syncnet_v2.model (robots.ox.ac.uk/~vgg/software/lipsync), or leave the option out."
+_HINT = "Give the path of syncnet_v2.model (robots.ox.ac.uk/~vgg/software/lipsync), or leave the option out."
 
 
 class SyncScore(NamedTuple):
@@ -108,7 +108,7 @@ def load_syncnet(path: Path) -> SyncNet:
         TalkingError: the file is missing or holds other weights.
     """
     if not path.is_file():
-        raise TalkingError(path, expected="the weights of SyncNet", found="no such file", mend=_MEND)
+        raise TalkingError(path, expected="the weights of SyncNet", found="no such file", hint=_HINT)
     network, state = SyncNet(), load_state(path, "SyncNet")
     own = network.state_dict()
     for name in [*own, *state]:
@@ -118,7 +118,7 @@ def load_syncnet(path: Path) -> SyncNet:
         if name not in own or name not in state or own[name].shape != state[name].shape:
             found = "no such layer" if name not in state else f"{name} {tuple(state[name].shape)}"
             expected = f"{name} {tuple(own[name].shape)}" if name in own else "the layers of syncnet_v2.model only"
-            raise TalkingError(path, expected=expected, found=found, mend=_MEND)
+            raise TalkingError(path, expected=expected, found=found, hint=_HINT)
     network.load_state_dict({**own, **state})
     return network.eval()
 

@@ -385,5 +385,5 @@ def _refuse_other_clip(module: torch.nn.Module, state: dict[str, Any], prefix: s
             "the checkpoint",
             expected=f"one trained on this dataset (clip {names[1]})",
             found=f"one trained on clip {names[0]}",
-            mend="Give the --data that it was trained on, or train anew.",
+            hint="Give the --data that it was trained on, or train anew.",
         )

@@ -22,7 +22,7 @@ from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, resampled
 
 _KIND = "nerfstudio-talking motion track 1"
-_MEND = "Make one with `ns-talking motion generate --model P --audio V.wav --output motion.npz`."
+_HINT = "Make one with `ns-talking motion generate --model P --audio V.wav --output motion.npz`."
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ def load_motion(path: Path) -> MotionTrack:
         TalkingError: there is none, or it is something else.
     """
     if not path.is_file():
-        raise TalkingError(path, expected="a motion track", found="no such file", mend=_MEND)
+        raise TalkingError(path, expected="a motion track", found="no such file", hint=_HINT)
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise TalkingError(path, expected="a motion track", found=str(error), mend=_MEND) from error
+        raise TalkingError(path, expected="a motion track", found=str(error), hint=_HINT) from error
     if str(arrays.get("kind", "")) != _KIND:
-        raise TalkingError(path, expected="a motion track", found="other arrays", mend=_MEND)
+        raise TalkingError(path, expected="a motion track", found="other arrays", hint=_HINT)
     return MotionTrack(
         fps=float(arrays["fps"]),
         seed=int(arrays["seed"]),
@@ -169,7 +169,7 @@ def generated_track(
             "the motion track",
             expected=f"{count / portrait.fps:.2f} s, as long as the sound",
             found=f"{motion.num_frames / motion.fps:.2f} s",
-            mend="Generate it from this sound, or give the personal model instead of a track.",
+            hint="Generate it from this sound, or give the personal model instead of a track.",
         )
     pose, lips, eyes = (
         resampled(curve, motion.fps, portrait.fps, count) for curve in (motion.pose, motion.lips, motion.eyes)

@@ -136,16 +136,16 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
     Raises:
         TalkingError: there is none, it is something else, or it is not fine-tuned.
     """
-    mend = "Make one with `ns-talking motion train --data DIR ... --output M`."
+    hint = "Make one with `ns-talking motion train --data DIR ... --output M`."
     if not path.is_file():
-        raise TalkingError(path, expected="a motion model", found="no such file", mend=mend)
+        raise TalkingError(path, expected="a motion model", found="no such file", hint=hint)
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         found = str(error).split("\n")[0]
-        raise TalkingError(path, expected="a motion model", found=found, mend=mend) from error
+        raise TalkingError(path, expected="a motion model", found=found, hint=hint) from error
     if not isinstance(record, dict) or record.get("kind") != _KIND or record.get("schema") != SCHEMA:
-        raise TalkingError(path, expected=f"a motion model of schema {SCHEMA}", found="something else", mend=mend)
+        raise TalkingError(path, expected=f"a motion model of schema {SCHEMA}", found="something else", hint=hint)
     config = dict(record["network_config"])
     network_config = MotionNetworkConfig(**{**config, "widths": tuple(config["widths"])})
     basis = FaceBasis(record["components"].numpy(), record["lid"].numpy())
@@ -164,13 +164,13 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
             }
             person = Person(**plain, **parts)
         except TypeError as error:
-            raise TalkingError(path, expected="a personal motion model", found=str(error), mend=mend) from error
+            raise TalkingError(path, expected="a personal motion model", found=str(error), hint=hint) from error
     if personal and person is None:
         raise TalkingError(
             path,
             expected="a personal motion model",
             found="a general one",
-            mend="Make it personal: `ns-talking motion finetune --model M --data DIR --output P`.",
+            hint="Make it personal: `ns-talking motion finetune --model M --data DIR --output P`.",
         )
     return MotionModel(network, network_config, basis, record["record"], person)
 

@@ -68,16 +68,16 @@ def load_recording(folder: Path, frames: int | None = None) -> Recording:
     from nerfstudio_talking.media.reading import read_audio
 
     track = load_track(folder)
-    mend = "Make the dataset with `ns-talking process VIDEO --output DIR`."
+    hint = "Make the dataset with `ns-talking process VIDEO --output DIR`."
     if track.audio_path is None:
-        raise TalkingError(folder, expected=AUDIO_NAME, found="none", mend=mend)
+        raise TalkingError(folder, expected=AUDIO_NAME, found="none", hint=hint)
     kept = track.num_frames if frames is None else min(round(frames * track.fps / MOTION_FPS), track.num_frames)
     if kept < 64 or (frames is not None and frames > track.num_frames * MOTION_FPS / track.fps + 1):
         raise TalkingError(
             folder,
             expected=f"{max(frames or 64, 64)} frames",
             found=f"{track.num_frames} at {track.fps:g} per second",
-            mend="Give a longer clip, or fewer --frames (64 at least).",
+            hint="Give a longer clip, or fewer --frames (64 at least).",
         )
     track = track.first(kept)
     shapes, _ = face_shapes(track)

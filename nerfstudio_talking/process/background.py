@@ -43,7 +43,7 @@ def clean_background(
                 f"parsing map {index}",
                 expected=f"{frame.shape[:2]}",
                 found=f"{ids.shape}",
-                mend="Parse the clip again.",
+                hint="Parse the clip again.",
             )
         if slots is None or margin is None:
             slots = np.zeros((_SLOTS, ids.size, 3), dtype=np.uint8)
@@ -64,7 +64,7 @@ def clean_background(
         kept = slot < _SLOTS
         slots[slot[kept], free[kept]] = frame.reshape(-1, 3)[free[kept]]
     if slots is None or strict is None:
-        raise TalkingError("background", expected="at least one frame", found="none", mend="Choose other frames.")
+        raise TalkingError("background", expected="at least one frame", found="none", hint="Choose other frames.")
     height, width = strict
     known = (seen > 0).reshape(height, width)
     median = _median(slots, np.minimum(seen, _SLOTS)).reshape(height, width, 3)

@@ -84,7 +84,7 @@ def require_no_cuts(source: object, cuts: list[int], num_frames: int, offset: in
         source,
         expected="one take without cuts",
         found=f"{len(cuts)} jump cut{'s' * (len(cuts) > 1)}, at frame {where}",
-        mend="Use one of the ranges between them: " + ", ".join(ranges) + ".",
+        hint="Use one of the ranges between them: " + ", ".join(ranges) + ".",
     )
 
 
@@ -108,7 +108,7 @@ def require_faces(source: object, seen: Bool[np.ndarray, " frames"], least: floa
             source,
             expected="one face, seen throughout",
             found=found,
-            mend="Use a video of one person facing the camera, or a range where the face is seen (--frames A:B).",
+            hint="Use a video of one person facing the camera, or a range where the face is seen (--frames A:B).",
         )
     if share == 1.0:
         return []
@@ -199,7 +199,7 @@ def require_sound(source: object, has_sound: bool) -> None:
             source,
             expected="a video with sound",
             found="no audio stream",
-            mend="Mux the voice into it, or use another copy: a portrait learns its lips from the voice.",
+            hint="Mux the voice into it, or use another copy: a portrait learns its lips from the voice.",
         )
 
 

@@ -43,10 +43,10 @@ class ProcessConfig:
         """
         if not 64 <= self.size <= 4096:
             raise TalkingError(
-                f"--size {self.size}", expected="64 to 4096 pixels", found=str(self.size), mend="512 is usual."
+                f"--size {self.size}", expected="64 to 4096 pixels", found=str(self.size), hint="512 is usual."
             )
         if self.fps is not None and not 1 <= self.fps <= 120:
-            raise TalkingError(f"--fps {self.fps}", expected="1 to 120", found=str(self.fps), mend="25 is usual.")
+            raise TalkingError(f"--fps {self.fps}", expected="1 to 120", found=str(self.fps), hint="25 is usual.")
         if self.audio_offset != "auto":
             try:
                 int(self.audio_offset)
@@ -55,5 +55,5 @@ class ProcessConfig:
                     f"--audio-offset {self.audio_offset}",
                     expected="a whole number of frames or 'auto'",
                     found=self.audio_offset,
-                    mend="A positive number says that the sound is late.",
+                    hint="A positive number says that the sound is late.",
                 ) from error

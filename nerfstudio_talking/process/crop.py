@@ -62,13 +62,13 @@ def choose_crop(text: str, size: int, width: int, height: int, boxes: Float[np.n
         return _sized(0, 0, width, height, size)
     if text == "face":
         return _sized(*_face_square(width, height, boxes), size)
-    mend = "Write --crop X,Y,W,H in pixels of the source, or face, or none."
+    hint = "Write --crop X,Y,W,H in pixels of the source, or face, or none."
     try:
         x, y, w, h = (int(part) for part in text.split(","))
     except ValueError as error:
-        raise TalkingError(f"--crop {text}", expected="X,Y,W,H", found="something else", mend=mend) from error
+        raise TalkingError(f"--crop {text}", expected="X,Y,W,H", found="something else", hint=hint) from error
     if x < 0 or y < 0 or w < 16 or h < 16 or x + w > width or y + h > height:
-        raise TalkingError(f"--crop {text}", expected=f"a box inside {width}x{height}", found="one outside", mend=mend)
+        raise TalkingError(f"--crop {text}", expected=f"a box inside {width}x{height}", found="one outside", hint=hint)
     return _sized(x, y, w, h, size)
 
 

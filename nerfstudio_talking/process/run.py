@@ -87,7 +87,7 @@ def process_video(config: ProcessConfig) -> Path:
             error.filename or config.output,
             expected="to be read and written",
             found=error.strerror or str(error),
-            mend="Mend that and run the same command again: it goes on where it stopped.",
+            hint="Hint that and run the same command again: it goes on where it stopped.",
         ) from error
     space.close()
     _tell(job, track)

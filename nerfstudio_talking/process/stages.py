@@ -53,7 +53,7 @@ class Workspace:
                     self.folder,
                     expected="an empty folder or an unfinished dataset",
                     found=f"{', '.join(foreign)} of other making",
-                    mend="Choose another --output.",
+                    hint="Choose another --output.",
                 )
             self.work.mkdir(parents=True, exist_ok=True)
             probe = self.work / "probe.part"
@@ -64,7 +64,7 @@ class Workspace:
                 self.folder,
                 expected="a folder that can be written",
                 found=error.strerror or str(error),
-                mend="Choose another --output.",
+                hint="Choose another --output.",
             ) from error
 
     def retract(self) -> None:

@@ -164,7 +164,7 @@ def find_blendshapes(job: Job) -> None:
             job.config.video,
             expected="a face for the blendshapes",
             found="none",
-            mend="Leave --face-landmarker out, or crop closer to the face (--crop face).",
+            hint="Leave --face-landmarker out, or crop closer to the face (--crop face).",
         )
     job.space.save_arrays("blendshapes", expression=measurements.fill_gaps(values))
 

@@ -52,7 +52,7 @@ def torso_references(
             "torso",
             expected=f"frames {chosen.tolist()}",
             found=f"{len(pictures)} of them",
-            mend="Process the clip again.",
+            hint="Process the clip again.",
         )
     return np.stack(pictures), chosen
 

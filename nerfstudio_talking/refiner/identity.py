@@ -23,7 +23,7 @@ _POINTS_478 = ((33, 133), (362, 263), (1,), (61,), (291,))
 _POINTS_68 = ((36, 39), (42, 45), (30,), (48,), (54,))
 _ABOVE_MOUTH = 78
 """Rows of an aligned face that end above the mouth."""
-_MEND = "Give an ArcFace model as .onnx or TorchScript (torch.jit.save), or leave the option out."
+_HINT = "Give an ArcFace model as .onnx or TorchScript (torch.jit.save), or leave the option out."
 _BATCH = 32
 
 
@@ -63,7 +63,7 @@ def arcface_features(
         TalkingError: the file is no such network.
     """
     if not weights.is_file():
-        raise TalkingError(weights, expected="ArcFace's weights", found="no such file", mend=_MEND)
+        raise TalkingError(weights, expected="ArcFace's weights", found="no such file", hint=_HINT)
     network = _onnx(weights) if weights.suffix.lower() == ".onnx" else _torchscript(weights)
     features = []
     for start in range(0, len(faces), _BATCH):
@@ -71,7 +71,7 @@ def arcface_features(
         made = network(batch)
         if made.ndim != 2 or len(made) != len(batch) or not torch.isfinite(made).all():
             found = f"an output of shape {tuple(made.shape)}"
-            raise TalkingError(weights, expected="one feature vector per face", found=found, mend=_MEND)
+            raise TalkingError(weights, expected="one feature vector per face", found=found, hint=_HINT)
         features.append(F.normalize(made.float(), dim=1))
         advance()
     return torch.cat(features)
@@ -174,7 +174,7 @@ def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
         network = cv2.dnn.readNetFromONNX(str(path))
     except cv2.error as error:
         reason = str(error).strip().splitlines()[-1]
-        raise TalkingError(path, expected="an ONNX network", found=reason, mend=_MEND) from error
+        raise TalkingError(path, expected="an ONNX network", found=reason, hint=_HINT) from error
 
     def run(batch: Tensor) -> Tensor:
         rows = []
@@ -185,7 +185,7 @@ def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
             except cv2.error as error:
                 reason = str(error).strip().splitlines()[-1]
                 expected = "a network that takes faces of 1x3x112x112"
-                raise TalkingError(path, expected=expected, found=reason, mend=_MEND) from error
+                raise TalkingError(path, expected=expected, found=reason, hint=_HINT) from error
         return torch.cat(rows)
 
     return run
@@ -196,7 +196,7 @@ def _torchscript(path: Path) -> Callable[[Tensor], Tensor]:
         network = torch.jit.load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise TalkingError(path, expected="a TorchScript network", found=reason, mend=_MEND) from error
+        raise TalkingError(path, expected="a TorchScript network", found=reason, hint=_HINT) from error
 
     @torch.no_grad()
     def run(batch: Tensor) -> Tensor:
@@ -205,6 +205,6 @@ def _torchscript(path: Path) -> Callable[[Tensor], Tensor]:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             expected = "a network that takes faces of Nx3x112x112"
-            raise TalkingError(path, expected=expected, found=reason, mend=_MEND) from error
+            raise TalkingError(path, expected=expected, found=reason, hint=_HINT) from error
 
     return run

@@ -244,5 +244,5 @@ def _read(path: Path) -> np.ndarray:
             return np.asarray(file)
     except OSError as error:
         raise TalkingError(
-            path, expected="a picture of the dataset", found=str(error), mend="Process the video again."
+            path, expected="a picture of the dataset", found=str(error), hint="Process the video again."
         ) from error

@@ -74,7 +74,7 @@ class Ablate:
         for name in self.only:
             if name not in study.variants and name not in study.groups:
                 known = ", ".join([*study.variants, *study.groups])
-                raise TalkingError("--only", expected=f"one of {known}", found=name, mend="Mind the spelling.")
+                raise TalkingError("--only", expected=f"one of {known}", found=name, hint="Mind the spelling.")
         return {variant for name in self.only for variant in study.groups.get(name, (name,))}
 
     def main(self) -> None:
@@ -92,7 +92,7 @@ class Ablate:
                 f"{len(failed)} of {len(to_do)} runs",
                 expected="no failure",
                 found="; ".join(failed),
-                mend="Read their logs; the same command runs them again.",
+                hint="Read their logs; the same command runs them again.",
             )
 
     def run_all(self, to_do: list[Run], runs: list[Run], study: Study) -> list[str]:

@@ -84,7 +84,7 @@ class Programs:
                 program.name,
                 expected="exit status 0",
                 found=f"{process.returncode}",
-                mend=f"Its output is in {log}; the same command tries again.",
+                hint=f"Its output is in {log}; the same command tries again.",
             )
         return time.monotonic() - started, usage.ru_utime + usage.ru_stime
 

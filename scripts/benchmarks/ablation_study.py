@@ -56,7 +56,7 @@ def load_study(path: Path) -> Study:
 
     def fault(expected: str, found: object) -> TalkingError:
         return TalkingError(
-            path, expected=expected, found=str(found), mend="See scripts/benchmarks/ablation.yaml for a whole one."
+            path, expected=expected, found=str(found), hint="See scripts/benchmarks/ablation.yaml for a whole one."
         )
 
     if not path.is_file():
@@ -142,7 +142,7 @@ class Run:
                 self.data,
                 expected=f"the dataset of the clip '{self.clip}'",
                 found="no track.json",
-                mend="Process the clip with ns-talking process, or name its folder: --clips NAME FOLDER.",
+                hint="Process the clip with ns-talking process, or name its folder: --clips NAME FOLDER.",
             )
         record = json.loads(track.read_text(encoding="utf-8"))
         return {

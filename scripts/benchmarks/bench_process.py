@@ -47,7 +47,7 @@ def process_time(video: Path, output: Path, size: int) -> float:
             video,
             expected="a clip to process",
             found=(result.stdout + result.stderr)[-500:],
-            mend="It is the sample clip: see the message.",
+            hint="It is the sample clip: see the message.",
         )
     return time.perf_counter() - start
 

@@ -97,7 +97,7 @@ def make_clip(folder: Path) -> None:
     """Write sample.mp4 and truth.npz beside the voices."""
     voice, rate = soundfile.read(folder / "voice.flac", dtype="float32")
     if rate != RATE:
-        raise TalkingError(folder / "voice.flac", expected=f"{RATE} Hz", found=f"{rate} Hz", mend="Pass --voices.")
+        raise TalkingError(folder / "voice.flac", expected=f"{RATE} Hz", found=f"{rate} Hz", hint="Pass --voices.")
     phonemes = [(start, symbol) for start, symbol in json.loads((folder / "voice.json").read_text("utf-8"))["phonemes"]]
     photograph = skimage.data.astronaut()
     landmarks = track_faces([photograph]).landmarks[0].astype(np.float64)

@@ -53,15 +53,15 @@ def _espeak() -> tuple[ctypes.CDLL, int]:
     try:
         espeak = ctypes.CDLL(_LIBRARY)
     except OSError as error:
-        mend = "Install espeak-ng (Debian: apt-get install espeak-ng), or keep the committed voices."
-        raise TalkingError(_LIBRARY, expected="the speech synthesiser", found=str(error), mend=mend) from error
+        hint = "Install espeak-ng (Debian: apt-get install espeak-ng), or keep the committed voices."
+        raise TalkingError(_LIBRARY, expected="the speech synthesiser", found=str(error), hint=hint) from error
     synchronous, phoneme_events = 2, 1
     espeak.espeak_SetSynthCallback.argtypes = [_CALLBACK]
     espeak.espeak_Synth.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int]
     espeak.espeak_Synth.argtypes += [ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p]
     rate = espeak.espeak_Initialize(synchronous, 0, None, phoneme_events)
     if rate <= 0:
-        raise TalkingError(_LIBRARY, expected="a sample rate", found=str(rate), mend="Install espeak-ng-data.")
+        raise TalkingError(_LIBRARY, expected="a sample rate", found=str(rate), hint="Install espeak-ng-data.")
     return espeak, rate
 
 
@@ -89,7 +89,7 @@ def synthesise(text: str, name: str, speed: int, pitch: int) -> tuple[np.ndarray
     callback = _CALLBACK(collect)
     espeak.espeak_SetSynthCallback(callback)
     if espeak.espeak_SetVoiceByName(name.encode()) != 0:
-        raise TalkingError(name, expected="a voice of espeak-ng", found="none of that name", mend="See --voices=en.")
+        raise TalkingError(name, expected="a voice of espeak-ng", found="none of that name", hint="See --voices=en.")
     for parameter, value in ((1, speed), (3, pitch)):
         espeak.espeak_SetParameter(parameter, value, 0)
     data = text.encode()
@@ -119,7 +119,7 @@ def make_voices(folder: Path) -> None:
     spare = DURATION - (time - PAUSE)
     if spare < 0.5:
         raise TalkingError(
-            "the sentences", expected="silence at the end", found=f"{spare:.2f} s left", mend="Speak faster."
+            "the sentences", expected="silence at the end", found=f"{spare:.2f} s left", hint="Speak faster."
         )
     voice = np.pad(voice, (0, max(0, round(DURATION * RATE) - len(voice))))[: round(DURATION * RATE)]
     soundfile.write(folder / "voice.flac", voice, RATE, subtype="PCM_16")

@@ -298,7 +298,7 @@ def test_frames_are_written_in_order_and_errors_come_back():
     assert written == list(range(7))
 
     def fail(frame):
-        raise TalkingError("disk", expected="room", found="none", mend="Free some.")
+        raise TalkingError("disk", expected="room", found="none", hint="Free some.")
 
     with pytest.raises(TalkingError, match="disk"):
         write_behind(iter(frames), fail)

@@ -163,7 +163,7 @@ def _fake_runs(monkeypatch, fail_at: str | None = None) -> list[str]:
         name, options = Path(command[0]).name, dict(pairwise(command))
         started.append(name)
         if name == fail_at:
-            raise TalkingError(name, expected="exit status 0", found="1", mend="Try again.")
+            raise TalkingError(name, expected="exit status 0", found="1", hint="Try again.")
         if name == "ns-train":
             models = log.parent / "nerfstudio_models"
             models.mkdir()

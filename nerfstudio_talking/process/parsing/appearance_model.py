@@ -52,7 +52,7 @@ class View:
 
         if frame.shape[:2] != mask.shape:
             raise TalkingError(
-                "person masks", expected=f"pictures of {frame.shape[:2]}", found=f"{mask.shape}", mend="Segment again."
+                "person masks", expected=f"pictures of {frame.shape[:2]}", found=f"{mask.shape}", hint="Segment again."
             )
         self.frame, self.landmarks = frame, landmarks
         self.height, self.width = frame.shape[:2]

@@ -57,21 +57,21 @@ def parse_clip(
         count += 1
     if count != len(landmarks):
         raise TalkingError(
-            "parsing", expected=f"{len(landmarks)} frames", found=f"{count}", mend="Track the clip again."
+            "parsing", expected=f"{len(landmarks)} frames", found=f"{count}", hint="Track the clip again."
         )
 
 
 def _require(landmarks: np.ndarray, masks: np.ndarray) -> None:
     if len(landmarks) != len(masks):
         raise TalkingError(
-            "person masks", expected=f"{len(landmarks)}, one per frame", found=f"{len(masks)}", mend="Segment again."
+            "person masks", expected=f"{len(landmarks)}, one per frame", found=f"{len(masks)}", hint="Segment again."
         )
     if landmarks.shape[1:] != (478, 2) or not np.isfinite(landmarks).all():
         raise TalkingError(
             "landmarks",
             expected="478 finite points of two coordinates in each frame",
             found=f"shape {landmarks.shape}, {int((~np.isfinite(landmarks)).sum())} not finite",
-            mend="Fill frames without a face from their neighbours.",
+            hint="Fill frames without a face from their neighbours.",
         )
 
 

@@ -19,7 +19,7 @@ _LOOK_AT = 8
 _BISENET_IDS = 19
 _ROUNDING = 0.01  # of the longer sides' product: sizes are whole pixels
 _FAR = 40.0  # levels: JPEG moves a colour less
-_MEND = "Give 8-bit pictures of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured pictures, one per frame."
+_HINT = "Give 8-bit pictures of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured pictures, one per frame."
 
 
 def parsing_files(folder: Path) -> list[Path]:
@@ -28,12 +28,12 @@ def parsing_files(folder: Path) -> list[Path]:
     Raises:
         TalkingError: there is no such folder, or no picture in it.
     """
-    mend = "Give a folder with one parsing map per frame, numbered."
+    hint = "Give a folder with one parsing map per frame, numbered."
     if not folder.is_dir():
-        raise TalkingError(folder, expected="a folder of parsing maps", found="no such folder", mend=mend)
+        raise TalkingError(folder, expected="a folder of parsing maps", found="no such folder", hint=hint)
     files = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.stem.endswith("_face")]
     if not files:
-        raise TalkingError(folder, expected="a folder of parsing maps", found="no pictures in it", mend=mend)
+        raise TalkingError(folder, expected="a folder of parsing maps", found="no pictures in it", hint=hint)
     return sorted(files, key=lambda path: (len(path.stem), path.stem))
 
 
@@ -56,7 +56,7 @@ def read_parsings(
             folder,
             expected=f"{num_frames} parsing maps",
             found=f"{len(files)}",
-            mend="Make one for each frame of the range, or leave --parsing out.",
+            hint="Make one for each frame of the range, or leave --parsing out.",
         )
     kind = parsing_format(folder)
     size = (crop.out_width, crop.out_height)
@@ -71,7 +71,7 @@ def read_parsings(
                 expected=f"the size of the video, {source_size[0]}x{source_size[1]}, or the shape of the dataset's "
                 f"pictures, {size[0]}x{size[1]}",
                 found=f"{width}x{height}",
-                mend="Parse the pictures of this video, not others.",
+                hint="Parse the pictures of this video, not others.",
             )
         yield np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
 
@@ -92,7 +92,7 @@ def parsing_format(folder: Path) -> ParsingFormat:
         highest, path = max((int(picture.max(initial=0)), path) for picture, path in zip(pictures, looked))
         if highest >= _BISENET_IDS:
             raise TalkingError(
-                path, expected=f"class ids below {_BISENET_IDS}", found=f"the value {highest}", mend=_MEND
+                path, expected=f"class ids below {_BISENET_IDS}", found=f"the value {highest}", hint=_HINT
             )
         return "bisenet" if highest >= len(PARSING_CLASSES) else "ids"
     for path, picture in zip(looked, pictures):
@@ -114,7 +114,7 @@ def decode_parsing(
     limit = _BISENET_IDS if kind == "bisenet" else len(PARSING_CLASSES)
     if picture.ndim != 2 or picture.max(initial=0) >= limit:
         found = f"{picture.shape[2]} channels" if picture.ndim != 2 else f"the value {picture.max()}"
-        raise TalkingError(path, expected=f"class ids below {limit}, as in the other maps", found=found, mend=_MEND)
+        raise TalkingError(path, expected=f"class ids below {limit}, as in the other maps", found=found, hint=_HINT)
     return from_bisenet(picture) if kind == "bisenet" else picture
 
 
@@ -129,7 +129,7 @@ def _require_colours(picture: np.ndarray, path: Path) -> None:
         found = f"other colours in {count[off].sum() / count.sum():.0%} of it"
     else:
         found = "a single channel among coloured maps"
-    raise TalkingError(path, expected="AD-NeRF's red, green, blue and white", found=found, mend=_MEND)
+    raise TalkingError(path, expected="AD-NeRF's red, green, blue and white", found=found, hint=_HINT)
 
 
 def read_map(path: Path) -> np.ndarray:
@@ -138,7 +138,7 @@ def read_map(path: Path) -> np.ndarray:
         with Image.open(path) as file:
             picture = np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
     except OSError as error:  # PIL's UnidentifiedImageError is one
-        raise TalkingError(path, expected="a parsing map", found=str(error), mend="Make it again.") from error
+        raise TalkingError(path, expected="a parsing map", found=str(error), hint="Make it again.") from error
     if picture.ndim == 3 and picture.max(initial=0) < _BISENET_IDS and (picture == picture[..., :1]).all():
         return picture[..., 0]
     return picture

@@ -44,7 +44,7 @@ def learn_clip(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray
     chosen = set(np.unique(np.linspace(0, len(landmarks) - 1, _SAMPLES).round().astype(int)).tolist())
     views = [(i, View(frame, masks[i], landmarks[i])) for i, frame in enumerate(frames()) if i in chosen]
     if not views:
-        raise TalkingError("parsing", expected=f"{len(landmarks)} frames", found="none", mend="Track the clip again.")
+        raise TalkingError("parsing", expected=f"{len(landmarks)} frames", found="none", hint="Track the clip again.")
     labs = np.stack([view.lab for _, view in views])
     cells = np.stack([view.cells for _, view in views])
     margin = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
