@@ -27,6 +27,6 @@ def blurred(talking_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The dataset's frames as a poor renderer would show them."""
     folder = tmp_path_factory.mktemp("rendered")
     for path in (talking_dataset / "images").iterdir():
-        with Image.open(path) as picture:
-            picture.filter(ImageFilter.GaussianBlur(1.5)).save(folder / f"{path.stem}.png")
+        with Image.open(path) as image:
+            image.filter(ImageFilter.GaussianBlur(1.5)).save(folder / f"{path.stem}.png")
     return folder

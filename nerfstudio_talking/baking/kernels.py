@@ -51,7 +51,7 @@ def march(pose, focal, box, shape, first, offset, ranges, bounds, values, num_sa
     in a cell that is not there is skipped; behind an opaque place the ray ends.
 
     Args:
-        pose: (3, 4) camera-to-world, OpenGL axes; the principal point is the picture's centre.
+        pose: (3, 4) camera-to-world, OpenGL axes; the principal point is the image's centre.
         focal: pixels.
         box: (2, 3) corners, metres.
         shape: cells along x, y, z.

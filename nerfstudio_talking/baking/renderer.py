@@ -1,4 +1,4 @@
-"""Frames of a baked portrait: head from the bake, torso where the head does not hide it, background from a picture."""
+"""Frames of a baked portrait: head from the bake, torso where the head does not hide it, background from an image."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Player:
     Args:
         model: the portrait that was baked, in evaluation mode, on the CPU.
         bake: of it.
-        width: of the pictures, pixels.
-        height: of the pictures, pixels.
+        width: of the images, pixels.
+        height: of the images, pixels.
     """
 
     @torch.no_grad()
@@ -66,9 +66,9 @@ class Player:
                 torch.zeros(len(index), dtype=torch.long), self._maps,
             )  # fmt: skip
             behind = behind.index_copy(0, index, torso.alpha * torso.rgb + (1 - torso.alpha) * behind[index])
-        picture = torch.addcmul(colour, through, behind).clamp_(0, 1)
+        image = torch.addcmul(colour, through, behind).clamp_(0, 1)
         size = (self.height, self.width)
-        return picture.view(*size, 3), rgba[:, 3:].view(*size, 1)
+        return image.view(*size, 3), rgba[:, 3:].view(*size, 1)
 
     def frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         """All frames in order, as bytes."""

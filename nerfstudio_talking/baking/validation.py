@@ -17,7 +17,7 @@ from nerfstudio_talking.baking.renderer import Player
 from nerfstudio_talking.dataparsers.portrait import clip_outputs
 from nerfstudio_talking.dataset_io.parsing_labels import class_mask
 from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
-from nerfstudio_talking.media.images import read_picture
+from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.images import psnr
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
 
@@ -39,7 +39,7 @@ class GateFigures:
 
     @property
     def loss(self) -> float:
-        """What the bake costs, dB: over the picture or about the mouth, whichever is more."""
+        """What the bake costs, dB: over the image or about the mouth, whichever is more."""
         losses = [self.full - self.baked, self.mouth_full - self.mouth_baked]
         return max(loss for loss in losses if not math.isnan(loss))
 
@@ -55,7 +55,7 @@ def gate_figures(model: TalkingPortraitModel, player: Player, most: int = 12) ->
             frame = int(clip.eval_frames[index])
             full = model.get_outputs_for_camera(cameras[index : index + 1])["rgb"].cpu()
             baked = player.render(frame)[0]
-            truth = torch.from_numpy(read_picture(clip.image_paths[frame], "RGB").copy()).float() / 255
+            truth = torch.from_numpy(read_image(clip.image_paths[frame], "RGB").copy()).float() / 255
             mouth = _mouth_mask(clip, frame)
             about = [x[mouth] for x in (full, baked, truth)] if mouth is not None else None
             rows.append(

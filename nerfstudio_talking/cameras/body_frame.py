@@ -2,7 +2,7 @@
 
 World is the head, so shoulders that stand still before the camera sway in it as the head turns. Seen from the
 recording camera they stand still but for the body's own motion, which the track carries as an affine map of the
-picture (track.py).
+image (track.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def to_body(
 ) -> Float[Tensor, "points 3"]:
     """Points of the body in the head's frame at some time, carried to where they are at rest.
 
-    A point keeps its distance from the picture plane; its place in the picture goes back by the body's motion; the
+    A point keeps its distance from the image plane; its place in the image goes back by the body's motion; the
     camera then stands where it stood at `rest_pose`. With that pose and no motion nothing moves.
 
     Args:
@@ -40,8 +40,8 @@ def to_body(
         motions: of the body at each point's time.
         rest_pose: recording camera of the frame that counts as rest.
         focal: focal length in pixels.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
+        width: of the image, pixels.
+        height: of the image, pixels.
     """
     local = torch.einsum("nij,ni->nj", poses[:, :, :3], points - poses[:, :, 3])
     depth = (-local[:, 2:]).clamp_min(1e-3)
@@ -61,7 +61,7 @@ def portrait_box(
 ) -> Float[np.ndarray, "2 3"]:
     """Corners, metres, of a box about everything of the person that the recording shows, torso and head.
 
-    The lower half of the picture's frame is carried onto the plane through the head's origin, for every pose; the
+    The lower half of the image's frame is carried onto the plane through the head's origin, for every pose; the
     box holds that and the head's. The body reaches farther back than the head by `behind` metres.
     """
     distance = np.linalg.norm(poses[:, :, 3], axis=1)

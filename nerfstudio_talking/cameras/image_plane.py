@@ -1,7 +1,7 @@
-"""The plane that carries torso and background: fixed in the recording camera's frame, parallel to its picture.
+"""The plane that carries torso and background: fixed in the recording camera's frame, parallel to its image.
 
 A ray of any camera meets the plane at a point; the recording camera's projection of that point says where in the
-recorded picture to look. For the recording camera itself that is the ray's own pixel, at any distance of the plane.
+recorded image to look. For the recording camera itself that is the ray's own pixel, at any distance of the plane.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def plane_positions(
     width: int,
     height: int,
 ) -> Float[Tensor, "rays 2"]:
-    """Where rays meet the plane, in the recorded picture.
+    """Where rays meet the plane, in the recorded image.
 
     Args:
         origins: ray origins in the head's frame, metres.
@@ -29,12 +29,12 @@ def plane_positions(
         recorded_to_worlds: camera-to-world of the recording camera at each ray's time (OpenGL axes).
         distance: of the plane from the recording camera, metres.
         focal: focal length in pixels of the recording.
-        width: of the recorded picture, pixels.
-        height: of the recorded picture, pixels.
+        width: of the recorded image, pixels.
+        height: of the recorded image, pixels.
 
     Returns:
-        Positions with x right and y down; -1 and 1 are the picture's edges. Rays that run away from the plane or
-        along it get positions far outside (absolute value 10), which samples as the picture's border.
+        Positions with x right and y down; -1 and 1 are the image's edges. Rays that run away from the plane or
+        along it get positions far outside (absolute value 10), which samples as the image's border.
     """
     rotation, translation = recorded_to_worlds[:, :, :3], recorded_to_worlds[:, :, 3]
     o = torch.einsum("nij,ni->nj", rotation, origins - translation)

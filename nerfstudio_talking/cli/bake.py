@@ -26,7 +26,7 @@ class BakePortrait:
     output: Path | None = None
     """The file to write; where not given, baked.pt beside config.yml, where `drive` finds it by itself."""
     max_loss: float = 0.2
-    """PSNR against the recording, dB, that a bake may lose, over the picture and about the mouth."""
+    """PSNR against the recording, dB, that a bake may lose, over the image and about the mouth."""
     gate_frames: int = 12
     """Held-out frames that are compared."""
     bake: tyro.conf.OmitArgPrefixes[BakeConfig] = field(default_factory=BakeConfig)

@@ -21,8 +21,8 @@ class Check:
 
     data: Annotated[Path, tyro.conf.Positional]
     """The dataset folder."""
-    pictures: bool = True
-    """Decode every picture too."""
+    images: bool = True
+    """Decode every image too."""
 
     def main(self) -> None:
         """Print a summary; raise where anything is wrong."""
@@ -32,7 +32,7 @@ class Check:
         for name, value in {
             "frames": f"{track.num_frames} ({len(clip.train_frames)} train, {len(clip.eval_frames)} evaluate)",
             "length": f"{track.duration:.2f} s at {track.fps:g} frames per second",
-            "picture": f"{track.width}x{track.height}, focal length {track.focal:.0f} px",
+            "image": f"{track.width}x{track.height}, focal length {track.focal:.0f} px",
             "sound": f"{track.audio_kind}, {track.audio.shape[1]}x{track.audio.shape[2]} per frame",
             "eyes": f"{track.eyes.shape[1]} column(s), {track.eyes.min():.2f} to {track.eyes.max():.2f}",
             "landmarks": "none" if track.landmarks is None else str(track.landmarks.shape[1]),
@@ -40,7 +40,7 @@ class Check:
         }.items():
             table.add_row(name, value)
         CONSOLE.print(table)
-        problems = clip_problems(clip, self.pictures)
+        problems = clip_problems(clip, self.images)
         for problem in problems:
             CONSOLE.print(f"[red]- {escape(problem)}", soft_wrap=True)
         if problems:

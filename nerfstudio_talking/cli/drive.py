@@ -45,7 +45,7 @@ class Drive:
     smoothing: float = 1.0
     """Smoothing of the poses of head and body: standard deviation in frames; 0 for none."""
     scale: float = 1.0
-    """Size of the picture relative to the recording."""
+    """Size of the image relative to the recording."""
     crf: Annotated[int, tyro.conf.arg(metavar="0-51")] = 18
     """H.264 quality: lower is better and larger."""
     baked: Literal["auto", "none"] | Path = "auto"

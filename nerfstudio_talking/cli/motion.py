@@ -209,7 +209,7 @@ class MotionShow:
     def _write_video(self, model: MotionModel) -> None:
         from nerfstudio_talking.dataset_io.sequence import load_clip
         from nerfstudio_talking.face.mesh_export import draw_mesh
-        from nerfstudio_talking.media.images import read_picture
+        from nerfstudio_talking.media.images import read_image
         from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.media.writing import VideoWriter
         from nerfstudio_talking.motion.generation import load_motion
@@ -227,7 +227,7 @@ class MotionShow:
             get_progress("Drawing", suffix="frames/s") as progress,
         ):
             for frame in progress.track(range(len(shapes))):
-                under = clip.background if self.motion is not None else read_picture(clip.image_paths[frame], "RGB")
+                under = clip.background if self.motion is not None else read_image(clip.image_paths[frame], "RGB")
                 drawn = draw_mesh(under, shapes[frame], poses[frame], track.focal)
                 writer.write(drawn[: size[1], : size[0]])
         CONSOLE.print(f"[green]Wrote {escape(str(self.output))}: {len(shapes)} frames.", soft_wrap=True)

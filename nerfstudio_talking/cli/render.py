@@ -17,7 +17,7 @@ class Render(RenderCameraPath):
     """Render a camera path (`ns-talking path`) and put the clip's sound under it."""
 
     def main(self) -> None:
-        """Render silently beside the target, then join picture and sound."""
+        """Render silently beside the target, then join image and sound."""
         from nerfstudio_talking.inference.checkpoints import ensure_ffmpeg, read_run
         from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.media.writing import mux_audio

@@ -102,15 +102,15 @@ class Score:
             CONSOLE.print(f"[green]Wrote {escape(str(self.json))}")
         if self.report is not None:
             kind, frames = score_files.worst_frames(result.per_frame, result.fps)
-            pictures = score_files.pick_frames(
+            images = score_files.pick_frames(
                 score_files.make_pair(self.rendered, self.truth, self.truth_frames), frames
             )
             values = result.per_frame[kind]
             captions = [f"frame {i}, {i / result.fps:.2f} s: {kind.upper()} {values[i]:.4g}" for i in frames]
-            picture = score_report.contact_sheet(pictures, captions)
-            score_report.write_sheet(picture, self.report)
+            image = score_report.contact_sheet(images, captions)
+            score_report.write_sheet(image, self.report)
             page = score_report.write_page(
-                self.report, f"{self.rendered.name} against {self.truth.name}", result, picture
+                self.report, f"{self.rendered.name} against {self.truth.name}", result, image
             )
             CONSOLE.print(f"[green]Wrote {escape(str(page))}")
 

@@ -2,7 +2,7 @@
 
 The paper's abstract names the idea and its code was never released. What is ours here: shares in proportion to the
 running photometric loss of each class, from a class-balanced start, with a floor; the share of the sound; a part
-drawn evenly over the picture; and the correction of what the uneven rest would make a classifier believe.
+drawn evenly over the image; and the correction of what the uneven rest would make a classifier believe.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def divide_rays(
     """Whole rays for each class of each frame; each frame's sum to `rays`.
 
     Shares count among the classes that a frame shows. The part `even` of the rays goes by the classes' areas instead,
-    which is to draw it evenly over the picture. Every class that it shows gets a ray at least, as long as there
+    which is to draw it evenly over the image. Every class that it shows gets a ray at least, as long as there
     are rays for all; what rounding leaves goes to the largest remainders.
     """
     shown = pixels > 0

@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 class FrameCache:
-    """Pictures of a clip as uint8 on a device, read pixel by pixel.
+    """Images of a clip as uint8 on a device, read pixel by pixel.
 
-    A picture of h x w pixels takes 3hw bytes. Where all of them would not fit into `budget`, brightness is kept in full
+    An image of h x w pixels takes 3hw bytes. Where all of them would not fit into `budget`, brightness is kept in full
     and chroma at half the resolution both ways (JPEG's YCbCr, 4:2:0): 1.5hw bytes, and a difference that the eye does
     not see.
 
     Args:
-        count: pictures.
+        count: images.
         height: of each, pixels.
         width: of each, pixels.
         budget: bytes that whole colours may take.
@@ -35,25 +35,25 @@ class FrameCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the pictures take."""
+        """Bytes that the images take."""
         return self._full.nbytes + self._half.nbytes
 
     @property
     def device(self) -> torch.device:
-        """Where the pictures are."""
+        """Where the images are."""
         return self._full.device
 
     def to(self, device: torch.device | str) -> FrameCache:
-        """Move the pictures; returns itself."""
+        """Move the images; returns itself."""
         self._full, self._half = self._full.to(device), self._half.to(device)
         return self
 
-    def put(self, index: int, picture: Image.Image) -> None:
-        """Keep a picture in RGB of the cache's size."""
+    def put(self, index: int, image: Image.Image) -> None:
+        """Keep an image in RGB of the cache's size."""
         if not self.halved:
-            self._full[index] = torch.from_numpy(np.array(picture))
+            self._full[index] = torch.from_numpy(np.array(image))
             return
-        bright, *chroma = picture.convert("YCbCr").split()
+        bright, *chroma = image.convert("YCbCr").split()
         self._full[index, ..., 0] = torch.from_numpy(np.array(bright))
         half = [np.array(channel.reduce(2)) for channel in chroma]
         self._half[index] = torch.from_numpy(np.stack(half, -1))

@@ -121,7 +121,7 @@ class SemanticPixelSamplerConfig(FramePixelSamplerConfig):
     _target: type = field(default_factory=lambda: SemanticPixelSampler)
     """Target class to instantiate."""
     even: float = 0.5
-    """Part of the rays drawn evenly over the picture; the rest goes by class."""
+    """Part of the rays drawn evenly over the image; the rest goes by class."""
     floor: float = 0.3
     """Part of the rays by class that is divided equally, whatever the loss."""
     relevance_share: float = 0.0

@@ -66,10 +66,10 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
 
         def fill(index: int) -> None:
             with Image.open(dataset.image_filenames[index]) as file:
-                picture = file.convert("RGB")
-                if picture.size != (width, height):
-                    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-                self._frames.put(index, picture)
+                image = file.convert("RGB")
+                if image.size != (width, height):
+                    image = image.resize((width, height), Image.Resampling.BILINEAR)
+                self._frames.put(index, image)
             ids = dataset.parsing(index)
             if ids is not None and self._parsing is not None:
                 self._parsing[index] = torch.from_numpy(ids)

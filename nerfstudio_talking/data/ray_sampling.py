@@ -12,13 +12,13 @@ from torch import Tensor
 from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
 
 REGIONS = {"head": HEAD_CLASSES, "mouth": ("lips", "inner_mouth"), "eyes": ("eyes",)}
-"""Boxes that rays are drawn from, besides the whole picture, and the parsing classes that they enclose."""
+"""Boxes that rays are drawn from, besides the whole image, and the parsing classes that they enclose."""
 _MARGIN = {"head": 0.03, "mouth": 0.35, "eyes": 0.25}
 
 
 @dataclass(frozen=True)
 class RegionShares:
-    """Share of the rays drawn uniformly from each region's box; the rest comes from the whole picture."""
+    """Share of the rays drawn uniformly from each region's box; the rest comes from the whole image."""
 
     head: float = 0.35
     mouth: float = 0.2
@@ -26,7 +26,7 @@ class RegionShares:
 
 
 def region_box(parsing: np.ndarray, name: str) -> Float[np.ndarray, 4]:
-    """Box (x0, y0, x1, y1) in pixels around a region, with a margin; the whole picture where the region is not seen."""
+    """Box (x0, y0, x1, y1) in pixels around a region, with a margin; the whole image where the region is not seen."""
     height, width = parsing.shape
     seen = class_mask(parsing, REGIONS[name])
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
@@ -75,7 +75,7 @@ def sample_pixels(
 def patch_pixels(
     frame: int, box: Float[Tensor, 4], side: int, width: int, height: int, generator: torch.Generator | None = None
 ) -> Int64[Tensor, "rays 3"]:
-    """Indices of a square patch whose centre lies in the box, row by row; cut back into the picture."""
+    """Indices of a square patch whose centre lies in the box, row by row; cut back into the image."""
     u = torch.rand(2, generator=generator)
     centre = box[:2].cpu() + u * (box[2:] - box[:2]).cpu()
     x0 = int((centre[0] - side / 2).clamp(0, max(width - side, 0)))

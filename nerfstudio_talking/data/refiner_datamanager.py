@@ -19,7 +19,7 @@ from nerfstudio_talking.dataset_io.sequence import Clip, load_clip, load_parsing
 from nerfstudio_talking.face.measurements import fill_gaps
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.images import read_picture
+from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.regions import boxes_from_parsing
 from nerfstudio_talking.refiner import identity
 from nerfstudio_talking.refiner.network import Batch
@@ -45,7 +45,7 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     arcface_weights: Path | None = None
     """ArcFace as .onnx or TorchScript, for identity features; without it a small encoder is trained on the frames."""
     face_only: bool = True
-    """Whether the area about the face is refined, or the whole picture."""
+    """Whether the area about the face is refined, or the whole image."""
     jitter: float = 0.2
     """How far the area is shifted in training, at most, as a share of its sides; above 0, half of the steps see it
     mirrored, too."""
@@ -198,12 +198,12 @@ def _truth(clip: Clip) -> np.ndarray:
     track = clip.track
     frames = np.empty((len(clip.train_frames), track.height, track.width, 3), dtype=np.uint8)
     for row, frame in enumerate(clip.train_frames):
-        frames[row] = read_picture(clip.image_paths[frame], "RGB")
+        frames[row] = read_image(clip.image_paths[frame], "RGB")
     return frames
 
 
 def _boxes(clip: Clip) -> dict[str, Tensor]:
-    """Face and mouth in the training frames, (frames, 4) each; the whole picture where they are not to be seen."""
+    """Face and mouth in the training frames, (frames, 4) each; the whole image where they are not to be seen."""
     whole = (0.0, 0.0, float(clip.track.width), float(clip.track.height))
     if clip.parsing_paths is None:
         return dict.fromkeys(("face", "mouth"), torch.tensor(whole).repeat(len(clip.train_frames), 1))
@@ -212,14 +212,14 @@ def _boxes(clip: Clip) -> dict[str, Tensor]:
 
 
 def _faces(clip: Clip, truth: np.ndarray) -> np.ndarray:
-    """Aligned faces of the training frames, by the landmarks; the middle of the picture where a clip has none."""
+    """Aligned faces of the training frames, by the landmarks; the middle of the image where a clip has none."""
     landmarks = clip.track.landmarks
     if landmarks is not None and landmarks.shape[1] in (68, 478) and np.isfinite(landmarks).any():
         points = fill_gaps(landmarks.astype(np.float64))[clip.train_frames]
         return identity.aligned_faces(list(truth), points)
     import cv2
 
-    CONSOLE.print("[yellow]The clip carries no landmarks: the whole picture stands for the face.[/]")
+    CONSOLE.print("[yellow]The clip carries no landmarks: the whole image stands for the face.[/]")
     return np.stack([cv2.resize(frame, (identity.CROP,) * 2, interpolation=cv2.INTER_AREA) for frame in truth])
 
 

@@ -25,7 +25,7 @@ class TalkingDataset(InputDataset):
         return int(self.metadata["frame_indices"][image_idx])
 
     def parsing(self, image_idx: int) -> np.ndarray | None:
-        """Class ids (H, W) uint8 of a frame, at the size of its picture in this dataset."""
+        """Class ids (H, W) uint8 of a frame, at the size of its image in this dataset."""
         if self.clip.parsing_paths is None:
             return None
         ids = load_parsing(self.clip, self.track_frame(image_idx))

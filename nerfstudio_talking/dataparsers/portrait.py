@@ -28,7 +28,7 @@ def clip_box(clip: Clip, most: int = 24) -> SceneBox:
 
 
 def clip_outputs(clip: Clip, split: str, scene_box: SceneBox | None = None) -> DataparserOutputs:
-    """Cameras with times, pictures, the head's box, and the clip itself as metadata.
+    """Cameras with times, images, the head's box, and the clip itself as metadata.
 
     Training and evaluation frames share the clip's clock; world is the head, so nothing is oriented, centred or scaled.
     """
@@ -60,7 +60,7 @@ class PortraitDataParser(DataParser):
 
     includes_time: bool = True
     downscale_factor: int | None = None
-    """Read by nerfstudio's renderer; pictures keep their size."""
+    """Read by nerfstudio's renderer; images keep their size."""
 
     @abstractmethod
     def load_clip(self) -> Clip:

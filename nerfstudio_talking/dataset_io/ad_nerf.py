@@ -19,7 +19,7 @@ from nerfstudio_talking.dataset_io.sequence import Clip
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.images import picture_size, read_picture
+from nerfstudio_talking.media.images import image_size, read_image
 
 AUDIO_ARRAYS = (
     ("aud_ds.npy", "deepspeech"),
@@ -68,7 +68,7 @@ def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS)
     train_ids = {int(entry["img_id"]) for entry in splits["train"]["frames"]}
     in_train = np.array([int(i) in train_ids for i in ids])
     images = _image_paths(folder, ids)
-    width, height = picture_size(images[0])
+    width, height = image_size(images[0])
     poses = np.array([np.array(entries[int(i)]["transform_matrix"], dtype=np.float64)[:3] for i in ids])
     audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids])
     features, kind = _audio_features(folder, audio, audio_ids, fps)
@@ -102,7 +102,7 @@ def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS)
         eval_frames=evaluate if len(evaluate) else np.flatnonzero(in_train)[-1:],
         parsing_paths=parsing if has_parsing else None,
         parsing_format="ad-nerf",
-        background=None if background is None else read_picture(background, "RGB"),
+        background=None if background is None else read_image(background, "RGB"),
         torso_references=torso,
         torso_frames=torso_frames,
     )
@@ -130,7 +130,7 @@ def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
 
 
 def _focal(header: dict[str, Any], width: int, folder: Path) -> float:
-    """Focal length in pixels of the pictures as they are, whatever size the poses were solved at."""
+    """Focal length in pixels of the images as they are, whatever size the poses were solved at."""
     for name in ("focal_len", "fl_x", "fl_y"):
         if name in header:
             solved = header.get("w") or 2 * header.get("cx", width / 2)
@@ -156,9 +156,9 @@ def _image_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path]:
             best = min(best, (len(missing), missing[0]), key=lambda pair: pair[0])
     raise TalkingError(
         best[1] or folder,
-        expected=f"a picture for each of the {len(ids)} frames in {', '.join(IMAGE_FOLDERS)}",
+        expected=f"an image for each of the {len(ids)} frames in {', '.join(IMAGE_FOLDERS)}",
         found=f"{best[0]} of them missing",
-        hint="The ids in transforms_*.json must be the numbers of the pictures.",
+        hint="The ids in transforms_*.json must be the numbers of the images.",
     )
 
 
@@ -190,7 +190,7 @@ def _audio_features(
                 found=f"{len(array)}",
                 hint="The features belong to another clip; extract them again from aud.wav.",
             )
-        # DeepSpeech windows often end a frame or two before the picture does
+        # DeepSpeech windows often end a frame or two before the image does
         return array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind
     wav = folder / "aud.wav"
     if name or not wav.is_file():
@@ -256,7 +256,7 @@ def _lips(landmarks: Float[np.ndarray, "frames 68 2"] | None) -> Float32[np.ndar
 def _torso_references(
     folder: Path, ids: Int64[np.ndarray, " frames"], poses: Float[np.ndarray, "frames 3 4"], in_train: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Torso pictures of training frames spread over the head's yaw; transparent pixels carry no colour there."""
+    """Torso images of training frames spread over the head's yaw; transparent pixels carry no colour there."""
     yaw = np.arctan2(poses[:, 0, 3], poses[:, 2, 3])
     there = [k for k in np.flatnonzero(in_train) if (folder / "torso_imgs" / f"{ids[k]}.png").is_file()]
     if not there:
@@ -264,4 +264,4 @@ def _torso_references(
     order = np.array(there)[np.argsort(yaw[there])]
     spread = (np.arange(_TORSO_REFERENCES) + 0.5) / _TORSO_REFERENCES * len(order)
     chosen = np.unique(order[spread.astype(int)])
-    return chosen, np.stack([read_picture(folder / "torso_imgs" / f"{ids[k]}.png", "RGBA") for k in chosen])
+    return chosen, np.stack([read_image(folder / "torso_imgs" / f"{ids[k]}.png", "RGBA") for k in chosen])

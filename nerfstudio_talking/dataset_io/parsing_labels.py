@@ -44,7 +44,7 @@ PALETTE: UInt8[np.ndarray, "11 3"] = np.array(
     ],
     dtype=np.uint8,
 )
-"""RGB of each class for pictures of parsing maps."""
+"""RGB of each class for images of parsing maps."""
 
 _BISENET_GROUPS = {
     "skin": (1,),
@@ -70,7 +70,7 @@ def class_mask(parsing: UInt8[np.ndarray, "*bs height width"], names: tuple[str,
 
 
 def colour_parsing(parsing: UInt8[np.ndarray, "*bs height width"]) -> UInt8[np.ndarray, "*bs height width 3"]:
-    """A parsing map as an RGB picture."""
+    """A parsing map as an RGB image."""
     return PALETTE[parsing]
 
 
@@ -83,7 +83,7 @@ def from_bisenet(ids: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "h
 
 
 def from_ad_nerf(colours: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width"]:
-    """AD-NeRF's four-colour parsing picture (RGB) to class ids by nearest colour.
+    """AD-NeRF's four-colour parsing image (RGB) to class ids by nearest colour.
 
     The whole head, hair included, is one colour there and becomes `skin`. TalkingGaussian's two additions, inner
     mouth (100, 100, 100) and hair (0, 0, 0), are told apart.

@@ -1,4 +1,4 @@
-"""`Clip`: a talking track with the pictures that belong to it, whichever layout they lie in on disk."""
+"""`Clip`: a talking track with the images that belong to it, whichever layout they lie in on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nerfstudio_talking.dataset_io.track import (
     load_track,
 )
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.images import picture_size, read_picture
+from nerfstudio_talking.media.images import image_size, read_image
 
 ParsingFormat = Literal["ids", "ad-nerf", "bisenet"]
 _HINT = "Process the video again: `ns-talking process VIDEO --output DIR`."
@@ -34,7 +34,7 @@ class Clip:
     track: TalkingTrack
     """Everything per frame."""
     image_paths: list[Path]
-    """One RGB picture per frame of the track."""
+    """One RGB image per frame of the track."""
     train_frames: Int64[np.ndarray, " train"]
     """Positions in the track of the frames to train on."""
     eval_frames: Int64[np.ndarray, " eval"]
@@ -46,7 +46,7 @@ class Clip:
     background: UInt8[np.ndarray, "height width 3"] | None = None
     """The scene without the person."""
     torso_references: UInt8[np.ndarray, "references height width 4"] | None = None
-    """RGBA pictures of the torso."""
+    """RGBA images of the torso."""
     torso_frames: Int64[np.ndarray, " references"] | None = None
     """Positions in the track of the torso references."""
 
@@ -69,18 +69,18 @@ def load_parsing(clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"]:
     """
     assert clip.parsing_paths is not None
     path = clip.parsing_paths[frame]
-    picture = read_picture(path, "RGB" if clip.parsing_format == "ad-nerf" else None)
+    image = read_image(path, "RGB" if clip.parsing_format == "ad-nerf" else None)
     if clip.parsing_format == "ad-nerf":
-        return from_ad_nerf(picture)
-    if picture.ndim == 3:
-        picture = picture[..., 0]
+        return from_ad_nerf(image)
+    if image.ndim == 3:
+        image = image[..., 0]
     if clip.parsing_format == "bisenet":
-        return from_bisenet(picture)
-    if picture.max(initial=0) >= len(PARSING_CLASSES):
+        return from_bisenet(image)
+    if image.max(initial=0) >= len(PARSING_CLASSES):
         raise TalkingError(
-            path, expected=f"class ids 0 to {len(PARSING_CLASSES) - 1}", found=f"id {picture.max()}", hint=_HINT
+            path, expected=f"class ids 0 to {len(PARSING_CLASSES) - 1}", found=f"id {image.max()}", hint=_HINT
         )
-    return picture
+    return image
 
 
 def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
@@ -96,16 +96,16 @@ def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
     if missing:
         raise TalkingError(
             missing[0],
-            expected=f"{track.num_frames} pictures and as many parsing maps",
+            expected=f"{track.num_frames} images and as many parsing maps",
             found=f"{len(missing)} of them missing",
             hint=_HINT,
         )
     for path in (images[0], images[-1], parsing[0], parsing[-1]):
-        if picture_size(path) != (track.width, track.height):
+        if image_size(path) != (track.width, track.height):
             raise TalkingError(
                 path,
                 expected=f"{track.width}x{track.height}",
-                found="{}x{}".format(*picture_size(path)),
+                found="{}x{}".format(*image_size(path)),
                 hint=_HINT,
             )
     record_path = folder / TORSO_DIR / TORSO_JSON
@@ -120,9 +120,9 @@ def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
         train_frames=train,
         eval_frames=evaluate,
         parsing_paths=parsing,
-        background=read_picture(folder / BACKGROUND_NAME, "RGB"),
+        background=read_image(folder / BACKGROUND_NAME, "RGB"),
         torso_references=np.stack(
-            [read_picture(folder / TORSO_DIR / f"{i:02d}.png", "RGBA") for i in range(len(torso_frames))]
+            [read_image(folder / TORSO_DIR / f"{i:02d}.png", "RGBA") for i in range(len(torso_frames))]
         ),
         torso_frames=torso_frames,
     )

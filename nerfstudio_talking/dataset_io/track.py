@@ -2,13 +2,13 @@
 
 A dataset folder (what `ns-talking process` writes, schema version 1):
 
-    track.json      schema, fps, picture size, intrinsics, audio kind, provenance, digest of the source video
+    track.json      schema, fps, image size, intrinsics, audio kind, provenance, digest of the source video
     track.npz       the per-frame arrays of `TalkingTrack`, same names
-    images/         000000.jpg ...  one RGB picture per frame, named by position in the track
+    images/         000000.jpg ...  one RGB image per frame, named by position in the track
     parsing/        000000.png ...  one 8-bit class id per pixel (`semantics.PARSING_CLASSES`)
     background.png  RGB, the clip's background with nobody in front of it
     torso/          00.png ...      RGBA torso reference images; torso.json names the frame of each
-    audio.wav       16 kHz mono, starting with the first frame and as long as the picture
+    audio.wav       16 kHz mono, starting with the first frame and as long as the image
 
 `track.json` is written last: a folder without it is not a dataset.
 """
@@ -47,11 +47,11 @@ class TalkingTrack:
     fps: float
     """Frames per second."""
     width: int
-    """Picture width in pixels."""
+    """Image width in pixels."""
     height: int
-    """Picture height in pixels."""
+    """Image height in pixels."""
     focal: float
-    """Focal length in pixels; the principal point is the centre of the picture."""
+    """Focal length in pixels; the principal point is the centre of the image."""
     camera_to_worlds: Float32[np.ndarray, "frames 3 4"]
     """The recording camera in the head's frame, OpenGL axes, metres."""
     audio: Float32[np.ndarray, "frames window channels"]
@@ -67,8 +67,8 @@ class TalkingTrack:
     landmarks: Float32[np.ndarray, "frames points 2"] | None = None
     """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where not seen."""
     body: Float32[np.ndarray, "frames 2 3"] | None = None
-    """Motion of the body in the picture: the affine map that carries a position at rest to where this frame shows it,
-    positions in [-1, 1] (x right, y down; -1 and 1 are the picture's edges). At rest throughout where None."""
+    """Motion of the body in the image: the affine map that carries a position at rest to where this frame shows it,
+    positions in [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
     audio_path: Path | None = None

@@ -10,7 +10,7 @@ from nerfstudio_talking.dataset_io.ad_nerf import is_ad_nerf, load_ad_nerf_clip
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import Clip, load_clip, load_parsing
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.images import picture_size, read_picture
+from nerfstudio_talking.media.images import image_size, read_image
 
 
 def load_any_clip(folder: Path) -> Clip:
@@ -22,12 +22,12 @@ def load_any_clip(folder: Path) -> Clip:
     return load_ad_nerf_clip(folder) if is_ad_nerf(folder) else load_clip(folder)
 
 
-def clip_problems(clip: Clip, pictures: bool = True) -> list[str]:
+def clip_problems(clip: Clip, images: bool = True) -> list[str]:
     """What is wrong with a clip that could be loaded, a sentence each; empty where nothing is.
 
     Args:
         clip: the clip.
-        pictures: decode every picture too, which finds truncated ones.
+        images: decode every image too, which finds truncated ones.
     """
     track = clip.track
     problems = []
@@ -47,23 +47,23 @@ def clip_problems(clip: Clip, pictures: bool = True) -> list[str]:
     if track.audio.std() < 1e-6:
         problems.append("The sound features are constant: is the sound silent?")
     if clip.background is None:
-        problems.append("There is no background picture.")
+        problems.append("There is no background image.")
     elif clip.background.shape[:2] != (track.height, track.width):
         problems.append(f"The background is {clip.background.shape[1]}x{clip.background.shape[0]}.")
     if clip.parsing_paths is None:
         problems.append("There are no parsing maps.")
-    if pictures:
-        problems += _picture_problems(clip)
+    if images:
+        problems += _image_problems(clip)
     return problems
 
 
-def _picture_problems(clip: Clip) -> list[str]:
+def _image_problems(clip: Clip) -> list[str]:
     problems, heads = [], 0
     size = (clip.track.width, clip.track.height)
     for frame, path in enumerate(clip.image_paths):
         try:
-            found = picture_size(path)
-            read_picture(path)
+            found = image_size(path)
+            read_image(path)
             if found != size:
                 problems.append(f"{path.name} is {found[0]}x{found[1]}, not {size[0]}x{size[1]}.")
             if clip.parsing_paths is not None:

@@ -1,7 +1,7 @@
 """Head pose by bundle adjustment: one shape, one focal length and a pose per frame, solved together.
 
-The camera is parametrised so that what the picture shows well is apart from what it shows badly: rotation, place of the
-head's origin in the picture, scale (focal over depth), and inverse focal length, which only perspective reveals. The
+The camera is parametrised so that what the image shows well is apart from what it shows badly: rotation, place of the
+head's origin in the image, scale (focal over depth), and inverse focal length, which only perspective reveals. The
 cost is a robust reprojection error (pseudo-Huber), a prior that holds the shape near the first guess, and a robust
 penalty on second differences of the pose: heads have mass, landmark noise has none. Solved by L-BFGS (Liu and Nocedal
 1989) in float64.
@@ -25,7 +25,7 @@ class PoseSettings:
     """Standard deviations that weigh the terms of the bundle adjustment."""
 
     pixel_sigma: float = 0.003
-    """Landmark noise, over the face's width in the picture."""
+    """Landmark noise, over the face's width in the image."""
     effective_points: float = 12.0
     """Independent measurements among the points of one frame: the network's errors are shared by neighbours."""
     shape_sigma: float = 0.004
@@ -33,11 +33,11 @@ class PoseSettings:
     rotation_sigma: float = 0.0015
     """Second difference of the rotation between frames at 25 fps, radians."""
     shift_sigma: float = 0.01
-    """Second difference of the origin's place in the picture at 25 fps, over the face's width."""
+    """Second difference of the origin's place in the image at 25 fps, over the face's width."""
     scale_sigma: float = 0.0005
     """Second difference of the logarithm of the scale at 25 fps."""
     distance: float = 0.9
-    """Camera distance before anything is known, metres. A talking face hardly shows perspective: the picture alone
+    """Camera distance before anything is known, metres. A talking face hardly shows perspective: the image alone
     leaves focal length and distance together almost free, and the landmark network's bias would choose."""
     focal_sigma: float = 0.005
     """Standard deviation of the logarithm of the focal length around what that distance means."""
@@ -72,11 +72,11 @@ def bundle_adjust(
     """Solve shape, focal length and poses together.
 
     Args:
-        points: seen points in pixels, x right, y down, (0, 0) the picture's upper left corner; NaN where a frame has
+        points: seen points in pixels, x right, y down, (0, 0) the image's upper left corner; NaN where a frame has
             no face.
         shape: first guess of the same points in the head's frame, metres.
-        width: of the picture, pixels; the principal point is its centre.
-        height: of the picture, pixels.
+        width: of the image, pixels; the principal point is its centre.
+        height: of the image, pixels.
         fps: frames per second; the smoothness penalty scales with it.
         settings: weights.
 
@@ -141,7 +141,7 @@ def project(
     width: int,
     height: int,
 ) -> Float[np.ndarray, "frames points 2"]:
-    """Head-frame points (metres) as pixels, x right, y down, (0, 0) the picture's upper left corner."""
+    """Head-frame points (metres) as pixels, x right, y down, (0, 0) the image's upper left corner."""
     camera_to_worlds = np.asarray(camera_to_worlds, dtype=np.float64)
     local = np.einsum("fij,fpi->fpj", camera_to_worlds[:, :, :3], points[None] - camera_to_worlds[:, None, :, 3])
     offset = focal * local[..., :2] / -local[..., 2:]
@@ -158,7 +158,7 @@ def pose_jitter(camera_to_worlds: Float[np.ndarray, "frames 3 4"]) -> tuple[floa
 
 
 def _camera_to_worlds(pose: Float[np.ndarray, "frames 6"], focal: float) -> Float[np.ndarray, "frames 3 4"]:
-    """Pose rows (rotation vector, picture x and y up of the origin in pixels, log scale) to camera-to-world."""
+    """Pose rows (rotation vector, image x and y up of the origin in pixels, log scale) to camera-to-world."""
     head = Rotation.from_rotvec(pose[:, :3]).as_matrix()
     depth = focal / np.exp(pose[:, 5])
     shift = np.stack([pose[:, 3] * depth / focal, pose[:, 4] * depth / focal, -depth], axis=-1)
@@ -272,7 +272,7 @@ def _regauge(
     shape: Float[np.ndarray, "points 3"],
     focal: float,
 ) -> tuple[Float[np.ndarray, "frames 6"], Float[np.ndarray, "points 3"]]:
-    """Put the solved shape back over the first guess (similarity) and move the poses with it: same picture."""
+    """Put the solved shape back over the first guess (similarity) and move the poses with it: same image."""
     middle, anchor = person.mean(axis=0), shape.mean(axis=0)
     a, b = person - middle, shape - anchor
     u, _, vt = np.linalg.svd(a.T @ b)

@@ -1,6 +1,6 @@
 """The first guess of a head's shape, from the landmark network's own depth, and the part of it that is rigid.
 
-Head frame: x right in the picture of a frontal face, y up from chin to forehead, z out of the face, metres. The origin
+Head frame: x right in the image of a frontal face, y up from chin to forehead, z out of the face, metres. The origin
 lies inside the head, 27 mm below and 32 mm behind the middle of the outer eye corners, about where a canonical face
 model has it. Life size comes from one figure: outer eye corners lie 89 mm apart in the average adult.
 """

@@ -3,7 +3,7 @@
     shape = mean + closure * lid + sum_k coefficient_k * component_k
 
 The common frame is the head's (docs/design.md): poses are taken out before anything is learned, and eye corners lie
-equally far apart in everybody, so one basis serves many people. A track holds points of the picture, not of space:
+equally far apart in everybody, so one basis serves many people. A track holds points of the image, not of space:
 each point keeps its mean depth, and what moves is its place across the face. The first component is the lip opening,
 which viewers judge; the others are principal components of what the opening does not explain.
 """
@@ -148,7 +148,7 @@ def landmarks_of_shapes(
     width: int,
     height: int,
 ) -> Float[np.ndarray, "frames points 2"]:
-    """Where shapes under poses lie in the picture, pixels, x right and y down."""
+    """Where shapes under poses lie in the image, pixels, x right and y down."""
     rows = [project(shape, pose[None], focal, width, height)[0] for shape, pose in zip(shapes, camera_to_worlds)]
     return np.array(rows)
 

@@ -112,7 +112,7 @@ def _gaps(
         # The vertical is what stands on the line of the eyes, pointing to the chin.
         down = np.stack([-across[:, 1], across[:, 0]], axis=-1) / width[:, None]
         return np.einsum("fpi,fi->fp", lower - upper, down).mean(axis=1) / width
-    # The head's own axes in the picture (y down): rows of the head-to-camera rotation, transposed camera-to-world.
+    # The head's own axes in the image (y down): rows of the head-to-camera rotation, transposed camera-to-world.
     head = np.asarray(camera_to_worlds, dtype=np.float64)[:, :, :3].transpose(0, 2, 1)
     horizontal = np.linalg.norm(head[:, :2, 0], axis=-1)
     down = np.stack([-head[:, 0, 1], head[:, 1, 1]], axis=-1)

@@ -1,4 +1,4 @@
-"""Face meshes as files and as lines over a picture."""
+"""Face meshes as files and as lines over an image."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ def write_mesh(shape: Float[np.ndarray, "478 3"], path: Path) -> None:
 
 
 def draw_mesh(
-    picture: UInt8[np.ndarray, "height width 3"],
+    image: UInt8[np.ndarray, "height width 3"],
     shape: Float[np.ndarray, "478 3"],
     camera_to_world: Float[np.ndarray, "3 4"],
     focal: float,
     colour: tuple[int, int, int] = (60, 220, 120),
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The edges of a face's front over a picture.
+    """The edges of a face's front over an image.
 
     Args:
-        picture: RGB.
+        image: RGB.
         shape: points in the head's frame, metres.
         camera_to_world: head pose.
-        focal: focal length in pixels of this picture; the principal point is its centre.
+        focal: focal length in pixels of this image; the principal point is its centre.
         colour: RGB.
     """
     import cv2
 
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     points = landmarks_of_shapes(shape[None], camera_to_world[None], focal, width, height)[0]
     corners = points[canonical_face()[1]]
     edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     front = edge[:, 0] * other[:, 1] - edge[:, 1] * other[:, 0] < 0  # counter-clockwise, with y down
     sixteenths = np.round((corners[front] - 0.5) * 16).astype(np.int32)
-    drawn = np.ascontiguousarray(picture)
-    if drawn is picture:
-        drawn = picture.copy()
+    drawn = np.ascontiguousarray(image)
+    if drawn is image:
+        drawn = image.copy()
     cv2.polylines(drawn, list(sixteenths), True, colour, 1, cv2.LINE_AA, shift=4)
     return drawn

@@ -1,4 +1,4 @@
-"""The regions of the face that landmarks outline, and the frame of the head in the picture."""
+"""The regions of the face that landmarks outline, and the frame of the head in the image."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ _ATLAS_CENTRE = 60.0 + 52.0j
 
 @dataclass(frozen=True)
 class HeadFrames:
-    """Where the head is in each picture: picture = scale_rotation * atlas + shift, as complex numbers x + iy."""
+    """Where the head is in each image: image = scale_rotation * atlas + shift, as complex numbers x + iy."""
 
     template: Float32[np.ndarray, "478 2"]
     """The clip's median face in atlas pixels."""
     scale_rotation: Complex64[np.ndarray, " frames"]
-    """Pixels of the picture per atlas pixel, turned by the head's roll."""
+    """Pixels of the image per atlas pixel, turned by the head's roll."""
     shift: Complex64[np.ndarray, " frames"]
-    """Where the atlas' origin lies in the picture."""
+    """Where the atlas' origin lies in the image."""
 
     def to_atlas(self, frame: int, scale: float) -> Float32[np.ndarray, "2 3"]:
-        """The affine map from pixels of the picture resized by `scale` to atlas pixels."""
+        """The affine map from pixels of the image resized by `scale` to atlas pixels."""
         inverse = 1.0 / (self.scale_rotation[frame] * scale)
         offset = -self.shift[frame] * scale * inverse
         return np.array(
@@ -86,20 +86,20 @@ def align_heads(landmarks: Float32[np.ndarray, "frames 478 2"]) -> HeadFrames:
 
 
 def fill_polygon(
-    picture: UInt8[np.ndarray, "height width"], points: Float32[np.ndarray, "corners 2"], value: int
+    image: UInt8[np.ndarray, "height width"], points: Float32[np.ndarray, "corners 2"], value: int
 ) -> None:
-    """Paint a polygon with corners in pixels ((0, 0) the upper left corner of the picture), to 1/16 of a pixel."""
+    """Paint a polygon with corners in pixels ((0, 0) the upper left corner of the image), to 1/16 of a pixel."""
     import cv2
 
     # OpenCV's integer coordinates are centres of pixels
     corners = np.round((points - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    cv2.fillPoly(picture, [corners], (value,), shift=_SHIFT)
+    cv2.fillPoly(image, [corners], (value,), shift=_SHIFT)
 
 
 def oval_mask(
     landmarks: Float32[np.ndarray, "478 2"], height: int, width: int, scale: float = 1.0
 ) -> Bool[np.ndarray, "height width"]:
-    """True inside the face oval, in a picture resized by `scale`."""
+    """True inside the face oval, in an image resized by `scale`."""
     mask = np.zeros((height, width), dtype=np.uint8)
     fill_polygon(mask, landmarks[list(FACE_OVAL)] * scale, 1)
     return mask.astype(bool)

@@ -18,7 +18,7 @@ from nerfstudio_talking.io.errors import TalkingError
 NUM_LANDMARKS = 478
 NUM_BLENDSHAPES = 52
 THUMBNAIL_SIZE = 64
-_DETECTION_SIDE = 1280  # FaceMesh itself looks at 256 pixels; a larger picture only costs time
+_DETECTION_SIDE = 1280  # FaceMesh itself looks at 256 pixels; a larger image only costs time
 _COUNT_EVERY = 12
 
 
@@ -27,10 +27,10 @@ class FaceTrack:
     """What one pass over the frames sees."""
 
     landmarks: Float32[np.ndarray, "frames 478 3"]
-    """Pixels of the given frames: x right, y down, (0, 0) the picture's upper left corner; z away from the camera at
+    """Pixels of the given frames: x right, y down, (0, 0) the image's upper left corner; z away from the camera at
     the scale of x, about 0 at the head's middle. NaN where no face was found."""
     thumbnails: UInt8[np.ndarray, "frames 64 64 3"]
-    """Small pictures for the checks."""
+    """Small images for the checks."""
     counts: Int64[np.ndarray, " samples"]
     """Faces found by the detector in every twelfth frame."""
 
@@ -76,7 +76,7 @@ def track_faces(
     """Follow one face through the frames, by `FaceFollower`.
 
     Args:
-        frames: RGB pictures of one size, in order.
+        frames: RGB images of one size, in order.
         advance: called after each frame.
     """
     import cv2
@@ -122,7 +122,7 @@ def blendshapes(
     """The 52 blendshape weights in [0, 1] of each frame, by MediaPipe's face landmarker; NaN where no face is found.
 
     Args:
-        frames: RGB pictures in order.
+        frames: RGB images in order.
         fps: frames per second.
         model: a `face_landmarker.task` bundle with blendshapes.
         advance: called after each frame.
@@ -149,8 +149,8 @@ def blendshapes(
     rows = []
     with landmarker:
         for index, frame in enumerate(frames):
-            picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
-            found = landmarker.detect_for_video(picture, round(index * 1000 / fps)).face_blendshapes
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
+            found = landmarker.detect_for_video(image, round(index * 1000 / fps)).face_blendshapes
             rows.append([shape.score for shape in found[0]] if found else [np.nan] * NUM_BLENDSHAPES)
             if advance is not None:
                 advance()

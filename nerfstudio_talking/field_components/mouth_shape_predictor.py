@@ -28,7 +28,7 @@ def mouth_shapes(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"]
 class Articulator(nn.Module):
     """Predicts the articulation of frames from sound; knows the tracked one of the clip it was made from.
 
-    Sound learns the lips' shape from a target, undisturbed by the picture. The volume is shown the tracked
+    Sound learns the lips' shape from a target, undisturbed by the image. The volume is shown the tracked
     articulation of some training frames, and learns what lips of a known shape look like; of the others it is shown
     what sound tells of them, by a regression that has not seen them, and learns how far to believe it. One more channel
     of the condition, hearsay, says which of the two it is (0 throughout where `told_share` is 0).

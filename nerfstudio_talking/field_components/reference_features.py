@@ -15,7 +15,7 @@ def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
 class ReferenceUNet(nn.Module):
     """A small U-Net over RGBA reference images at a quarter of their resolution.
 
-    The full-resolution texture needs no network: the torso field samples the pictures themselves. The features say
+    The full-resolution texture needs no network: the torso field samples the images themselves. The features say
     what lies around a pixel, for which a quarter of the resolution is enough and sixteen times cheaper.
     """
 
@@ -30,7 +30,7 @@ class ReferenceUNet(nn.Module):
         self.out = nn.Conv2d(width, out_dim, 1)
 
     def fold(self, rgba: Float[Tensor, "references 4 height width"]) -> Float[Tensor, "references blocks h w"]:
-        """Pictures with their pixels gathered in blocks, padded to what the strides need: once, before any step."""
+        """Images with their pixels gathered in blocks, padded to what the strides need: once, before any step."""
         step = self.unshuffle * 4
         pad = (-rgba.shape[-1] % step, -rgba.shape[-2] % step)
         return F.pixel_unshuffle(F.pad(rgba, (0, pad[0], 0, pad[1]), mode="replicate"), self.unshuffle)
@@ -38,20 +38,20 @@ class ReferenceUNet(nn.Module):
     def forward(
         self, folded: Float[Tensor, "references blocks h w"], height: int, width: int
     ) -> Float[Tensor, "references out h w"]:
-        """Feature maps of pictures in [0, 1] of this height and width, as `fold` gives them."""
+        """Feature maps of images in [0, 1] of this height and width, as `fold` gives them."""
         x0 = self.stem(folded)
         x1 = self.down1(x0)
         x2 = self.down2(x1)
         y = self.up1(torch.cat([F.interpolate(x2, scale_factor=2, mode="bilinear"), x1], 1))
         y = self.up2(torch.cat([F.interpolate(y, scale_factor=2, mode="bilinear"), x0], 1))
         y = self.out(y)
-        # cut the padding off again, so that [-1, 1] means the picture
+        # cut the padding off again, so that [-1, 1] means the image
         return y[..., : round(height / self.unshuffle), : round(width / self.unshuffle)]
 
 
 def sample_maps(
     maps: Float[Tensor, "references channels height width"], uv: Float[Tensor, "references points 2"]
 ) -> Float[Tensor, "references points channels"]:
-    """Bilinear samples at positions in [-1, 1] (x right, y down; -1 and 1 are the picture's edges)."""
+    """Bilinear samples at positions in [-1, 1] (x right, y down; -1 and 1 are the image's edges)."""
     out = F.grid_sample(maps, uv[:, None], mode="bilinear", padding_mode="border", align_corners=False)
     return out[:, :, 0].transpose(1, 2)

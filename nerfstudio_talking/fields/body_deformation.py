@@ -42,7 +42,7 @@ class BodyDeformation(nn.Module):
         box: corners of the portrait's box, metres.
         chin: height of the chin in the head's frame, metres: the share is small above it and large below.
         rest_pose: recording camera of the frame that counts as rest.
-        picture: focal length, width and height in pixels.
+        image: focal length, width and height in pixels.
         hidden_dim: width of the networks.
     """
 
@@ -54,13 +54,13 @@ class BodyDeformation(nn.Module):
         box: Float[Tensor, "2 3"],
         chin: float,
         rest_pose: Float[Tensor, "3 4"],
-        picture: tuple[float, int, int],
+        image: tuple[float, int, int],
         hidden_dim: int = 32,
     ) -> None:
         super().__init__()
         self.register_buffer("box", box.clone())
         self.register_buffer("rest_pose", rest_pose.clone(), persistent=False)
-        self.chin, self.picture = chin, picture
+        self.chin, self.image = chin, image
         self.encoding = NeRFEncoding(3, 4, 0.0, 3.0, include_input=True, implementation="torch")
         encoded = self.encoding.get_out_dim()
         # plain torch: two small networks, whose last layers start at nothing
@@ -81,7 +81,7 @@ class BodyDeformation(nn.Module):
     ) -> Deformed:
         """Canonical points, given the row of each in the condition."""
         share = self.share(points)
-        body = to_body(points, condition.poses[frame], condition.body[frame], self.rest_pose, *self.picture)
+        body = to_body(points, condition.poses[frame], condition.body[frame], self.rest_pose, *self.image)
         unit = (body - self.box[0]) / (self.box[1] - self.box[0])
         # how the head stands off its rest, of order one; the body's own motion is in `body` already
         turn = (condition.poses - self.rest_pose).flatten(1) * 5.0

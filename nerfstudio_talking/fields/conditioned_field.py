@@ -117,7 +117,7 @@ class ConditionedField(nn.Module):
     def first_guess(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
         """What is added to the logarithm of the density: ellipsoids of a person's size, fog around them.
 
-        A talking head turns little, so that many shapes explain the pictures; without a first guess the surface
+        A talking head turns little, so that many shapes explain the images; without a first guess the surface
         settles at the front of the box, and turns wrong under poses that were not recorded.
         """
         centres, radii = self.ellipsoids.unbind(1)

@@ -25,7 +25,7 @@ class TorsoSamples:
     rgb: Float[Tensor, "points 3"]
     alpha: Float[Tensor, "points 1"]
     offset: Float[Tensor, "points 2"]
-    """Deformation, in half pictures."""
+    """Deformation, in half images."""
 
 
 class TorsoField(nn.Module):
@@ -33,7 +33,7 @@ class TorsoField(nn.Module):
 
     Three anchor points move with the head. From them and from the position a network predicts where to look: in a
     2-D hash table of the body at rest, and in each reference image, both its pixels and its features. The pose
-    reaches the picture through this deformation alone, in low frequencies, so that a smooth pose moves the torso
+    reaches the image through this deformation alone, in low frequencies, so that a smooth pose moves the torso
     smoothly and its texture never flickers. Where the body was tracked, its motion carries positions and anchors to
     rest first, and the network answers for what is left: the neck, folds. `deformable_grid` is ER-NeRF's torso
     (section 3.4): no references, no tracked body, and the anchors enter the colour.
@@ -59,7 +59,7 @@ class TorsoField(nn.Module):
     ) -> None:
         super().__init__()
         self.kind: TorsoKind = kind
-        self.picture = (focal, width, height)
+        self.image = (focal, width, height)
         self.register_buffer("references", references, persistent=False)
         if reference_motions is None:
             reference_motions = torch.eye(2, 3).repeat(len(references), 1, 1)
@@ -103,7 +103,7 @@ class TorsoField(nn.Module):
         self, poses: Float[Tensor, "frames 3 4"], motions: Float[Tensor, "frames 2 3"]
     ) -> Float[Tensor, "frames 6"]:
         """Where the anchors are seen beside the body at rest."""
-        seen = project(self.anchors, poses, *self.picture)  # (F, 3, 2)
+        seen = project(self.anchors, poses, *self.image)  # (F, 3, 2)
         if self.kind == "reference":
             seen = carry(seen, motions[:, None].expand(-1, seen.shape[1], -1, -1), back=True)
         return seen.flatten(1)

@@ -1,4 +1,4 @@
-"""Rendered frames of a clip on disk: a folder of pictures that fills up and can be resumed, or a video."""
+"""Rendered frames of a clip on disk: a folder of images that fills up and can be resumed, or a video."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import part_of, publish
-from nerfstudio_talking.media.images import read_picture
+from nerfstudio_talking.media.images import read_image
 
-_PICTURES = (".png", ".jpg", ".jpeg")
+_IMAGES = (".png", ".jpg", ".jpeg")
 _HINT = "Give a trained portrait's config.yml, or as many rendered frames as the dataset has, in its size and order."
 
 
@@ -27,7 +27,7 @@ def fill_folder(
     """Render the frames that a folder still lacks, as 000000.png ...
 
     Args:
-        folder: made where there is none; pictures in it are kept, each is whole or not there.
+        folder: made where there is none; images in it are kept, each is whole or not there.
         num_frames: frames of the clip.
         render: a frame by its number.
         advance: called after each frame.
@@ -42,7 +42,7 @@ def fill_folder(
 
 
 def read_rendered(source: Path, num_frames: int, height: int, width: int) -> UInt8[np.ndarray, "frames height width 3"]:
-    """All rendered frames of a clip, from a folder of pictures (in the order of their names) or a video.
+    """All rendered frames of a clip, from a folder of images (in the order of their names) or a video.
 
     Raises:
         TalkingError: nothing is there, or it holds another number or size of frames.
@@ -50,18 +50,18 @@ def read_rendered(source: Path, num_frames: int, height: int, width: int) -> UIn
     frames = np.empty((num_frames, height, width, 3), dtype=np.uint8)
     expected = f"{num_frames} frames of {width}x{height}"
 
-    def put(index: int, picture: np.ndarray, name: Path | str) -> None:
-        if picture.shape != frames.shape[1:]:
-            found = f"{picture.shape[1]}x{picture.shape[0]}"
+    def put(index: int, image: np.ndarray, name: Path | str) -> None:
+        if image.shape != frames.shape[1:]:
+            found = f"{image.shape[1]}x{image.shape[0]}"
             raise TalkingError(name, expected=expected, found=found, hint=_HINT)
-        frames[index] = picture
+        frames[index] = image
 
     if source.is_dir():
-        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in _PICTURES)
+        paths = sorted(path for path in source.iterdir() if path.suffix.lower() in _IMAGES)
         if len(paths) != num_frames:
-            raise TalkingError(source, expected=expected, found=f"{len(paths)} pictures", hint=_HINT)
+            raise TalkingError(source, expected=expected, found=f"{len(paths)} images", hint=_HINT)
         with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
-            for _ in pool.map(lambda item: put(item[0], read_picture(item[1], "RGB"), item[1]), enumerate(paths)):
+            for _ in pool.map(lambda item: put(item[0], read_image(item[1], "RGB"), item[1]), enumerate(paths)):
                 pass
         return frames
     if not source.is_file():
@@ -69,9 +69,9 @@ def read_rendered(source: Path, num_frames: int, height: int, width: int) -> UIn
     from nerfstudio_talking.media.reading import read_frames
 
     count = 0
-    for count, picture in enumerate(read_frames(source, stop=num_frames + 1), start=1):
+    for count, image in enumerate(read_frames(source, stop=num_frames + 1), start=1):
         if count <= num_frames:
-            put(count - 1, picture, source)
+            put(count - 1, image, source)
     if count != num_frames:
         found = f"{count} frames" if count < num_frames else "more frames"
         raise TalkingError(source, expected=expected, found=found, hint=_HINT)

@@ -1,4 +1,4 @@
-"""Fill the unknown part of a picture smoothly from the known part."""
+"""Fill the unknown part of an image smoothly from the known part."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _RELAXATIONS = 10
 
 
 def fill_smoothly(
-    picture: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width 3"],
+    image: UInt8[np.ndarray, "height width 3"] | Float32[np.ndarray, "height width 3"],
     known: Bool[np.ndarray, "height width"],
 ) -> Float32[np.ndarray, "height width 3"]:
-    """The picture with unknown pixels replaced by a membrane stretched between the known ones; levels as given.
+    """The image with unknown pixels replaced by a membrane stretched between the known ones; levels as given.
 
     Coarse to fine: averages of what is known are pulled down a pyramid and pushed back up, each level relaxed towards
     the mean of its neighbours. Known pixels come back unchanged. With nothing known the answer is 0 everywhere.
     """
-    values = np.where(known[..., None], picture, 0).astype(np.float32)
+    values = np.where(known[..., None], image, 0).astype(np.float32)
     return _fill(values, known.astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Dense motion between two pictures, and pictures carried along it."""
+"""Dense motion between two images, and images carried along it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float32, Shaped, UInt8
 
 _FLOW_SIDE = 512
 _LEAST_SIDE = 12
-"""Of pictures that OpenCV finds motion in."""
+"""Of images that OpenCV finds motion in."""
 _MOST_CHANNELS = 4
 """That OpenCV resamples at once."""
 
@@ -19,7 +19,7 @@ def flow_field(
 ) -> Float32[np.ndarray, "height width 2"]:
     """Dense motion from one frame to the next in pixels, right and down (DIS, Kroeger et al. 2016).
 
-    Pictures over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels. In pictures
+    Images over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels. In images
     under 12 pixels none is found.
     """
     import cv2
@@ -27,7 +27,7 @@ def flow_field(
     height, width = before.shape[:2]
     if min(height, width) < _LEAST_SIDE:
         return np.zeros((height, width, 2), np.float32)
-    greys = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (before, after)]
+    greys = [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (before, after)]
     shrink = min(1.0, _FLOW_SIDE / max(height, width))
     if shrink < 1.0:
         size = (round(width * shrink), round(height * shrink))
@@ -39,14 +39,14 @@ def flow_field(
 
 
 def carried_along(
-    picture: Shaped[np.ndarray, "height width *channels"],
+    image: Shaped[np.ndarray, "height width *channels"],
     flow: Float32[np.ndarray, "height width 2"],
     cubic: bool = False,
 ) -> Shaped[np.ndarray, "height width *channels"]:
-    """A frame seen where its pixels have gone: the picture at each pixel's place in it.
+    """A frame seen where its pixels have gone: the image at each pixel's place in it.
 
     Args:
-        picture: a frame, of any kind that OpenCV resamples and any number of channels.
+        image: a frame, of any kind that OpenCV resamples and any number of channels.
         flow: from another frame to this one (`flow_field(other, this)`), pixels; beyond the border, the border.
         cubic: interpolate bicubically, which blurs less than bilinearly.
     """
@@ -59,7 +59,7 @@ def carried_along(
     def moved(part: np.ndarray) -> np.ndarray:
         return cv2.remap(np.ascontiguousarray(part), *where, kind, borderMode=cv2.BORDER_REPLICATE)
 
-    if picture.ndim == 2 or picture.shape[2] <= _MOST_CHANNELS:
-        return moved(picture)
-    starts = range(0, picture.shape[2], _MOST_CHANNELS)
-    return np.dstack([moved(picture[..., start : start + _MOST_CHANNELS]) for start in starts])
+    if image.ndim == 2 or image.shape[2] <= _MOST_CHANNELS:
+        return moved(image)
+    starts = range(0, image.shape[2], _MOST_CHANNELS)
+    return np.dstack([moved(image[..., start : start + _MOST_CHANNELS]) for start in starts])

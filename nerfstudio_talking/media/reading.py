@@ -1,6 +1,6 @@
-"""Reading pictures and sound out of any container, in presentation order and constant memory. No ffmpeg program needed.
+"""Reading images and sound out of any container, in presentation order and constant memory. No ffmpeg program needed.
 
-Time zero is the presentation time of the first picture; sound is read against the same clock. The writing half,
+Time zero is the presentation time of the first image; sound is read against the same clock. The writing half,
 `VideoWriter`, `mux_audio` and `write_wav`, lives in `media_writing` and is exported here too.
 """
 
@@ -63,23 +63,23 @@ class VideoInfo:
     fps: float
     """Average frames per second."""
     num_frames: int | None
-    """Pictures in the stream; None where the container has no presentation times."""
+    """Images in the stream; None where the container has no presentation times."""
     duration: float
-    """Seconds from the first picture to the end of the last."""
+    """Seconds from the first image to the end of the last."""
     has_audio: bool
     """Whether there is a sound stream."""
     audio_duration: float | None
     """Seconds of sound as the container tells it; None where unknown or without sound."""
     variable_frame_rate: bool
-    """Whether more than 1 % of the steps between pictures are off the average by over a quarter."""
+    """Whether more than 1 % of the steps between images are off the average by over a quarter."""
     codec: str
     """Name of the video codec."""
     timestamps: Float64[np.ndarray, " frames"] | None = field(default=None, repr=False, compare=False)
-    """Presentation times of the pictures in seconds, from 0, where known."""
+    """Presentation times of the images in seconds, from 0, where known."""
 
 
 def probe_video(path: Path | str) -> VideoInfo:
-    """Look into a video file without decoding more than its first picture.
+    """Look into a video file without decoding more than its first image.
 
     Raises:
         TalkingError: no such file, an empty file, not a video, or an unreadable one.
@@ -118,7 +118,7 @@ def probe_video(path: Path | str) -> VideoInfo:
         codec = stream.codec_context.name
     first = next(_decoded(path), None)
     if first is None:
-        raise TalkingError(path, expected="a video", found="a video stream without a single picture", hint=_CONVERT)
+        raise TalkingError(path, expected="a video", found="a video stream without a single image", hint=_CONVERT)
     turned = _quarter_turns(first) % 2 == 1
     return VideoInfo(
         width=first.height if turned else first.width,
@@ -135,7 +135,7 @@ def probe_video(path: Path | str) -> VideoInfo:
 
 
 def is_variable(timestamps: Float64[np.ndarray, " frames"]) -> bool:
-    """Whether over 1 % of the steps between pictures differ from the median step by over a quarter of it."""
+    """Whether over 1 % of the steps between images differ from the median step by over a quarter of it."""
     steps = np.diff(timestamps)
     if len(steps) < 2:
         return False
@@ -145,9 +145,9 @@ def is_variable(timestamps: Float64[np.ndarray, " frames"]) -> bool:
 def read_frames(
     path: Path | str, fps: float | Fraction | None = None, start: int = 0, stop: int | None = None
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """The pictures of a video at a constant frame rate, RGB, upright.
+    """The images of a video at a constant frame rate, RGB, upright.
 
-    Output frame i is the picture whose presentation time is nearest to i/fps seconds after the first picture's (the
+    Output frame i is the image whose presentation time is nearest to i/fps seconds after the first image's (the
     earlier of two equally near).
 
     Args:
@@ -173,15 +173,15 @@ def _resampled(path: Path | str, fps: float | Fraction | None, start: int, stop:
     def emit(frame: VideoFrame, until: Fraction) -> Iterator[np.ndarray]:
         """`frame` for every output index whose time is at most `until`."""
         nonlocal index
-        picture = None
+        image = None
         while index / rate <= until and (stop is None or index < stop):
             if index >= start:
-                picture = _upright(frame) if picture is None else picture
-                yield picture
+                image = _upright(frame) if image is None else image
+                yield image
             index += 1
 
     for position, frame in enumerate(_decoded(path)):
-        # without a clock in the container, pictures are evenly spaced
+        # without a clock in the container, images are evenly spaced
         time = position / rate if frame.time is None else (frame.pts or 0) * Fraction(frame.time_base or 0)
         if held is None:
             zero = time
@@ -203,7 +203,7 @@ def read_audio(
 ) -> Float32[np.ndarray, " samples"]:
     """The sound of any file, mono (mean of the channels), in [-1, 1].
 
-    Where there is a picture, second 0 is its first frame: sound that starts later is preceded by silence, sound that
+    Where there is an image, second 0 is its first frame: sound that starts later is preceded by silence, sound that
     starts earlier loses its front. Otherwise second 0 is the first sample.
 
     Args:
@@ -219,7 +219,7 @@ def read_audio(
     with _open(path) as container:
         if not container.streams.audio:
             raise TalkingError(path, expected="sound", found="no audio stream", hint="Give a file with speech in it.")
-        zero = _first_picture_time(container)
+        zero = _first_image_time(container)
         stream = container.streams.audio[0]
         try:
             chunks = list(_resampled_sound(stream, container, rate, zero, limit))
@@ -291,7 +291,7 @@ def _mono(frame: AudioFrame) -> np.ndarray:
     return values.mean(axis=0).astype(np.float32)
 
 
-def _first_picture_time(container: av.container.InputContainer) -> Fraction | None:
+def _first_image_time(container: av.container.InputContainer) -> Fraction | None:
     if not has_video(container):
         return None
     stream = video_stream_of(container)
@@ -317,13 +317,13 @@ def _decoded(path: Path | str) -> Iterator[VideoFrame]:
 
 
 def _quarter_turns(frame: VideoFrame) -> int:
-    """Counter-clockwise quarter turns that put the picture upright."""
+    """Counter-clockwise quarter turns that put the image upright."""
     return round(frame.rotation / 90) % 4
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:
-    picture = frame.to_ndarray(format="rgb24", interpolation=_ACCURATE)
-    return np.ascontiguousarray(np.rot90(picture, _quarter_turns(frame)))
+    image = frame.to_ndarray(format="rgb24", interpolation=_ACCURATE)
+    return np.ascontiguousarray(np.rot90(image, _quarter_turns(frame)))
 
 
 def _open(path: Path | str) -> av.container.InputContainer:

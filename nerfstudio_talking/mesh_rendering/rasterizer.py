@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int, Int32, UInt8
 
 
 class Coverage(NamedTuple):
-    """What every pixel of a picture shows of a mesh."""
+    """What every pixel of an image shows of a mesh."""
 
     triangle: Int32[np.ndarray, "height width"]
     """Number of the triangle, -1 where there is none."""
@@ -20,7 +20,7 @@ class Coverage(NamedTuple):
 def signed_areas(
     points: Float[np.ndarray, "points 2"], triangles: Int[np.ndarray, "triangles 3"]
 ) -> Float[np.ndarray, " triangles"]:
-    """Twice the area of each triangle in the picture, positive where it runs counter-clockwise as seen (y down)."""
+    """Twice the area of each triangle in the image, positive where it runs counter-clockwise as seen (y down)."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
     return (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1]) - (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1])
 
@@ -38,8 +38,8 @@ def rasterise(
         points: pixels, x right, y down; pixel (0, 0) reaches from 0 to 1.
         depth: distance from the camera, any unit.
         triangles: counter-clockwise as seen from the front.
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
     """
     import cv2
 
@@ -75,13 +75,13 @@ def interpolate(
 
 
 def sample(
-    picture: UInt8[np.ndarray, "rows columns 3"], positions: Float32[np.ndarray, "height width 2"]
+    image: UInt8[np.ndarray, "rows columns 3"], positions: Float32[np.ndarray, "height width 2"]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Colours of a picture at pixel positions (x, y), bilinear."""
+    """Colours of an image at pixel positions (x, y), bilinear."""
     import cv2
 
     x, y = (np.ascontiguousarray(positions[..., k] - 0.5, dtype=np.float32) for k in range(2))
-    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

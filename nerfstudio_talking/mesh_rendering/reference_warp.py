@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
 from nerfstudio_talking.media.inpainting import centred, fill_smoothly
-from nerfstudio_talking.process.torso import torso_picture
+from nerfstudio_talking.process.torso import torso_image
 
 _SOFT = 0.8
 """Standard deviation, pixels, of the head's outline."""
@@ -44,14 +44,14 @@ class Layers(NamedTuple):
     """Neck and clothes, going on behind the head."""
 
 
-def person_layers(picture: UInt8[np.ndarray, "height width 3"], parsing: UInt8[np.ndarray, "height width"]) -> Layers:
+def person_layers(image: UInt8[np.ndarray, "height width 3"], parsing: UInt8[np.ndarray, "height width"]) -> Layers:
     """Head and torso of a frame from its class ids."""
     import cv2
 
     mask = class_mask(parsing, HEAD_CLASSES)
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), _SOFT)
-    head = np.dstack([fill_smoothly(picture, mask), 255 * soft])
-    return Layers(head, torso_picture(picture, parsing).astype(np.float32))
+    head = np.dstack([fill_smoothly(image, mask), 255 * soft])
+    return Layers(head, torso_image(image, parsing).astype(np.float32))
 
 
 def carried(
@@ -70,7 +70,7 @@ def _laid(
     layer: Float32[np.ndarray, "height width 4"],
     motion: Float[np.ndarray, "2 3"],
 ) -> Float32[np.ndarray, "height width 3"]:
-    """A layer, moved and laid over a picture."""
+    """A layer, moved and laid over an image."""
     import cv2
 
     height, width = layer.shape[:2]

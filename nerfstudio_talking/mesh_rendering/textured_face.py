@@ -26,7 +26,7 @@ from nerfstudio_talking.face.linear_face_model import (
     landmarks_of_shapes,
     pose_vectors,
 )
-from nerfstudio_talking.media.images import read_picture
+from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.media.inpainting import fill_smoothly
 from nerfstudio_talking.mesh_rendering.rasterizer import interpolate, rasterise, sample, signed_areas
 from nerfstudio_talking.mesh_rendering.reference_warp import affine_between, body_between, carried, person_layers
@@ -91,16 +91,16 @@ def textured_face(clip: Clip) -> TexturedFace:
     inner: list[np.ndarray] = []
     flat_area = signed_areas(where, triangles[:skin])
     for frame in train[np.unique(np.linspace(0, len(train) - 1, _FRAMES).astype(int))]:
-        picture = read_picture(clip.image_paths[frame], "RGB")
+        image = read_image(clip.image_paths[frame], "RGB")
         points = landmarks_of_shapes(shapes[frame][None], track.camera_to_worlds[frame][None], *size)[0]
         seen = np.clip(signed_areas(points, triangles[:skin]) / np.maximum(flat_area, 1e-6), 0, None) ** 2
         share = np.where(layout.triangle >= 0, seen[np.maximum(layout.triangle, 0)], 0.0)[..., None]
         # eyes count where they are open
-        colours = sample(picture, interpolate(layout, triangles[:skin], points))
+        colours = sample(image, interpolate(layout, triangles[:skin], points))
         total += share * colours
         weight += share
         if clip.parsing_paths is not None:
-            inner.append(picture[load_parsing(clip, int(frame)) == CLASS_ID["inner_mouth"]])
+            inner.append(image[load_parsing(clip, int(frame)) == CLASS_ID["inner_mouth"]])
     colours = np.concatenate(inner) if inner else np.zeros((0, 3))
     mouth = np.median(colours, axis=0) if len(colours) else np.array([60, 25, 25])
     # what no frame showed is filled from beside, or its black would seep in along the rim
@@ -121,8 +121,8 @@ def draw_face(
         face: of the person.
         shape: points in the head's frame, metres.
         camera_to_world: head pose.
-        focal: focal length in pixels; the principal point is the middle of the picture.
-        backdrop: picture of the same size.
+        focal: focal length in pixels; the principal point is the middle of the image.
+        backdrop: image of the same size.
     """
     import cv2
 
@@ -156,10 +156,10 @@ def mesh_frames(
     frames = np.empty((track.num_frames, track.height, track.width, 3), dtype=np.uint8)
     background, bodies = clip.background, track.body
     for lender in np.unique(lenders):
-        picture = read_picture(clip.image_paths[lender], "RGB")
-        backdrops = dict.fromkeys(np.flatnonzero(lenders == lender).tolist(), picture)
+        image = read_image(clip.image_paths[lender], "RGB")
+        backdrops = dict.fromkeys(np.flatnonzero(lenders == lender).tolist(), image)
         if clip.parsing_paths is not None and background is not None and bodies is not None:
-            layers = person_layers(picture, load_parsing(clip, int(lender)))
+            layers = person_layers(image, load_parsing(clip, int(lender)))
             for frame in backdrops:
                 head = affine_between(posed[lender], posed[frame])
                 body = body_between(bodies[lender], bodies[frame], track.width, track.height)

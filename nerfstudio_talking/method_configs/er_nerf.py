@@ -40,5 +40,5 @@ er_nerf_small = MethodSpecification(
     config=_trainer(
         "er-nerf-small", 10_000, 2048, 8, ERNeRFModelConfig(num_samples=40, eval_num_rays_per_chunk=1 << 13)
     ),
-    description="er-nerf for CPUs: small pictures, fewer rays.",
+    description="er-nerf for CPUs: small images, fewer rays.",
 )

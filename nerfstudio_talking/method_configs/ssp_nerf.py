@@ -27,5 +27,5 @@ ssp_nerf_small = MethodSpecification(
         SSPNeRFModelConfig(eval_num_rays_per_chunk=1 << 13),
         SemanticPixelSamplerConfig(),
     ),
-    description="ssp-nerf for CPUs: small pictures, fewer rays.",
+    description="ssp-nerf for CPUs: small images, fewer rays.",
 )

@@ -19,5 +19,5 @@ talking_portrait_small = MethodSpecification(
         2048,
         TalkingPortraitModelConfig(num_samples=40, eval_num_rays_per_chunk=1 << 13),
     ),
-    description="talking-portrait for CPUs: small pictures, fewer rays.",
+    description="talking-portrait for CPUs: small images, fewer rays.",
 )

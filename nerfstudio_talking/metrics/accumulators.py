@@ -42,7 +42,7 @@ class ImageQuality(Metric):
         truth: Float[Tensor, "height width 3"],
         boxes: Mapping[str, Box | None],
     ) -> None:
-        """Add a frame: pictures in [0, 1], boxes `face` and `mouth` of the truth."""
+        """Add a frame: images in [0, 1], boxes `face` and `mouth` of the truth."""
         network = self._network[0]
         if network is not None:
             network.to(rendered.device)

@@ -1,4 +1,4 @@
-"""How alike two pictures are: PSNR, SSIM, LPIPS of a whole frame or of a box in it; the networks of LPIPS and FID.
+"""How alike two images are: PSNR, SSIM, LPIPS of a whole frame or of a box in it; the networks of LPIPS and FID.
 
 Nothing is downloaded here: weights come from a path or from the torch cache; where there are none the caller is told.
 """
@@ -24,15 +24,15 @@ ALEXNET_FILES = ("alexnet-owt-7be5be79.pth",)
 INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 """TensorFlow's Inception as FID wants it (95 MB), under torch-fidelity's and pytorch-fid's name: one file."""
 HIGHEST_PSNR = 100.0
-"""Of identical pictures, in dB: a mean over frames stays finite."""
+"""Of identical images, in dB: a mean over frames stays finite."""
 SMALLEST_BOX = 16
 """Pixels on a side: SSIM looks through windows of 11."""
 _SMALLEST_LPIPS = 64
-"""AlexNet strides by 16 in all; smaller pictures are enlarged."""
+"""AlexNet strides by 16 in all; smaller images are enlarged."""
 
 
 def psnr(rendered: Float[Tensor, "*pixels 3"], truth: Float[Tensor, "*pixels 3"]) -> float:
-    """-10 log10 of the mean squared error of pictures in [0, 1], in dB; 100 where they are the same."""
+    """-10 log10 of the mean squared error of images in [0, 1], in dB; 100 where they are the same."""
     error = F.mse_loss(rendered.double(), truth.double())
     return float(-10 * torch.log10(error.clamp_min(10 ** (-HIGHEST_PSNR / 10))))
 
@@ -40,34 +40,34 @@ def psnr(rendered: Float[Tensor, "*pixels 3"], truth: Float[Tensor, "*pixels 3"]
 def ssim(rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
     """Structural similarity (Wang et al. 2004), mean over pixels and channels.
 
-    Gaussian windows of 11 pixels, sigma 1.5, wholly inside the picture. Implementations that pad the border, as
+    Gaussian windows of 11 pixels, sigma 1.5, wholly inside the image. Implementations that pad the border, as
     torchmetrics and 3DGS do, differ in the third digit.
     """
-    pair = [picture.permute(2, 0, 1)[None].float() for picture in (rendered, truth)]
+    pair = [image.permute(2, 0, 1)[None].float() for image in (rendered, truth)]
     return float(gaussian_ssim(pair[0], pair[1], data_range=1.0))
 
 
 def lpips_distance(
     rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], network: nn.Module
 ) -> float:
-    """LPIPS (Zhang et al. 2018) of pictures in [0, 1]; those under 64 pixels on a side are enlarged bilinearly first.
+    """LPIPS (Zhang et al. 2018) of images in [0, 1]; those under 64 pixels on a side are enlarged bilinearly first.
 
     Args:
-        rendered: a picture.
+        rendered: an image.
         truth: another of the same size.
         network: from `lpips_network`.
     """
-    pair = [picture.permute(2, 0, 1)[None] for picture in (rendered, truth)]
+    pair = [image.permute(2, 0, 1)[None] for image in (rendered, truth)]
     with torch.no_grad():
         return float(lpips_loss(pair[0], pair[1], network))
 
 
 def lpips_loss(
-    rendered: Float[Tensor, "pictures 3 height width"],
-    truth: Float[Tensor, "pictures 3 height width"],
+    rendered: Float[Tensor, "images 3 height width"],
+    truth: Float[Tensor, "images 3 height width"],
     network: nn.Module,
 ) -> Float[Tensor, ""]:
-    """Mean LPIPS of pictures in [0, 1], with gradients; small ones are enlarged as in `lpips_distance`."""
+    """Mean LPIPS of images in [0, 1], with gradients; small ones are enlarged as in `lpips_distance`."""
     pair = torch.cat([rendered, truth]).float()
     height, width = pair.shape[-2:]
     if min(height, width) < _SMALLEST_LPIPS:
@@ -85,13 +85,13 @@ def image_scores(
 ) -> dict[str, float]:
     """`psnr`, `ssim` and, with a network, `lpips` of the frame, and of each box as `psnr_<name>` ...
 
-    A box that is None, or outside the picture, has no scores.
+    A box that is None, or outside the image, has no scores.
 
     Raises:
-        ValueError: the pictures are not of one size.
+        ValueError: the images are not of one size.
     """
     if rendered.shape != truth.shape:
-        raise ValueError(f"pictures of one size are compared, not {tuple(rendered.shape)} and {tuple(truth.shape)}")
+        raise ValueError(f"images of one size are compared, not {tuple(rendered.shape)} and {tuple(truth.shape)}")
     areas: dict[str, tuple[slice, slice] | None] = {"": (slice(None), slice(None))}
     for name, box in boxes.items():
         areas[f"_{name}"] = None if box is None else pixel_box(box, *truth.shape[:2], least=SMALLEST_BOX)
@@ -133,7 +133,7 @@ def lpips_network(weights: Path) -> nn.Module:
 
 
 def inception_network(weights: Path) -> nn.Module:
-    """The 2048 features of FID's Inception (torch-fidelity's, equal to pytorch-fid's), for uint8 pictures.
+    """The 2048 features of FID's Inception (torch-fidelity's, equal to pytorch-fid's), for uint8 images.
 
     Raises:
         TalkingError: the file is not this network.

@@ -11,7 +11,7 @@ from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, PARSING_CLASSE
 
 
 def ids_of_colours(colours: Float[Tensor, "height width 3"]) -> Int64[Tensor, "height width"]:
-    """Class ids of a picture in the colours of `semantics.PALETTE`, [0, 1]."""
+    """Class ids of an image in the colours of `semantics.PALETTE`, [0, 1]."""
     palette = torch.from_numpy(PALETTE).to(colours) / 255
     return torch.cdist(colours.reshape(-1, 3), palette).argmin(1).view(colours.shape[:2])
 

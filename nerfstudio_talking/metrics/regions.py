@@ -54,7 +54,7 @@ def boxes_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> dict[str, 
 def regions_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> FrameRegions:
     """Regions of a frame by its parsing map (`semantics.PARSING_CLASSES`).
 
-    Torso and background keep off each other's edge by a hundredth of the picture's width.
+    Torso and background keep off each other's edge by a hundredth of the image's width.
     """
     margin, boxes = max(round(0.01 * parsing.shape[1]), 1), boxes_from_parsing(parsing)
     return FrameRegions(
@@ -86,10 +86,10 @@ def regions_from_landmarks(
 
 
 def pixel_box(box: Box, height: int, width: int, least: int = 1) -> tuple[slice, slice] | None:
-    """Rows and columns that a box covers, inside the picture and at least `least` pixels on a side.
+    """Rows and columns that a box covers, inside the image and at least `least` pixels on a side.
 
     Returns:
-        None where the box lies outside the picture, or the picture is smaller than that.
+        None where the box lies outside the image, or the image is smaller than that.
     """
     sides = []
     for low, high, size in ((box[1], box[3], height), (box[0], box[2], width)):
@@ -118,7 +118,7 @@ def _as_box(values: Float[np.ndarray, " 4"]) -> Box | None:
 
 
 def _shrunk(mask: Bool[np.ndarray, "height width"], pixels: int) -> Bool[np.ndarray, "height width"]:
-    """The mask without its rim; the picture's own border is no rim."""
+    """The mask without its rim; the image's own border is no rim."""
     return np.asarray(binary_erosion(mask, iterations=pixels, border_value=1), dtype=bool)
 
 

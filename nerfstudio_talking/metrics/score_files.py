@@ -80,8 +80,8 @@ class Pair:
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Frame of the rendering and of the truth, uint8 RGB of the truth's size."""
         last = self.first + self.num_frames
-        pictures = read_frames(self.rendered, self.fps, 0, self.num_frames)
-        for a, b in zip(pictures, read_frames(self.truth, self.fps, self.first, last)):
+        images = read_frames(self.rendered, self.fps, 0, self.num_frames)
+        for a, b in zip(images, read_frames(self.truth, self.fps, self.first, last)):
             yield fitted(a, self.height, self.width), b
 
 
@@ -127,19 +127,17 @@ def make_pair(rendered: Path, truth: Path, truth_frames: str | None = None) -> P
     return Pair(rendered, truth, fps, true_info.height, true_info.width, first, num_frames, tuple(notes))
 
 
-def fitted(
-    picture: UInt8[np.ndarray, "rows columns 3"], height: int, width: int
-) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture scaled until it covers height x width, its middle cut out."""
+def fitted(image: UInt8[np.ndarray, "rows columns 3"], height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+    """An image scaled until it covers height x width, its middle cut out."""
     import cv2
 
-    rows, columns = picture.shape[:2]
+    rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
-        return picture
+        return image
     zoom = max(height / rows, width / columns)
     size = (max(round(columns * zoom), width), max(round(rows * zoom), height))
     kind = cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC
-    scaled = cv2.resize(picture, size, interpolation=kind)
+    scaled = cv2.resize(image, size, interpolation=kind)
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
     return np.ascontiguousarray(scaled[top : top + height, left : left + width])
 
@@ -176,9 +174,9 @@ def score_videos(
         network = load_syncnet(settings.syncnet)
     tables = None if settings.openface is None else [action_units.read_openface(path) for path in settings.openface]
     advance = _advance(progress, "Scores", pair.num_frames)
-    for index, (picture, true_picture) in enumerate(pair.frames()):
-        pictures = [torch.from_numpy(frame).float() / 255 for frame in (picture, true_picture)]
-        measure.update(pictures[0], pictures[1], frame=index)
+    for index, (image, true_image) in enumerate(pair.frames()):
+        images = [torch.from_numpy(frame).float() / 255 for frame in (image, true_image)]
+        measure.update(images[0], images[1], frame=index)
         advance()
     scores = measure.compute()
     left_out = dict(measure.left_out)
@@ -258,8 +256,8 @@ def _blendshape_error(pair: Pair, model: Path, progress: Tracker | None) -> dict
     units = []
     for side, title in enumerate(("Blendshapes, rendering", "Blendshapes, truth")):
         advance = _advance(progress, title, pair.num_frames)
-        pictures = (both[side] for both in pair.frames())
-        units.append(action_units.from_blendshapes(blendshapes(pictures, pair.fps, model, advance)))
+        images = (both[side] for both in pair.frames())
+        units.append(action_units.from_blendshapes(blendshapes(images, pair.fps, model, advance)))
     return _unit_error(units[0], units[1], "blendshapes")
 
 

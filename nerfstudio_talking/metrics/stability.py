@@ -11,7 +11,7 @@ from nerfstudio_talking.face.measurements import fill_gaps
 from nerfstudio_talking.media.optical_flow import carried_along, flow_field
 
 GRID = 16
-"""Cells of the motion grid on each side of the picture."""
+"""Cells of the motion grid on each side of the image."""
 _FULL_CELL = 0.8
 _FEWEST_STEPS = 20
 """Accelerations below which a regression on six numbers says nothing."""
@@ -34,12 +34,12 @@ def cell_motion(
     return cells.reshape(-1, 2)
 
 
-def cell_texture(picture: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, " 256"]:
+def cell_texture(image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, " 256"]:
     """How well motion can be seen in each cell of the grid: the smaller eigenvalue of its structure tensor, in squared
     levels per pixel. A plain cloth has none, and an edge shows motion across itself only (Shi & Tomasi 1994)."""
     import cv2
 
-    grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     right, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     products: np.ndarray = np.stack([right * right, right * down, down * down], axis=-1)
     xx, xy, yy = np.moveaxis(cv2.resize(products, (GRID, GRID), interpolation=cv2.INTER_AREA), -1, 0)
@@ -129,7 +129,7 @@ def warping_error(
 ) -> float:
     """Mean |frame - the one before, carried along by the motion between them| over a mask, in levels of 255.
 
-    What changes without moving: a sharp picture that moves has next to none, and noise has all of its own. After Lai
+    What changes without moving: a sharp image that moves has next to none, and noise has all of its own. After Lai
     et al. 2018 (Learning Blind Video Temporal Consistency), without their mask of what was covered: read it beside the
     truth's.
 

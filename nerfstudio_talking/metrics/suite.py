@@ -89,8 +89,8 @@ class PortraitScores:
         rendered, truth = rendered.detach(), truth.detach().to(rendered.device)
         follows = frame is None or self._last is None or frame == self._last + 1
         self._last = frame
-        pair = [(picture.clamp(0, 1) * 255).round().to(torch.uint8) for picture in (rendered, truth)]
-        levels = [picture.cpu().numpy() for picture in pair]
+        pair = [(image.clamp(0, 1) * 255).round().to(torch.uint8) for image in (rendered, truth)]
+        levels = [image.cpu().numpy() for image in pair]
         points = None
         if self._faces:
             if self._trackers is None:
@@ -190,8 +190,8 @@ class PortraitScores:
             if area is None:
                 continue
             metric.to(pair[1].device)
-            for picture, real in zip(pair, (False, True)):
-                metric.update(picture[area].permute(2, 0, 1)[None].contiguous(), real=real)
+            for image, real in zip(pair, (False, True)):
+                metric.update(image[area].permute(2, 0, 1)[None].contiguous(), real=real)
 
 
 class _Trackers:

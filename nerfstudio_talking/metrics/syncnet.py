@@ -160,10 +160,10 @@ def face_crops(
     frames: Iterable[UInt8[np.ndarray, "height width 3"]], landmarks: Float[np.ndarray, "frames points xy"]
 ) -> UInt8[np.ndarray, "frames 224 224 3"]:
     """RGB crops as the published pipeline makes them: a square around the face, wider by 0.4 and lower by 0.4 of half
-    its size, its size and place smoothed by a median over 13 frames, beyond the picture grey (110).
+    its size, its size and place smoothed by a median over 13 frames, beyond the image grey (110).
 
     Args:
-        frames: RGB pictures.
+        frames: RGB images.
         landmarks: FaceMesh points of each; frames without a face take their neighbours' box.
     """
     import cv2
@@ -230,12 +230,12 @@ def syncnet_score(
         return SyncScore(float("nan"), float("nan"), 0)
     device = next(network.parameters()).device
     mfcc = torch.from_numpy(syncnet_mfcc(samples)).T  # (13, rows)
-    pictures = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1])).permute(3, 0, 1, 2)
+    images = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1])).permute(3, 0, 1, 2)
     lips, sound = [], []
     with torch.no_grad():
         for first in range(0, count, batch):
             windows = range(first, min(first + batch, count))
-            faces = torch.stack([pictures[:, i : i + WINDOW] for i in windows]).to(device).float()
+            faces = torch.stack([images[:, i : i + WINDOW] for i in windows]).to(device).float()
             rows = torch.stack([mfcc[None, :, 4 * i : 4 * i + 20] for i in windows]).to(device)
             lips.append(network.lips(faces).cpu())
             sound.append(network.sound(rows).cpu())

@@ -75,7 +75,7 @@ class ERNeRFModelConfig(TalkingPortraitModelConfig):
 
 
 class ERNeRFModel(TalkingPortraitModel):
-    """Head volume over deformable torso grid over background, each learning from its own part of the picture."""
+    """Head volume over deformable torso grid over background, each learning from its own part of the image."""
 
     config: ERNeRFModelConfig
 
@@ -89,7 +89,7 @@ class ERNeRFModel(TalkingPortraitModel):
         return replace(condition, eyes=condition.eyes + jitter)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        """The composed picture, as every portrait's; in training the layers apart as well."""
+        """The composed image, as every portrait's; in training the layers apart as well."""
         if not self.training:
             return super().get_outputs(ray_bundle)
         rays = self.frame_rays(ray_bundle)
@@ -106,7 +106,7 @@ class ERNeRFModel(TalkingPortraitModel):
     ) -> dict[str, Tensor]:
         """The shared losses on the head over the true torso, and the squared error of the torso beside the head.
 
-        Clips without parsing cannot tell the layers apart: there the composed picture teaches both.
+        Clips without parsing cannot tell the layers apart: there the composed image teaches both.
         """
         if not self.training or "parsing" not in batch:
             return super().get_loss_dict(outputs, batch, metrics_dict)
@@ -115,7 +115,7 @@ class ERNeRFModel(TalkingPortraitModel):
         behind = torch.where(is_torso, image, outputs["background"])
         head = over(outputs["color"], outputs["accumulation"], behind)
         losses = super().get_loss_dict(outputs | {"rgb": head}, batch, metrics_dict)
-        # what the head covers is not told: their torso pictures are painted on under the chin
+        # what the head covers is not told: their torso images are painted on under the chin
         if not is_head.all():
             losses["torso_loss"] = F.mse_loss(outputs["torso"][~is_head], image[~is_head])
         return losses

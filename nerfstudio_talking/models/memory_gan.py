@@ -1,6 +1,6 @@
 """The memory-augmented refiner (Yi et al., arXiv 2002.10137) as a nerfstudio model.
 
-It knows pictures, not rays: a camera's time names the frame of the clip whose rendering is refined, and the picture is
+It knows images, not rays: a camera's time names the frame of the clip whose rendering is refined, and the image is
 the recording camera's, wherever the camera stands.
 """
 
@@ -75,7 +75,7 @@ class MemoryGanModel(Model):
 
     @property
     def area(self) -> Area:
-        """What is refined of the clip's pictures."""
+        """What is refined of the clip's images."""
         return as_area(self.areas[0])
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
@@ -89,7 +89,7 @@ class MemoryGanModel(Model):
     def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
         """Losses of a `Turn`: even steps are the discriminator's, odd ones the generator's. Refuses rays."""
         if not isinstance(ray_bundle, Turn):
-            raise NotImplementedError("the refiner renders whole pictures: get_outputs_for_camera")
+            raise NotImplementedError("the refiner renders whole images: get_outputs_for_camera")
         step, batch = ray_bundle
         return self.refiner.generator_losses(batch) if step % 2 else self.refiner.discriminator_losses(batch)
 
@@ -106,17 +106,17 @@ class MemoryGanModel(Model):
         refined = self.refiner.eval().refine(window, self.area)
         self.refiner.train(was_training)
         size = (int(camera.height.flatten()[0]), int(camera.width.flatten()[0]))
-        pictures = {
+        images = {
             "rgb": to_unit(refined.output),
             "rendered": to_unit(window[:, -3:]),
             "painted": to_unit(refined.painted),
             "mask": refined.mask,
         }
         outputs = {}
-        for name, picture in pictures.items():
-            if picture.shape[-2:] != size:
-                picture = F.interpolate(picture, size, mode="bilinear", align_corners=False)
-            outputs[name] = picture[0].permute(1, 2, 0).to(camera.device)
+        for name, image in images.items():
+            if image.shape[-2:] != size:
+                image = F.interpolate(image, size, mode="bilinear", align_corners=False)
+            outputs[name] = image[0].permute(1, 2, 0).to(camera.device)
         ones = torch.ones_like(outputs["mask"])
         return {**outputs, "accumulation": ones, "depth": ones}
 
@@ -139,9 +139,9 @@ class MemoryGanModel(Model):
         image = batch["image"].to(self.device)[..., :3]
         metrics: dict[str, float] = {}
         for prefix, name in (("", "rgb"), ("rendered_", "rendered")):
-            picture = outputs[name].to(self.device)
-            pair = [x.permute(2, 0, 1)[None] for x in (picture, image)]
-            metrics[prefix + "psnr"] = psnr(picture, image)
+            output = outputs[name].to(self.device)
+            pair = [x.permute(2, 0, 1)[None] for x in (output, image)]
+            metrics[prefix + "psnr"] = psnr(output, image)
             metrics[prefix + "ssim"] = float(structural_similarity_index_measure(*pair, data_range=1.0))  # type: ignore[arg-type]
         rows = [image, *(outputs[name].to(self.device) for name in ("rendered", "rgb"))]
         return metrics, {"img": torch.cat(rows, dim=1), "mask": outputs["mask"].expand(-1, -1, 3)}

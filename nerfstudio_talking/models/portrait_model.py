@@ -57,7 +57,7 @@ class PortraitModelConfig(ModelConfig):
     """How a modality is spread over space: external attention with the condition, ER-NeRF's network, or not at all."""
     audio_condition: Literal["articulation", "code"] = "articulation"
     """What sound tells the volume: the mouth's shape, learned from tracked landmarks (short clips), or a free code,
-    learned from the picture (minutes of speech, or clips without landmarks)."""
+    learned from the image (minutes of speech, or clips without landmarks)."""
     articulation_dim: int = 6
     """Components of the mouth's shape."""
     told_share: float = 0.5
@@ -262,8 +262,8 @@ class PortraitModel(Model):
             self._warned_no_time = True
         frames, of_ray = self.conditioning.frames_of(ray_bundle.times, len(origins))
         condition = self.frame_condition(frames)
-        picture = (self.track.focal, self.track.width, self.track.height)
-        uv = plane_positions(origins, directions, condition.poses[of_ray], self.plane_distance, *picture)
+        image = (self.track.focal, self.track.width, self.track.height)
+        uv = plane_positions(origins, directions, condition.poses[of_ray], self.plane_distance, *image)
         return FrameRays(origins, directions, condition, of_ray, uv)
 
     def background_of(self, uv: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 3"]:

@@ -43,7 +43,7 @@ class TalkingPortraitModelConfig(PortraitModelConfig):
     deformation_loss_mult: float = 1e-3
     """Weight of the torso's mean square deformation."""
     baked: Path | None = None
-    """Evaluation takes the recording camera's pictures from this bake (`ns-talking bake`)."""
+    """Evaluation takes the recording camera's images from this bake (`ns-talking bake`)."""
 
 
 class TalkingPortraitModel(PortraitModel):
@@ -112,7 +112,7 @@ class TalkingPortraitModel(PortraitModel):
         return {"rgb": rgb, **outputs, "parsing": self.palette[winner], "torso_alpha": torso_alpha}
 
     def get_outputs_for_camera(self, camera: Cameras, obb_box: OrientedBox | None = None) -> dict[str, Tensor]:
-        """The outputs of a whole picture; with a bake, colour and opacity as played back from it."""
+        """The outputs of a whole image; with a bake, colour and opacity as played back from it."""
         outputs = super().get_outputs_for_camera(camera, obb_box)
         if self.config.baked is None or self.training:
             return outputs

@@ -13,7 +13,7 @@ from nerfstudio_talking.media.inpainting import fill_smoothly
 
 _SLOTS = 24
 _STRIDE = 5  # of frames for pixels that have filled their slots
-_MARGIN = 0.016  # of the picture's longer side: hair and blurred borders reach past the person's outline
+_MARGIN = 0.016  # of the image's longer side: hair and blurred borders reach past the person's outline
 
 
 def clean_background(
@@ -30,7 +30,7 @@ def clean_background(
         parsings: gives their class ids.
 
     Raises:
-        TalkingError: no frames, or pictures and maps of different sizes.
+        TalkingError: no frames, or images and maps of different sizes.
     """
     import cv2
 

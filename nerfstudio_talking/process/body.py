@@ -1,4 +1,4 @@
-"""How the body moves in the picture: one affine motion per frame, found from the pixels of the clothes.
+"""How the body moves in the image: one affine motion per frame, found from the pixels of the clothes.
 
 Shoulders lean and sway by themselves: the head's pose says little about them. A portrait that is not told blurs collar
 and lapels over all their places.
@@ -15,16 +15,16 @@ from jaxtyping import Float32, UInt8
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, class_mask
 
 _SIDE = 256
-"""Longer side in pixels at which motion is found; half a pixel there is less than a field can show. Smaller pictures
+"""Longer side in pixels at which motion is found; half a pixel there is less than a field can show. Smaller images
 are enlarged: a quarter of 128 pixels holds too little for six numbers."""
 _SAMPLE = 64
 """Frames from which the one at rest is chosen."""
 _FEWEST = 0.005
-"""Share of the picture that clothes must fill."""
+"""Share of the image that clothes must fill."""
 _TRUSTED = 0.8
 """Correlation with the frame at rest below which a frame counts as not seen."""
 _MARGIN = 1 / 32
-"""Of the picture's height: what lies beside the clothes belongs to their outline."""
+"""Of the image's height: what lies beside the clothes belongs to their outline."""
 _STEPS = (25, 20, 12)
 """Iterations at a quarter, half and whole size."""
 
@@ -58,8 +58,8 @@ def track_body(
     rest = _frame_at_rest(frames, parsings, num_frames)
     if rest is None:
         return still, np.full(num_frames, np.nan, np.float32)
-    picture, area = rest
-    template = [_halved(picture, times) for times in (2, 1, 0)]
+    image, area = rest
+    template = [_halved(image, times) for times in (2, 1, 0)]
     areas = [cv2.resize(area, level.shape[::-1], interpolation=cv2.INTER_NEAREST) for level in template]
     criteria = [(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, steps, 1e-4) for steps in _STEPS]
 
@@ -72,7 +72,7 @@ def track_body(
                 correlation, motion = cv2.findTransformECC(
                     template[level], levels[level], motion, cv2.MOTION_AFFINE, criteria[level], areas[level], 5
                 )
-            except cv2.error:  # it has run out of the picture
+            except cv2.error:  # it has run out of the image
                 return -1.0, motion
             if level < 2:
                 motion[:, 2] *= 2
@@ -97,7 +97,7 @@ def track_body(
     flat = motions.reshape(num_frames, 6)
     for column in range(6):
         flat[:, column] = np.interp(np.arange(num_frames), np.flatnonzero(seen), flat[seen, column])
-    return _in_positions(flat.reshape(-1, 2, 3), picture.shape), correlations.astype(np.float32)
+    return _in_positions(flat.reshape(-1, 2, 3), image.shape), correlations.astype(np.float32)
 
 
 def _frame_at_rest(
@@ -135,7 +135,7 @@ def _grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "he
 
 
 def _halved(grey: Float32[np.ndarray, "height width"], times: int) -> Float32[np.ndarray, "height width"]:
-    """A smoothed picture at a half or a quarter of its size."""
+    """A smoothed image at a half or a quarter of its size."""
     import cv2
 
     scale = 2**times

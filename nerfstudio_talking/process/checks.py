@@ -38,7 +38,7 @@ def find_cuts(
     stand out against the two steps before and after it, which fast motion does not.
 
     Args:
-        thumbnails: small pictures, some 64 pixels wide.
+        thumbnails: small images, some 64 pixels wide.
         landmarks: in pixels, any scale; NaN where no face is seen.
     """
     if len(thumbnails) < 3:
@@ -180,11 +180,11 @@ def body_findings(seen: Bool[np.ndarray, " frames"], most: float = 0.1) -> list[
     return [Finding("body-lost", text)]
 
 
-def sound_findings(sound_seconds: float | None, picture_seconds: float) -> list[Finding]:
-    """Warn about sound that ends well before the picture. `None`: there is no sound; see `require_sound`."""
-    if sound_seconds is None or sound_seconds >= picture_seconds - max(0.2, 0.02 * picture_seconds):
+def sound_findings(sound_seconds: float | None, image_seconds: float) -> list[Finding]:
+    """Warn about sound that ends well before the image. `None`: there is no sound; see `require_sound`."""
+    if sound_seconds is None or sound_seconds >= image_seconds - max(0.2, 0.02 * image_seconds):
         return []
-    text = f"The sound lasts {sound_seconds:.1f} s, the picture {picture_seconds:.1f} s; the rest is taken as silence."
+    text = f"The sound lasts {sound_seconds:.1f} s, the image {image_seconds:.1f} s; the rest is taken as silence."
     return [Finding("short-sound", text)]
 
 

@@ -17,9 +17,9 @@ class ProcessConfig:
     output: Path
     """The dataset folder to write."""
     size: int = 512
-    """Longer side of the pictures in pixels."""
+    """Longer side of the images in pixels."""
     crop: str = "none"
-    """'none' keeps the whole picture, 'face' takes a square around the face, 'X,Y,W,H' a box in source pixels."""
+    """'none' keeps the whole image, 'face' takes a square around the face, 'X,Y,W,H' a box in source pixels."""
     fps: float | None = None
     """Frames per second of the dataset; the video's own, up to 60, where not given."""
     frames: str | None = None

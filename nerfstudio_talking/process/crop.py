@@ -1,4 +1,4 @@
-"""Which part of the source becomes the dataset's picture: one box for the whole clip, as the camera stands still."""
+"""Which part of the source becomes the dataset's image: one box for the whole clip, as the camera stands still."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Crop:
     height: int
     """Of the box, source pixels."""
     out_width: int
-    """Of the dataset's picture, pixels."""
+    """Of the dataset's image, pixels."""
     out_height: int
-    """Of the dataset's picture, pixels."""
+    """Of the dataset's image, pixels."""
 
     def apply(self, frame: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "out_height out_width 3"]:
-        """Cut and resize a picture: area averages when it shrinks, Lanczos when it grows."""
+        """Cut and resize an image: area averages when it shrinks, Lanczos when it grows."""
         import cv2
 
         part = frame[self.y : self.y + self.height, self.x : self.x + self.width]
@@ -56,7 +56,7 @@ def choose_crop(text: str, size: int, width: int, height: int, boxes: Float[np.n
         boxes: face boxes (left, top, right, bottom) in source pixels, NaN where no face is seen.
 
     Raises:
-        TalkingError: the box does not lie in the picture, or is no box.
+        TalkingError: the box does not lie in the image, or is no box.
     """
     if text == "none":
         return _sized(0, 0, width, height, size)

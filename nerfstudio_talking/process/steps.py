@@ -55,7 +55,7 @@ class Job:
         return read_frames(self.config.video, self.fps, self.start, self.stop)
 
     def images(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        """The dataset's pictures, as a reader of the dataset sees them."""
+        """The dataset's images, as a reader of the dataset sees them."""
         for index in range(self.num_frames):
             yield _read(self.space.folder / IMAGE_DIR / f"{index:06d}.jpg")
 
@@ -102,7 +102,7 @@ def clip_crop(job: Job) -> Crop:
 
 
 def write_images(job: Job) -> None:
-    """Cropped pictures to images/, person masks to masks.bin, a byte per pixel."""
+    """Cropped images to images/, person masks to masks.bin, a byte per pixel."""
     from nerfstudio_talking.face.tracking import person_masks
 
     crop = clip_crop(job)
@@ -110,17 +110,17 @@ def write_images(job: Job) -> None:
         job.space.new_folder(IMAGE_DIR) as folder,
         job.space.new_file(job.space.work / "masks.bin") as aside,
         aside.open("wb") as file,
-        job.progress("Writing pictures", job.num_frames) as advance,
+        job.progress("Writing images", job.num_frames) as advance,
     ):
 
-        def pictures() -> Iterator[np.ndarray]:
+        def images() -> Iterator[np.ndarray]:
             for index, frame in enumerate(job.source_frames()):
-                picture = crop.apply(frame)
-                Image.fromarray(picture).save(folder / f"{index:06d}.jpg", quality=95, subsampling=0)
-                yield picture
+                image = crop.apply(frame)
+                Image.fromarray(image).save(folder / f"{index:06d}.jpg", quality=95, subsampling=0)
+                yield image
 
         # plain writes: a disk that fills under a memory map kills the process instead of raising
-        for mask in person_masks(pictures(), advance):
+        for mask in person_masks(images(), advance):
             file.write(mask.tobytes())
 
 
@@ -199,10 +199,10 @@ def write_layers(job: Job) -> None:
         with job.space.new_file(job.space.folder / BACKGROUND_NAME) as aside:
             Image.fromarray(background).save(aside)
         poses = job.space.load_arrays("pose")["camera_to_worlds"]
-        pictures, frames = torso_references(job.images, job.parsings, poses)
+        images, frames = torso_references(job.images, job.parsings, poses)
         with job.space.new_folder(TORSO_DIR) as folder:
-            for index, picture in enumerate(pictures):
-                Image.fromarray(picture).save(folder / f"{index:02d}.png")
+            for index, image in enumerate(images):
+                Image.fromarray(image).save(folder / f"{index:02d}.png")
             write_json({"frames": [int(frame) for frame in frames]}, folder / TORSO_JSON)
 
 

@@ -1,4 +1,4 @@
-"""Reference pictures of neck and clothes, with what the head hides continued under it."""
+"""Reference images of neck and clothes, with what the head hides continued under it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mas
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.inpainting import fill_smoothly
 
-# Lengths as shares of the picture's height.
+# Lengths as shares of the image's height.
 _NECK_REACH, _CLOTH_REACH, _HAIR_REACH = 0.11, 0.02, 0.25  # upwards under the head; clothes under long hair
 _BORDER, _BLUR = 0.012, 0.003
 _FACE = ("skin", "nose", "lips", "inner_mouth")
@@ -25,7 +25,7 @@ def torso_references(
     camera_to_worlds: Float32[np.ndarray, "frames 3 4"],
     count: int = 3,
 ) -> tuple[UInt8[np.ndarray, "references height width 4"], Int64[np.ndarray, " references"]]:
-    """Pictures of the torso from frames whose head poses differ most.
+    """Images of the torso from frames whose head poses differ most.
 
     Alpha is 255 on neck and clothes with a soft edge, and under the head where they go on; elsewhere the colour is
     continued too, so that blending and filtering bring in nothing foreign.
@@ -37,24 +37,24 @@ def torso_references(
         count: how many; fewer where the clip has fewer frames.
 
     Returns:
-        RGBA pictures, and the frame that each shows, in rising order.
+        RGBA images, and the frame that each shows, in rising order.
 
     Raises:
         TalkingError: fewer frames than poses.
     """
     chosen = spread_poses(camera_to_worlds, count)
     wanted = set(chosen.tolist())
-    pictures = [
-        torso_picture(frame, ids) for index, (frame, ids) in enumerate(zip(frames(), parsings())) if index in wanted
+    images = [
+        torso_image(frame, ids) for index, (frame, ids) in enumerate(zip(frames(), parsings())) if index in wanted
     ]
-    if len(pictures) != len(chosen):
+    if len(images) != len(chosen):
         raise TalkingError(
             "torso",
             expected=f"frames {chosen.tolist()}",
-            found=f"{len(pictures)} of them",
+            found=f"{len(images)} of them",
             hint="Process the clip again.",
         )
-    return np.stack(pictures), chosen
+    return np.stack(images), chosen
 
 
 def spread_poses(camera_to_worlds: Float32[np.ndarray, "frames 3 4"], count: int) -> Int64[np.ndarray, " chosen"]:
@@ -71,7 +71,7 @@ def spread_poses(camera_to_worlds: Float32[np.ndarray, "frames 3 4"], count: int
     return np.sort(np.array(chosen, dtype=np.int64))
 
 
-def torso_picture(
+def torso_image(
     frame: UInt8[np.ndarray, "height width 3"], ids: UInt8[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 4"]:
     """Neck and clothes of one frame, continued upwards under the head; RGBA."""

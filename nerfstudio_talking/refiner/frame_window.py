@@ -26,14 +26,14 @@ def stack_windows(
     return to_network(chosen.permute(0, 1, 4, 2, 3).reshape(batch, count * channels, height, width))
 
 
-def to_network(picture: Real[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def to_network(image: Real[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Levels 0 to 255 as the networks see them, -1 to 1."""
-    return picture.float() / 127.5 - 1
+    return image.float() / 127.5 - 1
 
 
-def to_unit(picture: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def to_unit(image: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """Network range -1 to 1 as colours 0 to 1, cut to that."""
-    return ((picture + 1) / 2).clamp(0, 1)
+    return ((image + 1) / 2).clamp(0, 1)
 
 
 class SlidingWindow:
@@ -48,9 +48,9 @@ class SlidingWindow:
         Raises:
             ValueError: the frame has another size than those before.
         """
-        picture = to_network(frame).permute(2, 0, 1)
-        if self._frames and picture.shape != self._frames[-1].shape:
-            raise ValueError(f"frames of one video have one size, not {picture.shape} after {self._frames[-1].shape}")
+        image = to_network(frame).permute(2, 0, 1)
+        if self._frames and image.shape != self._frames[-1].shape:
+            raise ValueError(f"frames of one video have one size, not {image.shape} after {self._frames[-1].shape}")
         for _ in range(1 if self._frames else WINDOW):
-            self._frames.append(picture)
+            self._frames.append(image)
         return torch.cat(list(self._frames))[None]

@@ -42,7 +42,7 @@ class AdaptiveInstanceNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"], style: Float[Tensor, "batch style"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Normalise over the picture, then scale by 1 + a and shift by b."""
+        """Normalise over the image, then scale by 1 + a and shift by b."""
         scale, shift = self.affine(style)[:, :, None, None].chunk(2, dim=1)
         return (1 + scale) * _instance_norm(x) + shift
 
@@ -52,7 +52,7 @@ class AttentionUNet(nn.Module):
 
     Args:
         width: channels of the first level; 64 as published, doubled level by level up to eightfold.
-        levels: halvings; 8 as published: 256 pixels become one. Pictures are filled up by reflection to a whole
+        levels: halvings; 8 as published: 256 pixels become one. Images are filled up by reflection to a whole
             multiple of 2^levels and cut again, so any size goes.
         identity_dim: channels of the identity feature.
         style_dim: of the vector that a network of three layers makes of it.
@@ -103,7 +103,7 @@ class AttentionUNet(nn.Module):
         for convolution, norm in zip(self.up, self.norms):
             x = norm(convolution(_enlarged(x)), style)
             x = torch.cat([x, skips.pop()], dim=1)
-        # the picture itself is the last skip, or nothing of it could be painted sharply
+        # the image itself is the last skip, or nothing of it could be painted sharply
         x = _enlarged(x)
         # leaky: not normalised, this layer could die, and then nothing would be painted any more
         x = F.leaky_relu(self.last(torch.cat([x, padded], dim=1)), 0.2)[..., :height, :width]
@@ -124,15 +124,15 @@ def blend(
 
 
 def filled_up(
-    picture: Float[Tensor, "batch channels height width"], multiple: int
+    image: Float[Tensor, "batch channels height width"], multiple: int
 ) -> Float[Tensor, "batch channels rows columns"]:
     """Rows and columns added below and to the right until both are whole multiples; mirrored as far as they reach."""
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     while (lack := (-height % multiple, -width % multiple)) != (0, 0):
         step = min(lack[0], height - 1), min(lack[1], width - 1)
-        picture = F.pad(picture, (0, step[1], 0, step[0]), mode="reflect")
-        height, width = picture.shape[-2:]
-    return picture
+        image = F.pad(image, (0, step[1], 0, step[0]), mode="reflect")
+        height, width = image.shape[-2:]
+    return image
 
 
 def _enlarged(x: Tensor) -> Tensor:

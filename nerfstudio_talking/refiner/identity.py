@@ -18,7 +18,7 @@ CROP = 112
 """Pixels on a side of an aligned face."""
 _TEMPLATE = np.array([(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)])
 """Where ArcFace (Deng et al. 2019) expects the eyes, the tip of the nose and the corners of the mouth, left in the
-picture first, in a crop of 112 pixels."""
+image first, in a crop of 112 pixels."""
 _POINTS_478 = ((33, 133), (362, 263), (1,), (61,), (291,))
 _POINTS_68 = ((36, 39), (42, 45), (30,), (48,), (54,))
 _ABOVE_MOUTH = 78
@@ -28,12 +28,12 @@ _BATCH = 32
 
 
 def align_face(
-    picture: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "points 2"]
+    image: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "points 2"]
 ) -> UInt8[np.ndarray, "112 112 3"]:
     """A face turned, scaled and shifted to ArcFace's template.
 
     Args:
-        picture: RGB.
+        image: RGB.
         landmarks: 478 FaceMesh points or 68, pixels.
 
     Raises:
@@ -51,7 +51,7 @@ def align_face(
     factor = (centred.conj() @ (target - target.mean())) / max((centred.conj() @ centred).real, 1e-9)
     shift = target.mean() - factor * source.mean()
     matrix = np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
-    return cv2.warpAffine(picture, matrix, (CROP, CROP), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(image, matrix, (CROP, CROP), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
 
 def arcface_features(
@@ -152,10 +152,10 @@ def encode_faces(
 
 
 def aligned_faces(
-    pictures: Sequence[UInt8[np.ndarray, "height width 3"]], landmarks: Float[np.ndarray, "faces points 2"]
+    images: Sequence[UInt8[np.ndarray, "height width 3"]], landmarks: Float[np.ndarray, "faces points 2"]
 ) -> UInt8[np.ndarray, "faces 112 112 3"]:
     """Faces of a clip's frames, aligned."""
-    return np.stack([align_face(picture, points) for picture, points in zip(pictures, landmarks)])
+    return np.stack([align_face(image, points) for image, points in zip(images, landmarks)])
 
 
 def _changed(faces: UInt8[Tensor, "faces 112 112 3"]) -> Float[Tensor, "faces 3 112 112"]:

@@ -45,21 +45,21 @@ def adversarial_loss(logits: Float[Tensor, "*patches"], real: bool) -> Float[Ten
 
 
 def weighted_error(
-    picture: Float[Tensor, "batch channels height width"],
+    image: Float[Tensor, "batch channels height width"],
     truth: Float[Tensor, "batch channels height width"],
     weight: Float[Tensor, "batch 1 height width"],
 ) -> Float[Tensor, ""]:
     """Mean absolute error over pixels that count unlike."""
-    return _weighted_mean((picture - truth).abs(), weight)
+    return _weighted_mean((image - truth).abs(), weight)
 
 
 def dissimilarity(
-    picture: Float[Tensor, "batch 3 height width"],
+    image: Float[Tensor, "batch 3 height width"],
     truth: Float[Tensor, "batch 3 height width"],
     weight: Float[Tensor, "batch 1 height width"],
 ) -> Float[Tensor, ""]:
     """1 - SSIM, the mean over pixels that count unlike; colours in [-1, 1]."""
-    similar = structural_similarity_index_measure(picture, truth, data_range=2.0, return_full_image=True)[1]
+    similar = structural_similarity_index_measure(image, truth, data_range=2.0, return_full_image=True)[1]
     return 1 - _weighted_mean(similar, weight)
 
 
@@ -75,20 +75,18 @@ _FLAT = 1e-3
 """Detail that counts as none, so that its gradient stays finite."""
 
 
-def local_detail(
-    picture: Float[Tensor, "batch 3 height width"], side: int = 9
-) -> Float[Tensor, "batch 1 height width"]:
+def local_detail(image: Float[Tensor, "batch 3 height width"], side: int = 9) -> Float[Tensor, "batch 1 height width"]:
     """How much fine detail there is about each pixel, wherever exactly it lies.
 
     Args:
-        picture: colours, in the unit of the result.
-        side: of the square window, pixels, odd; at the border, what of it lies in the picture.
+        image: colours, in the unit of the result.
+        side: of the square window, pixels, odd; at the border, what of it lies in the image.
 
     Returns:
         Root mean square over the window of the Laplacian of the grey levels.
     """
-    grey = (picture * picture.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
-    fine = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), picture.new_tensor(_LAPLACIAN)[None, None])
+    grey = (image * image.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    fine = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), image.new_tensor(_LAPLACIAN)[None, None])
     power = F.avg_pool2d(fine.square(), side, 1, side // 2, count_include_pad=False)
     return (power + _FLAT**2).sqrt()
 

@@ -124,7 +124,7 @@ class Refiner(nn.Module):
         area: Area = WHOLE,
         identity: Callable[[Tensor], Tensor] | None = None,
     ) -> Refined:
-        """Refine the last frame of windows in an area of the picture.
+        """Refine the last frame of windows in an area of the image.
 
         Args:
             window: in [-1, 1], oldest frame first.
@@ -163,10 +163,10 @@ class Refiner(nn.Module):
             "mask_variation_loss": weights.mask_variation * variation(refined.mask),
         }
         if weights.detail > 0:
-            detail = [local_detail(picture) for picture in (refined.output, batch.truth)]
+            detail = [local_detail(image) for image in (refined.output, batch.truth)]
             losses["detail_loss"] = weights.detail * weighted_error(detail[0], detail[1], counts)
         if weights.flicker > 0:
-            changes = [picture[1::2] - picture[::2] for picture in (refined.output, batch.truth)]
+            changes = [image[1::2] - image[::2] for image in (refined.output, batch.truth)]
             losses["flicker_loss"] = weights.flicker * weighted_error(changes[0], changes[1], counts[1::2])
         if weights.ssim > 0:
             losses["ssim_loss"] = weights.ssim * dissimilarity(refined.output, batch.truth, counts)
@@ -193,11 +193,11 @@ class StreamRefiner:
     """Refines a video frame by frame, in constant memory and without delay.
 
     A video shows one person: the generator is told the mean direction of all features that the memory has found so far,
-    since a feature that jumps from slot to slot makes the picture flicker.
+    since a feature that jumps from slot to slot makes the image flicker.
 
     Args:
         refiner: the networks.
-        area: of the picture that is refined.
+        area: of the image that is refined.
     """
 
     def __init__(self, refiner: Refiner, area: Area = WHOLE) -> None:

@@ -28,7 +28,7 @@ class PairedClip:
     mouths: Float32[Tensor, "train 4"]
     """Left, top, right, bottom of the mouth in the true frames, pixels."""
     area: Area = WHOLE
-    """What is learned of the picture."""
+    """What is learned of the image."""
 
     def __post_init__(self) -> None:
         counts = {len(self.truth), len(self.frames), len(self.identity), len(self.mouths)}
@@ -100,7 +100,7 @@ def draw_batch(
 
 
 def _shifted(side: slice, size: int, jitter: float, rng: np.random.Generator) -> slice:
-    """Rows or columns of an area moved by chance inside the picture."""
+    """Rows or columns of an area moved by chance inside the image."""
     most = round(jitter * (side.stop - side.start))
     shift = int(np.clip(rng.integers(-most, most + 1), -side.start, size - side.stop))
     return slice(side.start + shift, side.stop + shift)

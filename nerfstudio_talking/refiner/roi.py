@@ -1,6 +1,6 @@
-"""The part of the picture that a refiner works in: about the face, wherever the clip shows it.
+"""The part of the image that a refiner works in: about the face, wherever the clip shows it.
 
-The published pictures are faces. A portrait has shoulders and a background, too, which the portrait renders; there an
+The published images are faces. A portrait has shoulders and a background, too, which the portrait renders; there an
 adversary only does harm, and the mouth, small among so many pixels, is learned last.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from nerfstudio_talking.refiner.generator import Refined
 
 Area = tuple[float, float, float, float]
-"""Left, top, right, bottom, as shares of the picture's width and height."""
+"""Left, top, right, bottom, as shares of the image's width and height."""
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
 _MARGIN = 0.15
 """Of the box about the faces, on every side: heads go a little farther than they were seen."""
@@ -26,8 +26,8 @@ def face_area(boxes: Float[Tensor, "frames 4"], height: int, width: int) -> Area
 
     Args:
         boxes: left, top, right, bottom of the face in each frame, pixels.
-        height: of the picture.
-        width: of the picture.
+        height: of the image.
+        width: of the image.
     """
     low, high = boxes[:, :2].min(0).values, boxes[:, 2:].max(0).values
     grow = _MARGIN * (high - low)
@@ -53,8 +53,8 @@ def area_pixels(area: Area, height: int, width: int) -> tuple[slice, slice]:
 
 
 def put_back(part: Refined, rendered: Float[Tensor, "batch 3 height width"], area: Area) -> Refined:
-    """What was refined of an area, in the whole picture; it fades out towards the area's rim, but not where that is
-    the picture's own."""
+    """What was refined of an area, in the whole image; it fades out towards the area's rim, but not where that is
+    the image's own."""
     height, width = rendered.shape[-2:]
     rows, columns = area_pixels(area, height, width)
     fade = _fade(rows, height, part.mask)[:, None] * _fade(columns, width, part.mask)

@@ -28,7 +28,7 @@ from nerfstudio_talking.reports.svg import Curve, embedded, plot
 
 REPORT_NAME = "report.html"
 _SAMPLES = 5
-_SIDE = 360  # of a picture on the sheet
+_SIDE = 360  # of an image on the sheet
 _AXIS = 0.08  # metres
 _AXIS_COLOURS = ((220, 50, 47), (60, 160, 60), (38, 110, 220))
 _STYLE = """
@@ -49,7 +49,7 @@ td:first-child{color:#556;white-space:nowrap}
 
 
 def write_report(folder: Path, track: TalkingTrack) -> Path:
-    """Write report.html into a dataset folder: pictures, parsing, layers, curves, warnings and figures on one page.
+    """Write report.html into a dataset folder: images, parsing, layers, curves, warnings and figures on one page.
 
     Args:
         folder: the dataset folder, of the layout in track.py; track.json need not be there yet.
@@ -59,10 +59,10 @@ def write_report(folder: Path, track: TalkingTrack) -> Path:
         The path of the page, which needs no other file.
 
     Raises:
-        TalkingError: a picture of the dataset is missing or cannot be read.
+        TalkingError: an image of the dataset is missing or cannot be read.
     """
     title = str(track.provenance.get("video", folder.name))
-    body = "\n".join([_head(title, track), *_pictures(folder, track), *_layers(folder), *_curves(folder, track)])
+    body = "\n".join([_head(title, track), *_images(folder, track), *_layers(folder), *_curves(folder, track)])
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}: report</title>'
         f"<style>{_STYLE}</style></head><body>\n{body}\n{_figures(track)}\n</body></html>\n"
@@ -84,16 +84,16 @@ def _head(title: str, track: TalkingTrack) -> str:
     return f'<h1>{_text(title)}</h1><p class="quiet">{facts}, focal length {track.focal:.0f} px</p>{verdict}'
 
 
-def _pictures(folder: Path, track: TalkingTrack) -> Iterator[str]:
+def _images(folder: Path, track: TalkingTrack) -> Iterator[str]:
     """Sample frames with landmarks and axes, and the same with their parsing."""
     frames = np.unique(np.linspace(0, track.num_frames - 1, _SAMPLES).round().astype(int))
     faces, maps = [], []
     for frame in frames:
-        picture = _read(folder / IMAGE_DIR / f"{frame:06d}.jpg")
+        image = _read(folder / IMAGE_DIR / f"{frame:06d}.jpg")
         ids = _read(folder / PARSING_DIR / f"{frame:06d}.png")
         label = f"frame {frame}, {frame / track.fps:.1f} s"
-        faces.append(_figure(draw_face(picture, track, int(frame)), label))
-        maps.append(_figure(_shrunk(overlay(picture, ids)), label))
+        faces.append(_figure(draw_face(image, track, int(frame)), label))
+        maps.append(_figure(_shrunk(overlay(image, ids)), label))
     yield f'<h2>Landmarks and head pose</h2><div class="row">{"".join(faces)}</div>'
     keys = "".join(
         f'<span class="key"><i style="background:rgb{tuple(int(c) for c in colour)}"></i>{name}</span>'
@@ -155,10 +155,10 @@ def head_motion(
 
 
 def draw_face(
-    picture: UInt8[np.ndarray, "height width 3"], track: TalkingTrack, frame: int
+    image: UInt8[np.ndarray, "height width 3"], track: TalkingTrack, frame: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame with its landmarks, and the head's axes: red to its left, green up, blue out of the face."""
-    small = _shrunk(picture)
+    small = _shrunk(image)
     scale = small.shape[1] / track.width
     canvas = Image.fromarray(small)
     draw = ImageDraw.Draw(canvas)
@@ -184,10 +184,10 @@ def project(points: np.ndarray, track: TalkingTrack, frame: int) -> np.ndarray:
 
 
 def overlay(
-    picture: UInt8[np.ndarray, "height width 3"], ids: UInt8[np.ndarray, "height width"]
+    image: UInt8[np.ndarray, "height width 3"], ids: UInt8[np.ndarray, "height width"]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame tinted with the colours of its parsing."""
-    return (0.45 * picture + 0.55 * colour_parsing(ids)).astype(np.uint8)
+    return (0.45 * image + 0.55 * colour_parsing(ids)).astype(np.uint8)
 
 
 def frame_loudness(path: Path, track: TalkingTrack) -> Float32[np.ndarray, " frames"] | None:
@@ -214,14 +214,14 @@ def _css() -> list[str]:
     return [f"rgb{colour}" for colour in _AXIS_COLOURS]
 
 
-def _figure(picture: np.ndarray, caption: str) -> str:
-    return f"<figure>{embedded(picture, caption)}<figcaption>{_text(caption)}</figcaption></figure>"
+def _figure(image: np.ndarray, caption: str) -> str:
+    return f"<figure>{embedded(image, caption)}<figcaption>{_text(caption)}</figcaption></figure>"
 
 
-def _shrunk(picture: np.ndarray) -> np.ndarray:
-    scale = _SIDE / max(picture.shape[:2])
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)) if scale < 1 else picture
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    scale = _SIDE / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) if scale < 1 else image
 
 
 def _text(value: Any) -> str:
@@ -244,5 +244,5 @@ def _read(path: Path) -> np.ndarray:
             return np.asarray(file)
     except OSError as error:
         raise TalkingError(
-            path, expected="a picture of the dataset", found=str(error), hint="Process the video again."
+            path, expected="an image of the dataset", found=str(error), hint="Process the video again."
         ) from error

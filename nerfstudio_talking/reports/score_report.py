@@ -30,29 +30,29 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}
 
 
 def contact_sheet(
-    pictures: Sequence[tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width 3"]]],
+    images: Sequence[tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width 3"]]],
     captions: Sequence[str],
     columns: int = 2,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Pairs side by side under their caption: truth, rendering, and their difference four times as strong.
 
     Args:
-        pictures: rendering and truth of each frame.
+        images: rendering and truth of each frame.
         captions: one line for each.
         columns: pairs beside one another.
     """
-    height, width = pictures[0][0].shape[:2]
+    height, width = images[0][0].shape[:2]
     size = (round(width * _CELL / max(height, width)), round(height * _CELL / max(height, width)))
     across, down = 3 * size[0] + 4 * _GAP, size[1] + _BAND + _GAP
-    rows = -(-len(pictures) // columns)
+    rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * across, rows * down + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, ((rendered, truth), caption) in enumerate(zip(pictures, captions)):
+    for index, ((rendered, truth), caption) in enumerate(zip(images, captions)):
         x, y = index % columns * across + _GAP, index // columns * down + _GAP
         difference = np.abs(rendered.astype(np.int16) - truth.astype(np.int16)) * _AMPLIFY
         draw.text((x, y + 2), caption, fill="black")
-        for k, picture in enumerate((truth, rendered, np.minimum(difference, 255).astype(np.uint8))):
-            small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+        for k, image in enumerate((truth, rendered, np.minimum(difference, 255).astype(np.uint8))):
+            small = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
             sheet.paste(small, (x + k * (size[0] + _GAP), y + _BAND))
     return np.asarray(sheet)
 

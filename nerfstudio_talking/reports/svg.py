@@ -1,4 +1,4 @@
-"""Curves over time as inline SVG, and arrays as embedded pictures, for the report."""
+"""Curves over time as inline SVG, and arrays as embedded images, for the report."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def _runs(mask: np.ndarray) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(edges[::2], edges[1::2])]
 
 
-def embedded(picture: UInt8[np.ndarray, "height width *channels"], text: str) -> str:
-    """A picture as an <img> that carries its own data; JPEG, or PNG where it has an alpha channel."""
+def embedded(image: UInt8[np.ndarray, "height width *channels"], text: str) -> str:
+    """An image as an <img> that carries its own data; JPEG, or PNG where it has an alpha channel."""
     buffer = io.BytesIO()
-    kind = "png" if picture.ndim == 3 and picture.shape[2] == 4 else "jpeg"
-    Image.fromarray(picture).save(buffer, kind, **({"quality": 85} if kind == "jpeg" else {}))
+    kind = "png" if image.ndim == 3 and image.shape[2] == 4 else "jpeg"
+    Image.fromarray(image).save(buffer, kind, **({"quality": 85} if kind == "jpeg" else {}))
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f'<img alt="{html.escape(text)}" src="data:image/{kind};base64,{data}">'

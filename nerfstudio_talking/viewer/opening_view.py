@@ -22,13 +22,13 @@ class OpeningView(ViewerControl):
     """Turns the viewer's world upright and sets each browser's first camera.
 
     nerfstudio's scenes have z upwards; a head has y. Without this the viewer opens above the head, lying on its side.
-    All cameras of a recording stand in nearly one place, and who stands there sees the pictures on their frusta and not
+    All cameras of a recording stand in nearly one place, and who stands there sees the images on their frusta and not
     the portrait: none are drawn.
 
     Args:
         poses: (frames, 3, 4) camera-to-world of the recording, metres.
         focal: pixels.
-        height: of the picture, pixels.
+        height: of the image, pixels.
     """
 
     def __init__(self, poses: Float[np.ndarray, "frames 3 4"], focal: float, height: int) -> None:

@@ -111,7 +111,7 @@ class Bench:
 
 
 def grown(seconds: list[int], sides: list[int]) -> list[tuple[int, int]]:
-    """Lengths and sides to measure: the clip grows at the first side, then the picture at the first length."""
+    """Lengths and sides to measure: the clip grows at the first side, then the image at the first length."""
     return [(length, sides[0]) for length in seconds] + [(seconds[0], side) for side in sides[1:]]
 
 

@@ -189,7 +189,7 @@ def rendering_rows(pipeline: VanillaPipeline, quick: bool) -> list[Row]:
 
 
 def scale_rows(folder: Path, sizes: list[tuple[int, int]], repeats: int) -> list[Row]:
-    """Training step and full frame for clips of some seconds and pictures of some side."""
+    """Training step and full frame for clips of some seconds and images of some side."""
     rows = []
     for length, side in sizes:
         pipeline = make_pipeline(draw_clip(folder / f"{length}s{side}", length * 25, side))

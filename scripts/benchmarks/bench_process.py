@@ -53,7 +53,7 @@ def process_time(video: Path, output: Path, size: int) -> float:
 
 
 def process_rows(folder: Path, sizes: list[tuple[int, int]]) -> list[Row]:
-    """Processing of clips of some seconds to pictures of some side."""
+    """Processing of clips of some seconds to images of some side."""
     rows = []
     for length, side in sizes:
         video = long_clip(folder / f"clip{length}.mp4", length)

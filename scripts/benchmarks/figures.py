@@ -1,4 +1,4 @@
-"""Figures of a trained portrait on its held-out frames: picture quality, and whether lips and eyes follow.
+"""Figures of a trained portrait on its held-out frames: image quality, and whether lips and eyes follow.
 
     python scripts/benchmarks/figures.py --load-config outputs/.../config.yml --output figures [--voice V.wav]
 
@@ -24,7 +24,7 @@ from nerfstudio_talking.face.measurements import lid_gap, lip_opening
 from nerfstudio_talking.face.tracking import track_faces
 from nerfstudio_talking.inference.checkpoints import load_portrait
 from nerfstudio_talking.io.files import write_json
-from nerfstudio_talking.media.images import read_picture
+from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.suite import PortraitScores
 
 _NAMES = ("psnr", "psnr_mouth", "ssim", "ssim_mouth", "lpips", "lpips_mouth", "lmd", "torso_jitter")
@@ -59,7 +59,7 @@ class Figures:
         with get_progress("Rendering held-out frames") as progress:
             for row, frame in progress.track(list(enumerate(clip.eval_frames))):
                 rgb = model.get_outputs_for_camera(cameras[row : row + 1])["rgb"]
-                true.append(read_picture(clip.image_paths[frame], "RGB"))
+                true.append(read_image(clip.image_paths[frame], "RGB"))
                 rendered.append((rgb * 255).round().to(torch.uint8).cpu().numpy())
                 scores.update(rgb, torch.from_numpy(true[-1]).float() / 255, frame=int(frame))
         faces = scores.tracks[::-1]

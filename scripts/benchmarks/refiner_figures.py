@@ -32,7 +32,7 @@ from nerfstudio_talking.inference.checkpoints import read_run
 from nerfstudio_talking.inference.refiner import load_refiner, refined_frames
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.io.weights import find_weights
-from nerfstudio_talking.media.images import read_picture
+from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.images import ALEXNET_FILES, image_scores, lpips_network
 from nerfstudio_talking.metrics.regions import FrameRegions, pixel_box, regions_from_parsing
 from nerfstudio_talking.metrics.stability import temporal_error, warping_error
@@ -42,9 +42,9 @@ _BETTER = {"psnr": 1, "ssim": 1, "lpips": -1, "sharpness": -1, "flicker": -1}
 """Whether more or less of a score is better, by the first part of its name; blur lowers the error of warping."""
 
 
-def laplacian_variance(picture: np.ndarray) -> float:
-    """Variance of the Laplacian of the grey levels: how much fine detail a picture has."""
-    return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+def laplacian_variance(image: np.ndarray) -> float:
+    """Variance of the Laplacian of the grey levels: how much fine detail an image has."""
+    return float(cv2.Laplacian(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 
 
 def scores_of(
@@ -54,11 +54,11 @@ def scores_of(
     `flicker_...` the temporal error in levels of 255; with the scores of `warping_of`."""
     values: dict[str, list[float]] = defaultdict(list)
     for index, (frame, truth, region) in enumerate(zip(frames, truths, regions)):
-        pair = [torch.from_numpy(picture).float() / 255 for picture in (frame, truth)]
+        pair = [torch.from_numpy(image).float() / 255 for image in (frame, truth)]
         for name, value in image_scores(pair[0], pair[1], region.boxes, network).items():
             values[name].append(value)
         for name, area in areas_of(region, frame).items():
-            detail = [laplacian_variance(np.ascontiguousarray(picture[area])) for picture in (frame, truth)]
+            detail = [laplacian_variance(np.ascontiguousarray(image[area])) for image in (frame, truth)]
             values[f"sharpness_{name}"].append(abs(float(np.log2(max(detail[0], 1e-6) / max(detail[1], 1e-6)))))
             values[f"detail_{name}"].append(detail[0] / max(detail[1], 1e-6))
             if index:
@@ -102,7 +102,7 @@ class RefinerFigures:
     rendered: Path | None = None
     """config.yml of a portrait, folder or video of the clip as rendered; the personal mesh where not given."""
     sheet: Path | None = None
-    """A picture to write: some frames given, refined by the first refiner, and true."""
+    """An image to write: some frames given, refined by the first refiner, and true."""
     lpips_weights: Path | None = None
     """Torchvision's AlexNet; the torch cache is looked through where not given, and LPIPS left out without."""
 
@@ -118,14 +118,14 @@ class RefinerFigures:
         truths, regions = _truth(clip)
         before = scores_of(list(given[held]), truths, regions, network)
         groups: dict[str, list[dict[str, float]]] = defaultdict(list)
-        pictures: list[np.ndarray] = []
+        images: list[np.ndarray] = []
         with get_progress("Refining", suffix="runs") as progress:
             for path, run in progress.track(list(zip(self.refiners, runs))):
                 refiner = load_refiner(path, None, track.digest)
                 first = max(int(held[0]) - WINDOW + 1, 0)
                 stream = refined_frames(refiner, given[first : int(held[-1]) + 1])
                 refined = list(stream)[int(held[0]) - first :]
-                pictures = pictures or refined
+                images = images or refined
                 groups[_name(run.pipeline.model)].append(scores_of(refined, truths, regions, network))
         figures: dict[str, Any] = {
             "held_out_frames": len(held),
@@ -141,7 +141,7 @@ class RefinerFigures:
         write_json(figures, self.output)
         if self.sheet is not None:
             chosen = np.linspace(0, len(held) - 1, 4).astype(int)
-            columns = [np.concatenate([given[held[i]], pictures[i], truths[i]]) for i in chosen]
+            columns = [np.concatenate([given[held[i]], images[i], truths[i]]) for i in chosen]
             Image.fromarray(np.concatenate(columns, axis=1)).save(self.sheet)
         CONSOLE.print(f"[green]Wrote {self.output}.")
 
@@ -160,7 +160,7 @@ def summary(before: dict[str, float], rows: list[dict[str, float]]) -> dict[str,
 
 def _truth(clip: Clip) -> tuple[list[np.ndarray], list[FrameRegions]]:
     frames = [int(frame) for frame in clip.eval_frames]
-    truths = [read_picture(clip.image_paths[frame], "RGB") for frame in frames]
+    truths = [read_image(clip.image_paths[frame], "RGB") for frame in frames]
     return truths, [regions_from_parsing(load_parsing(clip, frame)) for frame in frames]
 
 

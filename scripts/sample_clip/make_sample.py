@@ -112,8 +112,8 @@ def make_clip(folder: Path) -> None:
     layers = []
     with VideoWriter(folder / "sample.mp4", FPS, SIZE, SIZE, audio=(voice, rate), crf=_CRF) as writer:
         for i in range(FRAMES):
-            picture, seen = painter.frame(head[i], torso[i], opening[i], rounding[i], tuple(closures[i]))
-            writer.write(picture)
+            image, seen = painter.frame(head[i], torso[i], opening[i], rounding[i], tuple(closures[i]))
+            writer.write(image)
             if i % LAYER_EVERY == 0:
                 layers.append(seen)
     save_arrays(

@@ -77,12 +77,10 @@ def take_apart(photograph: np.ndarray) -> Layers:
     affine = np.array(
         [[SCALE, 0, -CROP[0] * SCALE + 0.5 * SCALE - 0.5], [0, SCALE, -CROP[1] * SCALE + 0.5 * SCALE - 0.5]]
     )
-    picture = cv2.warpAffine(
-        photograph, affine, (SIDE, SIDE), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
-    )
-    colour = picture.astype(np.float32) / 255.0
+    image = cv2.warpAffine(photograph, affine, (SIDE, SIDE), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+    colour = image.astype(np.float32) / 255.0
 
-    head_cut = _grab_cut(picture, _filled(_HEAD_INSIDE), _filled(_HEAD_OUTSIDE))
+    head_cut = _grab_cut(image, _filled(_HEAD_INSIDE), _filled(_HEAD_OUTSIDE))
     head_alpha = _matte(colour, head_cut)
     collar = to_texture(_COLLAR)
     band = np.concatenate([collar - (0, 12), collar[::-1] - (0, -16)])
@@ -94,7 +92,7 @@ def take_apart(photograph: np.ndarray) -> Layers:
     head_colour = np.where(head_alpha[..., None] > 0.97, colour, head_colour * (1 - cloth) + colour * cloth)
     head_alpha = np.maximum(head_alpha, below)
 
-    suit = _suit(picture, head_cut)
+    suit = _suit(image, head_cut)
     suit_alpha = _soft(suit, 1.0)
     torso_colour = _behind_the_neck(colour, head_cut, suit)
     person = cv2.dilate(np.maximum(head_cut, suit), np.ones((41, 41), np.uint8)) > 0
@@ -130,20 +128,20 @@ def _soft(mask: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma)
 
 
-def _grab_cut(picture: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+def _grab_cut(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """Graph cut between a polygon surely inside and one that surely holds the whole; 0 or 1."""
     labels = np.full((SIDE, SIDE), cv2.GC_BGD, np.uint8)
     labels[outside > 0.5] = cv2.GC_PR_FGD
     labels[inside > 0.5] = cv2.GC_FGD
     cv2.setRNGSeed(0)
-    cv2.grabCut(picture[..., ::-1].copy(), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 6, cv2.GC_INIT_WITH_MASK)  # pyright: ignore
+    cv2.grabCut(image[..., ::-1].copy(), labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 6, cv2.GC_INIT_WITH_MASK)  # pyright: ignore
     cut = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     cut = cv2.morphologyEx(cut, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
     return cv2.morphologyEx(cut, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9)))
 
 
 def _matte(colour: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """A soft edge that follows the picture's own (guided filter, He et al. 2010) within a few pixels of the cut."""
+    """A soft edge that follows the image's own (guided filter, He et al. 2010) within a few pixels of the cut."""
     # of opencv-contrib; where another OpenCV package lies over it, its stubs do not know it
     guided = cv2.ximgproc.guidedFilter(colour, cut.astype(np.float32), 5, 1e-3)  # pyright: ignore
     near = cv2.GaussianBlur(cut.astype(np.float32), (0, 0), 1.2)
@@ -172,7 +170,7 @@ def _backdrop(colour: np.ndarray, person: np.ndarray) -> np.ndarray:
     return smooth + cover * (noise * (0.7 * grain / noise.std()))[..., None]
 
 
-def _suit(picture: np.ndarray, head: np.ndarray) -> np.ndarray:
+def _suit(image: np.ndarray, head: np.ndarray) -> np.ndarray:
     """The suit, its ring completed behind the neck; 0 or 1."""
     far = (
         (100, 222), (100, 242), (306, 242), (297, 228), (290, 212), (278, 197), (262, 187), (240, 192), (200, 188),
@@ -183,7 +181,7 @@ def _suit(picture: np.ndarray, head: np.ndarray) -> np.ndarray:
         (290, 185), (303, 205), (308, 225), (330, 243), (330, 250),
     )  # fmt: skip
     inside, outside = _filled(far) * (1 - head), _filled(reach)
-    suit = _grab_cut(picture, inside, outside * (1 - head))
+    suit = _grab_cut(image, inside, outside * (1 - head))
     rim = to_texture(_RIM)
     below = np.concatenate([rim, [[rim[-1, 0], SIDE], [rim[0, 0], SIDE]]])
     filled = _polygon(below)

@@ -61,7 +61,7 @@ class Painter:
         rounding: float,
         closures: tuple[float, float],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One picture [SIZE, SIZE, 3] uint8, and the layer seen in each pixel: 0 background, 1 suit, 2 head and neck.
+        """One image [SIZE, SIZE, 3] uint8, and the layer seen in each pixel: 0 background, 1 suit, 2 head and neck.
 
         Args:
             head: [3, 4] head to camera, metres, OpenGL axes.
@@ -70,7 +70,7 @@ class Painter:
         """
         rest = self._warp(self.face.surface, head, torso)
         moved = self._warp(self.expression.displaced(opening, rounding, closures), head, torso)
-        picture = self.layers.background[..., :3].copy()
+        image = self.layers.background[..., :3].copy()
         shift = np.array([[1, 0, torso[0] * _SCALE], [0, 1, torso[1] * _SCALE]])
         body = cv2.warpAffine(
             _multiplied(self.layers.torso), shift, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
@@ -78,7 +78,7 @@ class Painter:
         inside = _look_up(self.layers.inside, rest)
         front = _look_up(self.layers.head, moved)
         for layer in (body, inside, front):
-            picture = picture * (1.0 - layer[..., 3:]) + layer[..., :3]
+            image = image * (1.0 - layer[..., 3:]) + layer[..., :3]
         skin = cv2.remap(
             self.above_collar, *moved, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0.0,)
         )
@@ -86,11 +86,11 @@ class Painter:
         person_cover = np.maximum.reduce([body[..., 3], front[..., 3], inside[..., 3]])
         seen = (_shrunk(person_cover) > 0.5).astype(np.uint8)
         seen[_shrunk(head_cover) > 0.5] = 2
-        small = _shrunk(picture)
+        small = _shrunk(image)
         return (np.clip(small, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), seen
 
     def _warp(self, surface: np.ndarray, head: np.ndarray, torso: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Texture place seen at each pixel of the picture at `SIDE` pixels."""
+        """Texture place seen at each pixel of the image at `SIDE` pixels."""
         moved = surface @ head[:, :3].T + head[:, 3]
         still = surface @ self.face.rotation.T + self.face.translation
         metres = -still[..., 2:] / FOCAL
@@ -105,8 +105,8 @@ class Painter:
         return map_x.astype(np.float32), map_y.astype(np.float32)
 
 
-def _shrunk(picture: np.ndarray) -> np.ndarray:
-    return cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
 def _multiplied(texture: np.ndarray) -> np.ndarray:

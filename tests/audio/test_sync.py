@@ -102,7 +102,7 @@ def test_real_clips() -> None:
     own = estimate_offset(lips, read_audio(CLIPS / "obama.mp4"), FPS)
     assert own.significant and abs(own.lag_frames) <= 1
     assert own.score > 0.5 > 0.4 > own.null_max
-    # the pictures are the same ones; its sound was not moved
+    # the images are the same ones; its sound was not moved
     found = estimate_offset(lips, read_audio(CLIPS / "obama_audio_late.mp4"), FPS)
     assert found.significant and 5 <= found.lag_frames <= 6
     swapped = read_audio(CLIPS / "man_kitchen.mp4")

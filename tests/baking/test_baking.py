@@ -353,8 +353,8 @@ def test_occupancy_changes_nothing_but_the_cost():
     field.evaluated = 0
     pruned = render_volume(field, occupancy, rays, 48, training=False)["color"]  # type: ignore[arg-type]
     assert field.evaluated < all_samples / 4
-    # against a picture whose error is as large as a good portrait's, 33 dB, the two score alike
+    # against an image whose error is as large as a good portrait's, 33 dB, the two score alike
     truth = dense + 10 ** (-33 / 20) * torch.randn_like(dense)
-    scores = [-10 * torch.log10((picture - truth).square().mean()) for picture in (dense, pruned)]
+    scores = [-10 * torch.log10((image - truth).square().mean()) for image in (dense, pruned)]
     assert abs(float(scores[0] - scores[1])) < 0.1
     assert -10 * torch.log10((dense - pruned).square().mean()) > 50

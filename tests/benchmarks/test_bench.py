@@ -79,9 +79,9 @@ def test_a_long_clip_repeats_a_short_one(tmp_path):
     track = load_track(folder)
     assert track.num_frames == 9
     assert (track.audio[8] == track.audio[0]).all()
-    pictures = sorted((folder / "images").iterdir())
-    assert len(pictures) == 9
-    assert pictures[5].samefile(pictures[1])
+    images = sorted((folder / "images").iterdir())
+    assert len(images) == 9
+    assert images[5].samefile(images[1])
     assert len(list((folder / "parsing").iterdir())) == 9
 
 

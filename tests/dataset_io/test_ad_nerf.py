@@ -24,14 +24,14 @@ def write_ad_nerf_dataset(folder, size=48, audio="aud_ds.npy", rows=14, colour="
     opening, _ = speech_like(20, 0)
     entries = []
     for i in IDS:
-        picture, ids = draw_frame(poses[i], opening[i], size, focal)
-        Image.fromarray(picture).save(folder / f"gt_imgs/{i}.jpg")
+        image, ids = draw_frame(poses[i], opening[i], size, focal)
+        Image.fromarray(image).save(folder / f"gt_imgs/{i}.jpg")
         paint = np.zeros((size, size, 3), np.uint8) + np.uint8(AD_NERF_COLOURS["skin"])
         paint[ids == 0] = AD_NERF_COLOURS["background"]
         paint[ids == CLASS_ID["cloth"]] = AD_NERF_COLOURS["cloth"]
         Image.fromarray(paint).save(folder / f"parsing/{i}.png")
         alpha = np.where(ids == CLASS_ID["cloth"], 255, 0).astype(np.uint8)
-        Image.fromarray(np.dstack([picture, alpha])).save(folder / f"torso_imgs/{i}.png")
+        Image.fromarray(np.dstack([image, alpha])).save(folder / f"torso_imgs/{i}.png")
         np.savetxt(folder / f"ori_imgs/{i}.lms", draw_landmarks(poses[i], opening[i], size, focal), "%f")
         matrix = np.vstack([poses[i], [0, 0, 0, 1]]).tolist()
         entries.append({"img_id": i, "aud_id": i, "transform_matrix": matrix})
@@ -66,7 +66,7 @@ def test_family_folder(tmp_path, audio):
     assert clip_problems(clip) == []
 
 
-def test_windows_end_before_the_picture(tmp_path):
+def test_windows_end_before_the_image(tmp_path):
     write_ad_nerf_dataset(tmp_path / "d", rows=13)
     track = load_ad_nerf_clip(tmp_path / "d").track
     np.testing.assert_array_equal(track.audio[-1], np.load(tmp_path / "d/aud_ds.npy")[-1])

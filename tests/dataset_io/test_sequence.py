@@ -105,8 +105,8 @@ def test_check_names_every_problem(talking_dataset, tmp_path):
     poses[:, :, 3] *= 1000
     poses[3, :, :3] *= 2
     save_track(track.replace(camera_to_worlds=poses, audio=np.zeros_like(track.audio)), copy)
-    picture = copy / "images/000007.jpg"
-    picture.write_bytes(picture.read_bytes()[:400])
+    image = copy / "images/000007.jpg"
+    image.write_bytes(image.read_bytes()[:400])
     problems = "\n".join(clip_problems(load_clip(copy)))
     for word in ("no rotations", "metres", "silent", "000007.jpg"):
         assert word in problems
@@ -116,7 +116,7 @@ def test_head_box_holds_the_disc(talking_dataset):
     clip = load_clip(talking_dataset)
     masks = [class_mask(load_parsing(clip, i), ("skin", "hair", "eyes", "lips")) for i in range(5)]
     box = head_box(masks, clip.track.camera_to_worlds[:5], clip.track.focal, margin=0.0)
-    # a disc of radius 0.1 m, 5 % of the picture above the middle: 0.05 * 48 px / 96 px * 0.8 m = 0.02 m
+    # a disc of radius 0.1 m, 5 % of the image above the middle: 0.05 * 48 px / 96 px * 0.8 m = 0.02 m
     np.testing.assert_allclose(box[:, 1], [-0.08, 0.12], atol=0.015)
     assert box[0, 0] < -0.09
     assert box[1, 0] > 0.09

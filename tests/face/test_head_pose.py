@@ -38,7 +38,7 @@ def test_a_point_lands_where_the_conventions_say():
 
 
 def test_a_head_turned_to_its_left_shows_its_nose_on_the_right():
-    turn = Rotation.from_euler("y", 30, degrees=True).as_matrix()  # z towards x: the picture's right
+    turn = Rotation.from_euler("y", 30, degrees=True).as_matrix()  # z towards x: the image's right
     pose = np.concatenate([turn.T, turn.T @ [[0], [0], [0.8]]], axis=1)[None]
     nose = project(np.array([[0.0, 0, 0.1]]), pose, 1000.0, 400, 400)[0, 0]
     assert nose[0] > 240

@@ -60,7 +60,7 @@ def test_external_attention_double_normalisation_by_numpy():
     np.testing.assert_allclose(module(x, c)[1].detach().numpy(), 1 / (1 + np.exp(-z)), rtol=1e-10)
 
 
-def test_reference_features_cover_the_picture():
+def test_reference_features_cover_the_image():
     for height, width in ((48, 48), (50, 62)):
         unet = ReferenceUNet(out_dim=8)
         maps = unet(unet.fold(torch.rand(2, 4, height, width)), height, width)

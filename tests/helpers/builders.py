@@ -24,28 +24,28 @@ def moving_poses(count: int, distance: float = 0.8) -> np.ndarray:
 
 
 def draw_frame(pose: np.ndarray, opening: float, size: int, focal: float) -> tuple[np.ndarray, np.ndarray]:
-    """Picture (RGB) and class ids of a frame; the head is a disc of 0.1 m, the mouth an ellipse of height `opening`."""
+    """Image (RGB) and class ids of a frame; the head is a disc of 0.1 m, the mouth an ellipse of height `opening`."""
     rows, columns = np.mgrid[:size, :size] + 0.5
-    picture = np.zeros((size, size, 3), np.uint8)
-    picture[..., 0] = 90 + 40 * (columns // 6 % 2)
-    picture[..., 2] = 150
+    image = np.zeros((size, size, 3), np.uint8)
+    image[..., 0] = 90 + 40 * (columns // 6 % 2)
+    image[..., 2] = 150
     ids = np.zeros((size, size), np.uint8)
     torso = (np.abs(columns - size / 2) < size * 0.4) & (rows > size * 0.75)
-    picture[torso], ids[torso] = (40, 60, 120), CLASS_ID["cloth"]
+    image[torso], ids[torso] = (40, 60, 120), CLASS_ID["cloth"]
     yaw = np.arctan2(pose[0, 3], pose[2, 3])
     centre = np.array([size / 2 - focal * 0.05 * np.sin(yaw) / 0.8, size * 0.45])
     radius = focal * 0.1 / 0.8
     x, y = (columns - centre[0]) / radius, (rows - centre[1]) / radius
     head = x**2 + y**2 < 1
-    picture[head], ids[head] = (210, 160, 130), CLASS_ID["skin"]
+    image[head], ids[head] = (210, 160, 130), CLASS_ID["skin"]
     hair = head & (y < -0.5)
-    picture[hair], ids[hair] = (60, 40, 30), CLASS_ID["hair"]
+    image[hair], ids[hair] = (60, 40, 30), CLASS_ID["hair"]
     for side in (-0.4, 0.4):
         eye = ((x - side) / 0.18) ** 2 + ((y + 0.2) / 0.1) ** 2 < 1
-        picture[eye], ids[eye] = (250, 250, 250), CLASS_ID["eyes"]
+        image[eye], ids[eye] = (250, 250, 250), CLASS_ID["eyes"]
     mouth = (x / 0.4) ** 2 + ((y - 0.5) / (0.06 + 0.25 * opening)) ** 2 < 1
-    picture[mouth], ids[mouth] = (120, 20, 30), CLASS_ID["lips"]
-    return picture, ids
+    image[mouth], ids[mouth] = (120, 20, 30), CLASS_ID["lips"]
+    return image, ids
 
 
 def draw_landmarks(pose: np.ndarray, opening: float, size: int, focal: float) -> np.ndarray:
@@ -86,14 +86,14 @@ def write_talking_dataset(folder: Path, frames: int = 22, size: int = 48, seed: 
         (folder / name).mkdir(parents=True, exist_ok=True)
     landmarks = []
     for i in range(frames):
-        picture, ids = draw_frame(poses[i], opening[i], size, focal)
-        Image.fromarray(picture).save(folder / f"images/{i:06d}.jpg", quality=95)
+        image, ids = draw_frame(poses[i], opening[i], size, focal)
+        Image.fromarray(image).save(folder / f"images/{i:06d}.jpg", quality=95)
         Image.fromarray(ids).save(folder / f"parsing/{i:06d}.png")
         landmarks.append(draw_landmarks(poses[i], opening[i], size, focal))
-    picture, ids = draw_frame(poses[0], 0.0, size, focal)
-    wall = np.where((ids == 0)[..., None], picture, np.uint8(110))
+    image, ids = draw_frame(poses[0], 0.0, size, focal)
+    wall = np.where((ids == 0)[..., None], image, np.uint8(110))
     Image.fromarray(wall).save(folder / "background.png")
-    rgba = np.dstack([picture, np.where(ids == CLASS_ID["cloth"], 255, 0).astype(np.uint8)])
+    rgba = np.dstack([image, np.where(ids == CLASS_ID["cloth"], 255, 0).astype(np.uint8)])
     for k in range(2):
         Image.fromarray(rgba).save(folder / f"torso/{k:02d}.png")
     (folder / "torso/torso.json").write_text(json.dumps({"frames": [0, frames // 2]}))

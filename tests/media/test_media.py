@@ -82,7 +82,7 @@ def test_colours_survive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [11025, 16000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [0.3, 5.0])
-def test_sound_is_as_long_as_the_picture(tmp_path: Path, rate: int, seconds: float) -> None:
+def test_sound_is_as_long_as_the_image(tmp_path: Path, rate: int, seconds: float) -> None:
     path = tmp_path / "a.mp4"
     write_ramp(path, 31, fps=Fraction(30000, 1001), audio=(tone(seconds, rate), rate))
     assert abs(packet_end(path, "audio") - packet_end(path, "video")) < 1001 / 30000
@@ -180,7 +180,7 @@ for write in ("video", "sound"):
     assert os.listdir(tmp_path) == []
 
 
-def test_resampling_takes_the_nearest_picture(tmp_path: Path) -> None:
+def test_resampling_takes_the_nearest_image(tmp_path: Path) -> None:
     path = tmp_path / "vfr.mkv"
     times = [0, 40, 80, 200, 240, 280, 320, 500]
     write_timed(path, times)
@@ -193,7 +193,7 @@ def test_resampling_takes_the_nearest_picture(tmp_path: Path) -> None:
     assert levels(path, fps=25.0, start=3, stop=7) == levels(path, fps=25.0)[3:7]
 
 
-def test_late_first_picture_is_time_zero(tmp_path: Path) -> None:
+def test_late_first_image_is_time_zero(tmp_path: Path) -> None:
     path = tmp_path / "late.mkv"
     write_timed(path, [400 + 40 * index for index in range(10)])
     assert levels(path, fps=25) == list(range(10))
@@ -255,17 +255,17 @@ def test_channels_are_averaged_and_resampled(tmp_path: Path, name: str, codec: s
 
 
 @pytest.mark.parametrize("shift", [0.3, -0.2])
-def test_sound_counts_from_the_first_picture(tmp_path: Path, shift: float) -> None:
+def test_sound_counts_from_the_first_image(tmp_path: Path, shift: float) -> None:
     path = tmp_path / "shifted.mkv"
     with av.open(str(path), "w") as container:
-        picture = container.add_stream("libx264", rate=25)
-        picture.width, picture.height, picture.pix_fmt = 48, 32, "yuv420p"
+        image = container.add_stream("libx264", rate=25)
+        image.width, image.height, image.pix_fmt = 48, 32, "yuv420p"
         sound = container.add_stream("pcm_s16le", rate=16000, layout="mono")
         for index in range(25):
             frame = av.VideoFrame.from_ndarray(grey(index), format="rgb24")
             frame.pts, frame.time_base = 400 + 40 * index, Fraction(1, 1000)
-            container.mux(picture.encode(frame))
-        container.mux(picture.encode(None))
+            container.mux(image.encode(frame))
+        container.mux(image.encode(None))
         samples = np.zeros((1, 16000), dtype=np.int16)
         samples[0, 8000:] = 10000
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
@@ -286,7 +286,7 @@ def test_wav_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_mux_copies_pictures(tmp_path: Path, suffix: str) -> None:
+def test_mux_copies_images(tmp_path: Path, suffix: str) -> None:
     silent, out = tmp_path / f"silent.{suffix}", tmp_path / "out.mp4"
     write_ramp(silent, 40)
     mux_audio(silent, tone(9, 44100), 44100, out)

@@ -1,4 +1,4 @@
-"""Motion between pictures, and pictures carried along it."""
+"""Motion between images, and images carried along it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def test_flow_of_a_known_shift(size):
     np.testing.assert_allclose(np.median(flow[16:-16, 16:-16], axis=(0, 1)), (2, 1), atol=0.15 * pixel)
 
 
-def test_pictures_too_small_for_motion_have_none():
+def test_images_too_small_for_motion_have_none():
     for size in ((1, 1), (3, 50), (50, 11)):
-        pictures = np.random.default_rng(0).integers(0, 255, (2, *size, 3), dtype=np.uint8)
-        assert (flow_field(*pictures) == np.zeros((*size, 2))).all()
+        images = np.random.default_rng(0).integers(0, 255, (2, *size, 3), dtype=np.uint8)
+        assert (flow_field(*images) == np.zeros((*size, 2))).all()
 
 
 @pytest.mark.parametrize("channels", [None, 1, 3, 4, 6])
 def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channels):
     rng = np.random.default_rng(1)
-    picture = rng.random((20, 30) if channels is None else (20, 30, channels)).astype(np.float32)
+    image = rng.random((20, 30) if channels is None else (20, 30, channels)).astype(np.float32)
     flow = rng.uniform(-3, 3, (20, 30, 2)).astype(np.float32)
-    result = carried_along(picture, flow)
+    result = carried_along(image, flow)
     rows, columns = np.indices((20, 30))
     where = rows + flow[..., 1], columns + flow[..., 0]
-    layers = picture.reshape(20, 30, -1)
+    layers = image.reshape(20, 30, -1)
     expected = np.stack(
         [map_coordinates(layers[..., i], where, order=1, mode="nearest") for i in range(layers.shape[2])], axis=2
     )
@@ -42,7 +42,7 @@ def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channe
     np.testing.assert_allclose(result.reshape(layers.shape), expected, atol=0.05)
 
 
-def test_carried_brings_a_moved_picture_back():
+def test_carried_brings_a_moved_image_back():
     before = texture(96, 96)
     after = shift(before, (1.5, 0.5, 0), order=3, mode="nearest")
     flow = np.broadcast_to(np.float32([0.5, 1.5]), (96, 96, 2))

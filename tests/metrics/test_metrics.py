@@ -25,7 +25,7 @@ from nerfstudio_talking.metrics.suite import PortraitScores
 FPS = 25.0
 
 
-def picture(height: int = 72, width: int = 80, seed: int = 0) -> torch.Tensor:
+def image(height: int = 72, width: int = 80, seed: int = 0) -> torch.Tensor:
     noise = np.random.default_rng(seed).standard_normal((height, width, 3))
     smooth = gaussian_filter(noise, (3, 3, 0))
     return torch.from_numpy((0.5 + 0.2 * smooth / smooth.std()).clip(0, 1)).float()
@@ -36,7 +36,7 @@ def noisy(clean: torch.Tensor, sigma: float, seed: int = 1) -> torch.Tensor:
     return (clean + sigma * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
 
 
-# --- pictures
+# --- images
 
 
 def test_psnr_by_hand() -> None:
@@ -47,7 +47,7 @@ def test_psnr_by_hand() -> None:
 
 def test_ssim_is_that_of_skimage() -> None:
     metrics = pytest.importorskip("skimage.metrics", reason="scikit-image is not installed")
-    a, b = picture(), noisy(picture(), 0.1)
+    a, b = image(), noisy(image(), 0.1)
     wanted = metrics.structural_similarity(
         a.double().numpy(),
         b.double().numpy(),
@@ -90,7 +90,7 @@ def test_lpips_is_the_published_sum(alexnet: tuple[Path, nn.Module]) -> None:
 
     network = images.lpips_network(alexnet[0])
     linear = torch.load(Path(lpips.__file__).parent / "weights/v0.1/alex.pth", "cpu", weights_only=True)
-    a = picture()
+    a = image()
     with torch.no_grad():
         wanted = lpips_by_hand(a, noisy(a, 0.1), alexnet[1], linear)
     assert images.lpips_distance(noisy(a, 0.1), a, network) == pytest.approx(wanted, rel=1e-3)
@@ -122,7 +122,7 @@ def test_weights_are_found_in_the_torch_cache(tmp_path: Path, monkeypatch: pytes
 
 
 def test_boxes_see_their_own_errors_only() -> None:
-    truth = picture()
+    truth = image()
     rendered = truth.clone()
     rendered[40:60, 30:50] = noisy(truth[40:60, 30:50], 0.3)
     scores = images.image_scores(rendered, truth, {"face": (0, 0, 80, 38), "mouth": (30, 40, 50, 60), "ears": None})
@@ -136,7 +136,7 @@ def test_boxes_see_their_own_errors_only() -> None:
 
 
 def test_noise_moves_every_image_score_its_way() -> None:
-    clean = picture()
+    clean = image()
     scores = [
         images.image_scores(noisy(clean, sigma), clean, {"mouth": (10, 10, 40, 40)}) for sigma in (0.02, 0.1, 0.3)
     ]
@@ -178,14 +178,14 @@ class MeanColours(nn.Module):
 
     num_features = 6
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return F.adaptive_avg_pool2d(pictures.float() / 255, (2, 1)).flatten(1)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(images.float() / 255, (2, 1)).flatten(1)
 
 
 def test_fid_is_the_frechet_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "find_weights", lambda path, names: Path("w") if "inception" in names[0] else None)
     monkeypatch.setattr(suite, "inception_network", lambda path: MeanColours())
-    frames = [(picture(seed=i) * 255).round() / 255 for i in range(12)]
+    frames = [(image(seed=i) * 255).round() / 255 for i in range(12)]
     for sigma in (0.0, 0.3):
         rendered = [(noisy(frame, sigma, i) * 255).round() / 255 for i, frame in enumerate(frames)]
         scores = PortraitScores(FPS, faces=False)
@@ -470,7 +470,7 @@ def test_jitter_is_what_the_head_does_not_explain() -> None:
 
 
 def test_warping_leaves_what_comes_and_goes() -> None:
-    before = (picture(128, 128) * 255).numpy()
+    before = (image(128, 128) * 255).numpy()
     after = shift(before, (1, 2, 0), order=3, mode="nearest").clip(0, 255).astype(np.uint8)
     before = before.astype(np.uint8)
     mask = np.zeros((128, 128), bool)
@@ -600,7 +600,7 @@ def test_without_sound_nothing_is_said_of_it() -> None:
 
 
 def test_quality_returns_the_frame_and_computes_the_mean() -> None:
-    metric, clean = ImageQuality(), picture()
+    metric, clean = ImageQuality(), image()
     per_frame = [metric(noisy(clean, sigma), clean, {"face": None, "mouth": box}) for sigma, box in NOISES]
     total = metric.compute()
     assert total["psnr"] == pytest.approx(np.mean([row["psnr"] for row in per_frame]))
@@ -615,7 +615,7 @@ NOISES = ((0.05, None), (0.1, (10.0, 10.0, 40.0, 40.0)), (0.2, None))
 
 
 def test_steadiness_over_a_break() -> None:
-    frames = [(picture(64, 64, seed) * 255).to(torch.uint8).numpy() for seed in range(4)]
+    frames = [(image(64, 64, seed) * 255).to(torch.uint8).numpy() for seed in range(4)]
     everywhere = FrameRegions(torso=np.ones((64, 64), bool), background=np.ones((64, 64), bool))
     metric = Steadiness()
     for i, frame in enumerate(frames):
@@ -647,7 +647,7 @@ def test_what_is_left_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     scores = PortraitScores(FPS, faces=False)
     parsing = np.zeros((72, 80), np.uint8)
     parsing[20:60, 20:60] = CLASS_ID["skin"]
-    frame = scores.update(noisy(picture(), 0.1), picture(), parsing)
+    frame = scores.update(noisy(image(), 0.1), image(), parsing)
     assert set(frame) == {"psnr", "ssim", "psnr_face", "ssim_face"}
     video = scores.compute()
     assert video["psnr"] == pytest.approx(frame["psnr"])
@@ -660,6 +660,6 @@ def test_what_is_left_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_lpips_is_counted_where_weights_are(alexnet: tuple[Path, nn.Module]) -> None:
     scores = PortraitScores(FPS, lpips_weights=alexnet[0], faces=False, fid=False)
-    frame = scores.update(noisy(picture(), 0.1), picture())
+    frame = scores.update(noisy(image(), 0.1), image())
     assert frame["lpips"] > 0 and scores.compute()["lpips"] == pytest.approx(frame["lpips"])
     assert "lpips" not in scores.left_out and scores.left_out["fid"] == "not asked for"

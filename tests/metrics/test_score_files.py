@@ -26,7 +26,7 @@ FRAMES, SIDE = 52, 192
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     frames = read_frames(SAMPLE, stop=FRAMES + 4)
     return [np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.LANCZOS)) for frame in frames]
 
@@ -40,14 +40,14 @@ def write(path: Path, frames: list[np.ndarray], fps: float = 25.0, sound: bool =
 
 
 @pytest.fixture(scope="module")
-def clips(pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def clips(images: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("clips")
     rng = np.random.default_rng(0)
-    blurred = [gaussian_filter(frame, (1.2, 1.2, 0)) for frame in pictures[:FRAMES]]
+    blurred = [gaussian_filter(frame, (1.2, 1.2, 0)) for frame in images[:FRAMES]]
     noisy = [np.clip(frame + rng.normal(0, 12, frame.shape), 0, 255).astype(np.uint8) for frame in blurred]
     small = [np.asarray(Image.fromarray(frame).resize((160, 160))) for frame in noisy]
     return {
-        "truth": write(folder / "truth.mp4", pictures),
+        "truth": write(folder / "truth.mp4", images),
         "small": write(folder / "small.mp4", small, sound=False),
     }
 
@@ -93,8 +93,8 @@ def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsy
     assert "160x160" in told and "192x192" in told and "sound of the truth" in told
     printed = " ".join(capsys.readouterr().out.split())
     assert "LMD (pixels)" in printed and "syncnet left out" in printed
-    with Image.open(report / score_report.SHEET_NAME) as picture:
-        assert picture.width > 2 * 3 * 200 and picture.height > 200
+    with Image.open(report / score_report.SHEET_NAME) as image:
+        assert image.width > 2 * 3 * 200 and image.height > 200
     page = (report / score_report.PAGE_NAME).read_text()
     assert "Lip opening" in page and "<polyline" in page and "worst frames" in page
     assert not list(report.glob("*.part"))
@@ -146,8 +146,8 @@ def test_bad_input_is_one_message(clips: dict[str, Path], tmp_path: Path, capsys
         assert told in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_part_of_the_truth(pictures: list[np.ndarray], clips: dict[str, Path], tmp_path: Path) -> None:
-    part = write(tmp_path / "part.mp4", pictures[10:20], sound=False)
+def test_a_part_of_the_truth(images: list[np.ndarray], clips: dict[str, Path], tmp_path: Path) -> None:
+    part = write(tmp_path / "part.mp4", images[10:20], sound=False)
     pair = score_files.make_pair(part, clips["truth"], "10:40")
     assert (pair.first, pair.num_frames) == (10, 10)
     errors = [np.abs(a.astype(int) - b).mean() for a, b in pair.frames()]
@@ -160,15 +160,15 @@ def test_a_part_of_the_truth(pictures: list[np.ndarray], clips: dict[str, Path],
 
 
 def test_other_frame_rates_are_brought_together(
-    pictures: list[np.ndarray], clips: dict[str, Path], tmp_path: Path
+    images: list[np.ndarray], clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    double = write(tmp_path / "fast.mp4", [frame for frame in pictures[:20] for _ in range(2)], fps=50, sound=False)
+    double = write(tmp_path / "fast.mp4", [frame for frame in images[:20] for _ in range(2)], fps=50, sound=False)
     pair = score_files.make_pair(double, clips["truth"])
     assert pair.fps == 25 and pair.num_frames == 20 and any("50 frames per second" in note for note in pair.notes)
     assert max(np.abs(a.astype(int) - b).mean() for a, b in pair.frames()) < 2
 
 
-def test_pictures_of_other_shapes_are_covered_and_cut() -> None:
+def test_images_of_other_shapes_are_covered_and_cut() -> None:
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 255
     assert (score_files.fitted(wide, 40, 40) > 190).mean() > 0.99
@@ -189,7 +189,7 @@ def test_rows_of_the_table() -> None:
     assert [row[1:3] for row in rows] == [("30.12", ""), ("0.500", "0.610"), ("1.5", "")]
 
 
-def test_following_frame_by_frame_is_tracking_the_video(pictures: list[np.ndarray]) -> None:
+def test_following_frame_by_frame_is_tracking_the_video(images: list[np.ndarray]) -> None:
     with FaceFollower() as follower:
-        points = np.stack([follower.follow(frame) for frame in pictures[:6]])
-    np.testing.assert_array_equal(points, track_faces(pictures[:6]).landmarks)
+        points = np.stack([follower.follow(frame) for frame in images[:6]])
+    np.testing.assert_array_equal(points, track_faces(images[:6]).landmarks)

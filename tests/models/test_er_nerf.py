@@ -71,7 +71,7 @@ def test_rays_are_uniform_over_frames_and_pixels():
 
 def test_semantic_sampler_can_be_uniform():
     parsing = torch.zeros(4, 32, 32, dtype=torch.uint8)
-    parsing[:, :2, :8] = CLASS_ID["lips"]  # a sixty-fourth of the picture
+    parsing[:, :2, :8] = CLASS_ID["lips"]  # a sixty-fourth of the image
     share = {}
     for uniform in (False, True):
         config = SemanticPixelSamplerConfig(frames_per_batch=1, uniform=uniform)
@@ -161,7 +161,7 @@ def test_it_trains_and_is_scored(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_writes_scores_and_pictures_side_by_side(trained):
+def test_training_writes_scores_and_images_side_by_side(trained):
     from io import BytesIO
 
     from PIL import Image
@@ -176,8 +176,8 @@ def test_training_writes_scores_and_pictures_side_by_side(trained):
         assert all(np.isfinite(event.value) for event in logged)
     shown = events.Images("Eval Images/img")[-1]
     # truth left, rendering right
-    picture = np.asarray(Image.open(BytesIO(shown.encoded_image_string)).convert("RGB")).astype(float) / 255
-    assert picture.shape == (48, 96, 3)
-    error = np.mean((picture[:, :48] - picture[:, 48:]) ** 2)
+    image = np.asarray(Image.open(BytesIO(shown.encoded_image_string)).convert("RGB")).astype(float) / 255
+    assert image.shape == (48, 96, 3)
+    error = np.mean((image[:, :48] - image[:, 48:]) ** 2)
     psnr = next(tag for tag in scalars if tag.endswith("Eval Images Metrics/psnr"))
     assert events.Scalars(psnr)[-1].value == pytest.approx(-10 * np.log10(error), abs=0.1)

@@ -113,7 +113,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def sample_data(tmp_path_factory):
-    """A dataset folder from the sample's truth: its face, its poses, its voice; no tracking and no pictures."""
+    """A dataset folder from the sample's truth: its face, its poses, its voice; no tracking and no images."""
     with np.load(SAMPLE / "truth.npz") as archive:
         truth = dict(archive)
     folder = tmp_path_factory.mktemp("motion") / "sample"
@@ -210,14 +210,14 @@ def test_more_components_explain_more():
         face_basis([(shapes[:5], np.zeros(5))], 9)
 
 
-def test_shapes_come_back_from_the_picture():
+def test_shapes_come_back_from_the_image():
     face, _ = made_basis()
     rng = np.random.default_rng(3)
     shapes = face.shapes(rng.standard_normal((6, 5)))
     shapes[:, :, 2] = face.mean[:, 2]
     poses = camera_matrices(swaying(6) + 0.1 * rng.standard_normal((6, 6)))
-    picture = linear_face_model.landmarks_of_shapes(shapes, poses, 600.0, 256, 200)
-    found = linear_face_model.shapes_at_depth(picture, poses, 600.0, 256, 200, face.mean[:, 2])
+    image = linear_face_model.landmarks_of_shapes(shapes, poses, 600.0, 256, 200)
+    found = linear_face_model.shapes_at_depth(image, poses, 600.0, 256, 200, face.mean[:, 2])
     np.testing.assert_allclose(found, shapes, atol=1e-9)
 
 

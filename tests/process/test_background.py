@@ -59,7 +59,7 @@ def test_memory_does_not_grow_with_the_clip():
     assert abs(float(found.mean()) - 99.5) < 8
 
 
-def test_a_person_who_fills_the_picture_leaves_no_background():
+def test_a_person_who_fills_the_image_leaves_no_background():
     frame, ids = np.full((16, 16, 3), 200, dtype=np.uint8), np.full((16, 16), 1, dtype=np.uint8)
     assert (clean_background(lambda: iter([frame]), lambda: iter([ids])) == 0).all()
 
@@ -85,7 +85,7 @@ def test_filling_a_hole_in_a_plane_gives_the_plane(shape):
 
 def test_filling_from_a_single_pixel_or_none():
     known = np.zeros((9, 7), dtype=bool)
-    picture = np.full((9, 7, 3), 80, dtype=np.uint8)
-    assert (fill_smoothly(picture, known) == 0).all()
+    image = np.full((9, 7, 3), 80, dtype=np.uint8)
+    assert (fill_smoothly(image, known) == 0).all()
     known[4, 2] = True
-    np.testing.assert_allclose(fill_smoothly(picture, known), 80, rtol=1e-5)
+    np.testing.assert_allclose(fill_smoothly(image, known), 80, rtol=1e-5)

@@ -22,11 +22,11 @@ def person(motion: np.ndarray, head_x: float) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = np.mgrid[:SIZE, :SIZE]
     shape = ((np.abs(columns - 64) < 20 + (rows - 80) * 0.7) & (rows > 80)).astype(np.uint8)
     cloth = cv2.warpAffine(shape, motion, (SIZE, SIZE), flags=cv2.INTER_NEAREST) > 0
-    picture = np.where(cloth[..., None], cv2.warpAffine(jacket, motion, (SIZE, SIZE)), wall)
+    image = np.where(cloth[..., None], cv2.warpAffine(jacket, motion, (SIZE, SIZE)), wall)
     ids = np.where(cloth, CLASS_ID["cloth"], CLASS_ID["background"]).astype(np.uint8)
     head = (columns - head_x) ** 2 + (rows - 50) ** 2 < 30**2
-    picture[head], ids[head] = (200, 150, 120), CLASS_ID["skin"]
-    return picture.astype(np.uint8), ids
+    image[head], ids[head] = (200, 150, 120), CLASS_ID["skin"]
+    return image.astype(np.uint8), ids
 
 
 def pixel_motion(shift: tuple[float, float], turn: float, scale: float) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_known_motions_are_found(clip):
         np.testing.assert_allclose(points @ mine.T, points @ (motion @ back).T, atol=0.8)
 
 
-def test_small_pictures_are_followed_too(clip):
+def test_small_images_are_followed_too(clip):
     _, frames, maps = clip
     small = [cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in frames]
     small_maps = [cv2.resize(ids, (64, 64), interpolation=cv2.INTER_NEAREST) for ids in maps]

@@ -129,13 +129,13 @@ def test_a_whole_dataset_is_left_alone(datasets):
     assert (straight / "track.json").stat().st_mtime_ns == before
 
 
-def speechless(path, frames=12, picture=None, sound=True):
-    """A small video, of noise or of one picture."""
+def speechless(path, frames=12, image=None, sound=True):
+    """A small video, of noise or of one image."""
     rng = np.random.default_rng(0)
     audio = (0.1 * rng.normal(size=frames * 640).astype(np.float32), 16000) if sound else None
     with VideoWriter(path, 25.0, 96, 96, audio=audio) as writer:
         for _ in range(frames):
-            writer.write(rng.integers(0, 255, size=(96, 96, 3), dtype=np.uint8) if picture is None else picture)
+            writer.write(rng.integers(0, 255, size=(96, 96, 3), dtype=np.uint8) if image is None else image)
     return path
 
 

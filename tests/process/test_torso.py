@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.process.torso import spread_poses, torso_picture, torso_references
+from nerfstudio_talking.process.torso import spread_poses, torso_image, torso_references
 
 SIZE = 100
 NECK, CLOTH, HEAD, WALL = (180, 130, 100), (30, 50, 130), (240, 10, 10), (10, 240, 10)
@@ -20,15 +20,15 @@ def person():
     ids[(rows >= 75) & (np.abs(columns - 50) < 40)] = CLASS_ID["cloth"]
     ids[(rows >= 50) & (rows < 85) & (np.abs(columns - 50) < 12)] = CLASS_ID["neck"]
     ids[np.hypot(columns - 50, rows - 40) < 22] = CLASS_ID["skin"]
-    picture = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+    image = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
     for name, colour in (("background", WALL), ("cloth", CLOTH), ("neck", NECK), ("skin", HEAD)):
-        picture[ids == CLASS_ID[name]] = colour
-    return picture, ids
+        image[ids == CLASS_ID[name]] = colour
+    return image, ids
 
 
 def test_the_torso_is_kept_and_the_rest_is_clear():
-    picture, ids = person()
-    rgba = torso_picture(picture, ids)
+    image, ids = person()
+    rgba = torso_image(image, ids)
     assert rgba.shape == (SIZE, SIZE, 4)
     assert (rgba[90:, 15:85, 3] == 255).all()
     assert (rgba[80:84, 42:58, :3] == NECK).all()
@@ -40,8 +40,8 @@ def test_the_torso_is_kept_and_the_rest_is_clear():
 
 
 def test_the_neck_goes_on_under_the_head():
-    picture, ids = person()
-    rgba = torso_picture(picture, ids)
+    image, ids = person()
+    rgba = torso_image(image, ids)
     chin = np.flatnonzero(ids[:, 50] == CLASS_ID["skin"]).max()
     hidden = rgba[chin - 8 : chin + 1, 42:58]
     assert (hidden[..., 3] > 250).all()
@@ -50,26 +50,26 @@ def test_the_neck_goes_on_under_the_head():
 
 
 def test_no_foreign_colour_outside_alpha():
-    picture, ids = person()
-    rgba = torso_picture(picture, ids).astype(int)
+    image, ids = person()
+    rgba = torso_image(image, ids).astype(int)
     for colour in (WALL, HEAD):
         assert np.abs(rgba[..., :3] - colour).sum(axis=2).min() > 100
     assert rgba[..., :3].max(axis=2).min() > 40, "no black"
 
 
 def test_clothes_go_on_under_long_hair():
-    picture, ids = person()
+    image, ids = person()
     strand = (slice(60, 90), slice(66, 72))
-    ids[strand], picture[strand] = CLASS_ID["hair"], HEAD
-    rgba = torso_picture(picture, ids)
+    ids[strand], image[strand] = CLASS_ID["hair"], HEAD
+    rgba = torso_image(image, ids)
     assert (rgba[78:88, 67:71, 3] == 255).all()
     assert np.abs(rgba[78:88, 67:71, :3].astype(int) - CLOTH).max() < 20  # the neck is near
 
 
 def test_a_frame_without_a_torso_is_clear():
-    picture, ids = person()
+    image, ids = person()
     ids[np.isin(ids, [CLASS_ID["neck"], CLASS_ID["cloth"]])] = 0
-    assert (torso_picture(picture, ids)[..., 3] == 0).all()
+    assert (torso_image(image, ids)[..., 3] == 0).all()
 
 
 def test_poses_are_spread():
@@ -86,10 +86,10 @@ def test_poses_are_spread():
 def test_references_of_a_clip():
     poses = moving_poses(20)
     drawn = [draw_frame(pose, 0.2, 64, 80.0) for pose in poses]
-    pictures, frames = torso_references(lambda: (f for f, _ in drawn), lambda: (p for _, p in drawn), poses, count=3)
-    assert pictures.shape == (3, 64, 64, 4)
-    assert pictures.dtype == np.uint8
+    images, frames = torso_references(lambda: (f for f, _ in drawn), lambda: (p for _, p in drawn), poses, count=3)
+    assert images.shape == (3, 64, 64, 4)
+    assert images.dtype == np.uint8
     assert frames.tolist() == sorted(set(frames.tolist()))
-    np.testing.assert_array_equal(pictures[1], torso_picture(*drawn[frames[1]]))
+    np.testing.assert_array_equal(images[1], torso_image(*drawn[frames[1]]))
     with pytest.raises(TalkingError):
         torso_references(lambda: iter([]), lambda: iter([]), poses)

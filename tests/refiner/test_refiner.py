@@ -150,7 +150,7 @@ def test_memory_travels_with_the_weights():
 
 
 @pytest.mark.parametrize("width", [8, 64])
-def test_keys_are_unit_vectors_of_any_picture_size(width):
+def test_keys_are_unit_vectors_of_any_image_size(width):
     encoder = KeyEncoder(16, width)
     for size in ((32, 48), (200, 150)):
         torch.testing.assert_close(encoder(torch.rand(1, 3, *size)).norm(dim=1), torch.ones(1))
@@ -171,7 +171,7 @@ def test_mask_zero_returns_the_input_and_one_the_paint():
 
 
 @pytest.mark.parametrize("size", [(16, 16), (23, 9), (5, 40)])
-def test_pictures_of_any_size(size):
+def test_images_of_any_size(size):
     refined = AttentionUNet(4, 4, 6)(torch.rand(2, 9, *size), torch.randn(2, 6))
     assert refined.output.shape == refined.painted.shape == (2, 3, *size)
     assert refined.mask.shape == (2, 1, *size)
@@ -185,11 +185,11 @@ def test_published_generator_halves_256_pixels_to_one():
     assert [layer.out_channels for layer in AttentionUNet(64, 8).down] == [64, 128, 256, 512, 512, 512, 512, 512]
 
 
-def test_filling_up_keeps_the_picture():
-    picture = torch.rand(1, 2, 5, 9)
-    padded = filled_up(picture, 8)
+def test_filling_up_keeps_the_image():
+    image = torch.rand(1, 2, 5, 9)
+    padded = filled_up(image, 8)
     assert padded.shape == (1, 2, 8, 16)
-    assert torch.equal(padded[..., :5, :9], picture)
+    assert torch.equal(padded[..., :5, :9], image)
 
 
 def test_identity_changes_what_is_painted():
@@ -202,7 +202,7 @@ def test_identity_changes_what_is_painted():
 def test_published_discriminator_sees_seventy_pixels():
     network = PatchDiscriminator(2, 3)
     window, frame = torch.zeros(1, 9, 128, 128), torch.zeros(1, 3, 128, 128, requires_grad=True)
-    layers = [m for m in network.network if not isinstance(m, nn.InstanceNorm2d)]  # which sees the whole picture
+    layers = [m for m in network.network if not isinstance(m, nn.InstanceNorm2d)]  # which sees the whole image
     logits = nn.Sequential(*layers)(torch.cat([window, frame], 1))
     logits[0, 0, 7, 7].backward()
     rows = frame.grad.abs().sum((0, 1, 3)).nonzero()
@@ -254,8 +254,8 @@ def test_steadying_takes_noise_away_and_leaves_what_moves():
     noisy = (clean + noise).clip(0, 255).astype(np.float32)
     inside = (slice(12, -12), slice(12, -12))
 
-    def error(picture: np.ndarray) -> float:
-        return float(np.sqrt(np.square(picture - truth)[inside].mean()))
+    def error(image: np.ndarray) -> float:
+        return float(np.sqrt(np.square(image - truth)[inside].mean()))
 
     here = aligned(noisy)
     assert error(here[0]) < 0.3 * error(noisy[0])
@@ -273,7 +273,7 @@ def test_windows_are_steadied_in_their_last_frame_one_by_one():
     for one, result in zip(frames.numpy(), steady):
         expected = torch.from_numpy(averaged(aligned(one), 6.0)).permute(2, 0, 1) / 127.5 - 1
         torch.testing.assert_close(result[-3:], expected, atol=1e-5, rtol=0)
-    # the first frame of a video, which stands in for those before it, is as it was; pictures of any size
+    # the first frame of a video, which stands in for those before it, is as it was; images of any size
     for size in ((24, 20), (3, 5), (1, 1)):
         still = window[:, -3:, : size[0], : size[1]].repeat(1, 3, 1, 1)
         torch.testing.assert_close(steadied(still, 6.0), still, atol=1e-5, rtol=0)
@@ -346,7 +346,7 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
     part = draw_batch([replace(clip, area=(0.5, 0.25, 1.0, 1.0))], 5, 2, seed=3)
     for name in ("window", "truth", "mouth"):
         assert torch.equal(getattr(part, name), getattr(drawn[0], name)[:, :, 1:, 2:]), name
-    # shifted and mirrored: still windows with their truth, and never beyond the picture
+    # shifted and mirrored: still windows with their truth, and never beyond the image
     smaller, seen = replace(clip, area=(0.25, 0.25, 0.75, 0.75)), set()
     ramp = torch.arange(16, dtype=torch.uint8).view(4, 4)
     smaller = replace(smaller, rendered=ramp[None, ..., None].expand(6, 4, 4, 3).contiguous())
@@ -427,12 +427,12 @@ def test_the_mouth_counts_as_often_as_is_asked():
 def test_local_detail_is_that_of_scipy():
     from scipy import ndimage
 
-    picture = np.random.default_rng(0).uniform(-1, 1, (3, 21, 17)).astype(np.float64)
-    grey = np.tensordot([0.299, 0.587, 0.114], picture, 1)
+    image = np.random.default_rng(0).uniform(-1, 1, (3, 21, 17)).astype(np.float64)
+    grey = np.tensordot([0.299, 0.587, 0.114], image, 1)
     power = ndimage.laplace(grey, mode="nearest") ** 2
     # a window that reaches over the border holds less
     sums, counts = (ndimage.uniform_filter(x, 9, mode="constant") for x in (power, np.ones_like(power)))
-    measured = local_detail(torch.from_numpy(picture)[None])[0, 0]
+    measured = local_detail(torch.from_numpy(image)[None])[0, 0]
     np.testing.assert_allclose(measured, np.sqrt(sums / counts), rtol=1e-4)
 
 
@@ -451,14 +451,14 @@ def test_dissimilarity_is_that_of_scikit_image_where_pixels_count():
     from skimage.metrics import structural_similarity
 
     truth, noise = np.random.default_rng(0).uniform(-1, 1, (2, 3, 40, 36)).astype(np.float32)
-    picture = 0.7 * truth + 0.3 * noise
+    image = 0.7 * truth + 0.3 * noise
     _, similar = structural_similarity(
-        picture, truth, channel_axis=0, data_range=2.0, full=True,
+        image, truth, channel_axis=0, data_range=2.0, full=True,
         gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
     )  # fmt: skip
     weight = np.zeros((40, 36), np.float32)
     weight[8:20, 8:28], weight[20:30, 8:28] = 1, 5  # away from the border, which either pads in its way
-    measured = dissimilarity(*(torch.from_numpy(x)[None] for x in (picture, truth, weight[None])))
+    measured = dissimilarity(*(torch.from_numpy(x)[None] for x in (image, truth, weight[None])))
     assert float(measured) == pytest.approx(1 - float((similar * weight).sum() / (3 * weight.sum())), abs=1e-4)
 
 
@@ -478,7 +478,7 @@ def test_the_next_frame_follows_where_the_flicker_counts():
         draw_batch([apart], 0, 1, successive=True)
 
 
-def test_flicker_is_the_error_of_the_change_and_not_of_the_picture():
+def test_flicker_is_the_error_of_the_change_and_not_of_the_image():
     batch = batch_of()
     refiner = Refiner(TINY, LossWeights(flicker=7.0, mouth=3.0))
     loss = refiner.generator_losses(batch)["flicker_loss"].detach()
@@ -522,7 +522,7 @@ def test_the_area_holds_all_faces_and_the_rest_stays():
     change = (refined.output - window[:, -3:]).abs().sum((0, 1))
     assert (change[~inside] == 0).all()
     assert (refined.mask[..., ~inside] == 0).all()
-    # in the middle and at the picture's own border it is the generator's, at the other borders next to nothing of it
+    # in the middle and at the image's own border it is the generator's, at the other borders next to nothing of it
     part = window[..., :32, 16:48]
     alone = refiner.generator(part, refiner.identity_of(part))
     torch.testing.assert_close(refined.output[..., :28, 20:44], alone.output[..., :28, 4:28])
@@ -576,15 +576,15 @@ def test_alignment_puts_the_face_where_arcface_expects_it():
     for group, place in (((36, 39), (60, 60)), ((42, 45), (100, 60)), ((30,), (80, 83)), ((48,), (64, 107)),
                          ((54,), (97, 107))):  # fmt: skip
         points[list(group)] = place
-    picture = np.zeros((160, 160, 3), np.uint8)
-    picture[57:63, 57:63] = (255, 0, 0)
-    face = align_face(picture, points)
+    image = np.zeros((160, 160, 3), np.uint8)
+    image[57:63, 57:63] = (255, 0, 0)
+    face = align_face(image, points)
     assert face.shape == (CROP, CROP, 3)
     rows, columns = np.nonzero(face[..., 0] > 128)
     assert abs(columns.mean() - 38.3) < 2.5
     assert abs(rows.mean() - 51.7) < 2.5
     with pytest.raises(ValueError, match="478 or 68"):
-        align_face(picture, points[:5])
+        align_face(image, points[:5])
 
 
 def test_identity_encoder_tells_people_apart_and_sees_no_mouth():
@@ -645,7 +645,7 @@ def test_rendered_frames_are_resumed_and_checked(tmp_path):
     assert made == [0, 1, 2, 1]
     frames = read_rendered(tmp_path / "r", 3, 4, 6)
     assert frames[:, 0, 0, 0].tolist() == [0, 10, 20]
-    for count, height, message in ((4, 4, "3 pictures"), (3, 5, "6x4")):
+    for count, height, message in ((4, 4, "3 images"), (3, 5, "6x4")):
         with pytest.raises(TalkingError, match=message):
             read_rendered(tmp_path / "r", count, height, 6)
     with pytest.raises(TalkingError, match="no such file"):
@@ -719,7 +719,7 @@ def test_affine_maps_between_points_and_between_bodies():
     start, end = np.eye(2, 3), np.array([[1, 0, 0.1], [0, 1, 0.2]])
     np.testing.assert_allclose(body_between(start, end, 200, 100), [[1, 0, 10], [0, 1, 10]], atol=1e-9)
     np.testing.assert_allclose(body_between(end, start, 200, 100), [[1, 0, -10], [0, 1, -10]], atol=1e-9)
-    # twice as large about the middle of the picture
+    # twice as large about the middle of the image
     twice = np.array([[2.0, 0, 0], [0, 2, 0]])
     np.testing.assert_allclose(body_between(start, twice, 200, 100), [[2, 0, -100], [0, 2, -50]], atol=1e-9)
 
@@ -731,16 +731,16 @@ def test_lent_head_and_body_go_where_they_are_carried():
     parsing = np.zeros((64, 64), np.uint8)
     parsing[10:30, 20:40], parsing[40:, 10:50] = CLASS_ID["hair"], CLASS_ID["cloth"]
     parsing[30:40, 25:35] = CLASS_ID["neck"]
-    picture = background.copy()
+    image = background.copy()
     colours = {"hair": (60, 40, 20), "cloth": (0, 120, 0), "neck": (220, 170, 140)}
     for name, colour in colours.items():
-        picture[parsing == CLASS_ID[name]] = colour
-    layers = person_layers(picture, parsing)
+        image[parsing == CLASS_ID[name]] = colour
+    layers = person_layers(image, parsing)
     still = np.eye(2, 3)
     away = cv2.morphologyEx(parsing, cv2.MORPH_GRADIENT, np.ones((7, 7))) == 0  # from every outline
     assert away.sum() > 1500
     same = carried(layers, background, still, still)
-    assert np.abs(same.astype(int) - picture)[away].max() <= 2
+    assert np.abs(same.astype(int) - image)[away].max() <= 2
     # head 6 to the right, body 5 down: where they were the background shows, and no hole between them
     head, body = np.array([[1.0, 0, 6], [0, 1, 0]]), np.array([[1.0, 0, 0], [0, 1, 5]])
     apart = carried(layers, background, head, body)

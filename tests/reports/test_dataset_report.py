@@ -14,15 +14,15 @@ from nerfstudio_talking.reports.svg import Curve, plot
 
 
 class Reader(HTMLParser):
-    """Collects the page's text, its pictures, and the tags left open."""
+    """Collects the page's text, its images, and the tags left open."""
 
     def __init__(self):
         super().__init__()
-        self.text, self.pictures, self.open, self.lines = [], [], [], 0
+        self.text, self.images, self.open, self.lines = [], [], [], 0
 
     def handle_starttag(self, tag, attrs):
         if tag == "img":
-            self.pictures.append(dict(attrs)["src"])
+            self.images.append(dict(attrs)["src"])
         elif tag == "polyline":
             self.lines += 1
         if tag not in ("img", "meta"):
@@ -46,11 +46,11 @@ def dataset(folder, frames=9, size=48):
     for name in ("images", "parsing", "torso"):
         (folder / name).mkdir()
     for index in range(frames):
-        picture = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
-        Image.fromarray(picture).save(folder / "images" / f"{index:06d}.jpg")
-        Image.fromarray(picture[..., 0] % 11).save(folder / "parsing" / f"{index:06d}.png")
-    Image.fromarray(picture).save(folder / "background.png")
-    Image.fromarray(np.dstack([picture, picture[..., :1]])).save(folder / "torso" / "00.png")
+        image = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{index:06d}.jpg")
+        Image.fromarray(image[..., 0] % 11).save(folder / "parsing" / f"{index:06d}.png")
+    Image.fromarray(image).save(folder / "background.png")
+    Image.fromarray(np.dstack([image, image[..., :1]])).save(folder / "torso" / "00.png")
     samples = np.concatenate([np.zeros(frames * 320), 0.5 * np.ones(frames * 320)])
     soundfile.write(folder / "audio.wav", samples, 16000)
     poses = np.zeros((frames, 3, 4), dtype=np.float32)
@@ -93,8 +93,8 @@ def test_the_page_is_whole_and_escaped(tmp_path):
     text = " ".join(reader.text)
     for words in ("<script>alert(1)</script> & co.mp4", "5 frames <late>", "0.4321", "40 values", "camera_to_worlds"):
         assert words in text
-    assert len(reader.pictures) == 5 + 5 + 2 + 1  # frames, maps, background and torso, sound features
-    assert all(source.startswith("data:image/") for source in reader.pictures)
+    assert len(reader.images) == 5 + 5 + 2 + 1  # frames, maps, background and torso, sound features
+    assert all(source.startswith("data:image/") for source in reader.images)
     assert "http" not in page
     assert reader.lines == 2 + 1 + 2 + 3 + 3  # lips in two pieces, loudness, eyes, rotation, position
 
@@ -107,7 +107,7 @@ def test_optional_columns_may_be_absent(tmp_path):
     assert "Lips and sound" not in page
 
 
-def test_a_missing_picture_is_told(tmp_path):
+def test_a_missing_image_is_told(tmp_path):
     track = dataset(tmp_path)
     (tmp_path / "parsing" / "000004.png").unlink()
     with pytest.raises(TalkingError, match=r"000004\.png"):

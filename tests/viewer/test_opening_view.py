@@ -70,14 +70,14 @@ def test_the_time_slider_moves_the_mouth(talking_dataset, tmp_path):
         assert not viewer.camera_handles
         machine = RenderStateMachine(viewer, 10, client=None)  # type: ignore[arg-type]
         pose = torch.from_numpy(track.camera_to_worlds[0]).double()
-        # a picture that moves is drawn as large as there is time for; one at rest in full
+        # an image that moves is drawn as large as there is time for; one at rest in full
         machine.state, viewer.control_panel._max_res.value = "high", 40
-        pictures = []
+        images = []
         for time in (0.1, 0.1, 0.9):
             viewer.control_panel.time = time
             camera = CameraState(fov=0.3, aspect=1.0, c2w=pose, camera_type=CameraType.PERSPECTIVE)
-            pictures.append(machine._render_img(camera)["rgb"])
+            images.append(machine._render_img(camera)["rgb"])
     finally:
         viewer.viser_server.stop()
-    assert torch.equal(pictures[0], pictures[1])
-    assert (pictures[0] - pictures[2]).abs().max() > 1e-3
+    assert torch.equal(images[0], images[1])
+    assert (images[0] - images[2]).abs().max() > 1e-3

@@ -41,7 +41,7 @@ class ClipModel:
     skin: tuple[Float32[np.ndarray, " cells"], Float32[np.ndarray, " cells"]] = (_NOTHING, _NOTHING)
     """How sure each colour cell is to be skin: in the light of the face, and in its shadow."""
     torso: Float32[np.ndarray, "height width 2"] | None = None
-    """Factors of the priors of neck and clothes in the picture, at working size."""
+    """Factors of the priors of neck and clothes in the image, at working size."""
 
 
 class View:
@@ -52,7 +52,7 @@ class View:
 
         if frame.shape[:2] != mask.shape:
             raise TalkingError(
-                "person masks", expected=f"pictures of {frame.shape[:2]}", found=f"{mask.shape}", hint="Segment again."
+                "person masks", expected=f"images of {frame.shape[:2]}", found=f"{mask.shape}", hint="Segment again."
             )
         self.frame, self.landmarks = frame, landmarks
         self.height, self.width = frame.shape[:2]

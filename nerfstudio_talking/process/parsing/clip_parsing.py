@@ -3,7 +3,7 @@
 Each pixel outside the face oval takes the class that is most probable given its colour, its place in the head's frame
 and the person mask. What the colours and places of a class are is learned from the clip itself in a few rounds. The
 probabilities are carried from frame to frame along the optical flow, so that borders do not flicker, and are brought to
-full size by a guided filter, so that they follow the edges of the picture. Lips, eyes, brows and nose are outlined by
+full size by a guided filter, so that they follow the edges of the image. Lips, eyes, brows and nose are outlined by
 landmarks.
 """
 
@@ -26,7 +26,7 @@ from nerfstudio_talking.process.parsing.priors import LAYERS
 _MEMORY = 0.6  # weight of the previous frames' probabilities
 _MEMORY_ERROR = 12.0  # grey levels of difference along the flow at which memory fades
 _GUIDE_RADIUS, _GUIDE_EPSILON = 2, 16.0
-_SPECK = 0.0012  # of the picture: smaller pieces of a class are noise
+_SPECK = 0.0012  # of the image: smaller pieces of a class are noise
 _IDS = np.array([CLASS_ID[name] for name in ("background", *LAYERS)], dtype=np.uint8)
 
 
@@ -39,7 +39,7 @@ def parse_clip(
 
     Args:
         frames: gives the RGB frames from the start each time it is called; it is called twice.
-        landmarks: FaceMesh points in pixels, (0, 0) the upper left corner of the picture; NaN nowhere.
+        landmarks: FaceMesh points in pixels, (0, 0) the upper left corner of the image; NaN nowhere.
         person_masks: probability of a person in each pixel, 0 to 255; a memory map will do.
 
     Raises:
@@ -94,7 +94,7 @@ class _Memory:
 
 
 def _full_size(view: View, chances: np.ndarray) -> UInt8[np.ndarray, "height width"]:
-    """Probabilities to class ids at full size: guided by the picture, features painted on top."""
+    """Probabilities to class ids at full size: guided by the image, features painted on top."""
     import cv2
 
     chances = _without_islands(cv2.GaussianBlur(chances, (0, 0), 0.8), view)

@@ -19,21 +19,21 @@ _LOOK_AT = 8
 _BISENET_IDS = 19
 _ROUNDING = 0.01  # of the longer sides' product: sizes are whole pixels
 _FAR = 40.0  # levels: JPEG moves a colour less
-_HINT = "Give 8-bit pictures of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured pictures, one per frame."
+_HINT = "Give 8-bit images of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured images, one per frame."
 
 
 def parsing_files(folder: Path) -> list[Path]:
-    """The pictures of a folder in the order of the numbers in their names.
+    """The images of a folder in the order of the numbers in their names.
 
     Raises:
-        TalkingError: there is no such folder, or no picture in it.
+        TalkingError: there is no such folder, or no image in it.
     """
     hint = "Give a folder with one parsing map per frame, numbered."
     if not folder.is_dir():
         raise TalkingError(folder, expected="a folder of parsing maps", found="no such folder", hint=hint)
     files = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and not path.stem.endswith("_face")]
     if not files:
-        raise TalkingError(folder, expected="a folder of parsing maps", found="no pictures in it", hint=hint)
+        raise TalkingError(folder, expected="a folder of parsing maps", found="no images in it", hint=hint)
     return sorted(files, key=lambda path: (len(path.stem), path.stem))
 
 
@@ -42,7 +42,7 @@ def read_parsings(
 ) -> Iterator[UInt8[np.ndarray, "height width"]]:
     """Class ids for the dataset's frames, whichever format `parsing_format` finds.
 
-    Maps of the source's size are cropped and resized like the frames; others must show the cropped picture, at any
+    Maps of the source's size are cropped and resized like the frames; others must show the cropped image, at any
     scale. A folder with as many maps as the dataset has frames is taken in order, a larger one from the range's start.
 
     Raises:
@@ -69,9 +69,9 @@ def read_parsings(
             raise TalkingError(
                 path,
                 expected=f"the size of the video, {source_size[0]}x{source_size[1]}, or the shape of the dataset's "
-                f"pictures, {size[0]}x{size[1]}",
+                f"images, {size[0]}x{size[1]}",
                 found=f"{width}x{height}",
-                hint="Parse the pictures of this video, not others.",
+                hint="Parse the images of this video, not others.",
             )
         yield np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
 
@@ -79,7 +79,7 @@ def read_parsings(
 def parsing_format(folder: Path) -> ParsingFormat:
     """What the maps of a folder hold, told from a few of them.
 
-    Single-channel pictures with ids past our eleven are BiSeNet's: every map of its shows neck, clothes or hair, whose
+    Single-channel images with ids past our eleven are BiSeNet's: every map of its shows neck, clothes or hair, whose
     ids are 14, 16 and 17.
 
     Raises:
@@ -87,21 +87,21 @@ def parsing_format(folder: Path) -> ParsingFormat:
     """
     files = parsing_files(folder)
     looked = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOK_AT).round().astype(int))]
-    pictures = [read_map(path) for path in looked]
-    if all(picture.ndim == 2 for picture in pictures):
-        highest, path = max((int(picture.max(initial=0)), path) for picture, path in zip(pictures, looked))
+    images = [read_map(path) for path in looked]
+    if all(image.ndim == 2 for image in images):
+        highest, path = max((int(image.max(initial=0)), path) for image, path in zip(images, looked))
         if highest >= _BISENET_IDS:
             raise TalkingError(
                 path, expected=f"class ids below {_BISENET_IDS}", found=f"the value {highest}", hint=_HINT
             )
         return "bisenet" if highest >= len(PARSING_CLASSES) else "ids"
-    for path, picture in zip(looked, pictures):
-        _require_colours(picture, path)
+    for path, image in zip(looked, images):
+        _require_colours(image, path)
     return "ad-nerf"
 
 
 def decode_parsing(
-    picture: UInt8[np.ndarray, "height width *channels"], kind: ParsingFormat, path: Path
+    image: UInt8[np.ndarray, "height width *channels"], kind: ParsingFormat, path: Path
 ) -> UInt8[np.ndarray, "height width"]:
     """One map to class ids.
 
@@ -109,20 +109,20 @@ def decode_parsing(
         TalkingError: the map is not in the given format.
     """
     if kind == "ad-nerf":
-        _require_colours(picture, path)
-        return from_ad_nerf(picture)
+        _require_colours(image, path)
+        return from_ad_nerf(image)
     limit = _BISENET_IDS if kind == "bisenet" else len(PARSING_CLASSES)
-    if picture.ndim != 2 or picture.max(initial=0) >= limit:
-        found = f"{picture.shape[2]} channels" if picture.ndim != 2 else f"the value {picture.max()}"
+    if image.ndim != 2 or image.max(initial=0) >= limit:
+        found = f"{image.shape[2]} channels" if image.ndim != 2 else f"the value {image.max()}"
         raise TalkingError(path, expected=f"class ids below {limit}, as in the other maps", found=found, hint=_HINT)
-    return from_bisenet(picture) if kind == "bisenet" else picture
+    return from_bisenet(image) if kind == "bisenet" else image
 
 
-def _require_colours(picture: np.ndarray, path: Path) -> None:
-    """Refuse coloured pictures that are not AD-NeRF's."""
-    if picture.ndim == 3:
+def _require_colours(image: np.ndarray, path: Path) -> None:
+    """Refuse coloured images that are not AD-NeRF's."""
+    if image.ndim == 3:
         anchors = np.array([*AD_NERF_COLOURS.values(), (100, 100, 100), (0, 0, 0)], dtype=np.float32)
-        colours, count = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+        colours, count = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
         off = np.linalg.norm(colours[:, None] - anchors, axis=2).min(axis=1) > _FAR
         if count[off].sum() <= 0.02 * count.sum():
             return
@@ -136,9 +136,9 @@ def read_map(path: Path) -> np.ndarray:
     """A map as ids (2-D) where it has one channel or three equal ones, else as RGB."""
     try:
         with Image.open(path) as file:
-            picture = np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
+            image = np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))
     except OSError as error:  # PIL's UnidentifiedImageError is one
         raise TalkingError(path, expected="a parsing map", found=str(error), hint="Make it again.") from error
-    if picture.ndim == 3 and picture.max(initial=0) < _BISENET_IDS and (picture == picture[..., :1]).all():
-        return picture[..., 0]
-    return picture
+    if image.ndim == 3 and image.max(initial=0) < _BISENET_IDS and (image == image[..., :1]).all():
+        return image[..., 0]
+    return image

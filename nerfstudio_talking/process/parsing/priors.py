@@ -76,7 +76,7 @@ def learned_prior(
 
 
 def torso_prior(mass: Float32[np.ndarray, "height width 2"]) -> Float32[np.ndarray, "height width 2"]:
-    """Twice the shares of neck and clothes in each place of the picture: where they show moves little with the head."""
+    """Twice the shares of neck and clothes in each place of the image: where they show moves little with the head."""
     seen = gaussian_filter(mass, (2.5, 2.5, 0.0)) + 1.0
     return (2 * seen / seen.sum(axis=-1, keepdims=True)).astype(np.float32)
 

@@ -54,7 +54,7 @@ def drawn_landmarks(shift):
 
 
 def drawn_frame(shift, rng):
-    """Picture, class ids and landmarks of a person whose head is moved by `shift` pixels and whose body stays."""
+    """Image, class ids and landmarks of a person whose head is moved by `shift` pixels and whose body stays."""
     points = drawn_landmarks(shift)
     x, y = 96 + shift[0], 82 + shift[1]
     ids = np.zeros((SIZE, SIZE), dtype=np.uint8)
@@ -72,11 +72,11 @@ def drawn_frame(shift, rng):
     draw("skin", [(x - 15, y - 30), (x - 12, y - 49), (x + 12, y - 49), (x + 15, y - 30)])
     outlines.paint_features(ids, points)
     table = np.array([COLOURS[name] for name in PARSING_CLASSES], dtype=np.float32)
-    picture = table[ids]
+    image = table[ids]
     rows, columns = np.mgrid[:SIZE, :SIZE]
-    picture[ids == 0] += (30 * np.sin(columns / 9) + 20 * np.cos(rows / 13))[ids == 0, None]
-    picture = cv2.GaussianBlur(picture, (0, 0), 0.6) + rng.normal(0, 3, picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8), ids, points
+    image[ids == 0] += (30 * np.sin(columns / 9) + 20 * np.cos(rows / 13))[ids == 0, None]
+    image = cv2.GaussianBlur(image, (0, 0), 0.6) + rng.normal(0, 3, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), ids, points
 
 
 def coarse_mask(ids, rng):
@@ -121,7 +121,7 @@ def test_the_outline_is_better_than_the_mask(drawn, parsed):
     assert ((parsed > 0) != (truth > 0)).sum() < 0.6 * ((masks > 127) != (truth > 0)).sum()
 
 
-def test_a_still_picture_does_not_flicker(drawn):
+def test_a_still_image_does_not_flicker(drawn):
     frames, _, points, masks = drawn
     rng = np.random.default_rng(1)
     still = np.clip(frames[:1] + rng.normal(0, 2, (8, *frames.shape[1:])), 0, 255).astype(np.uint8)
@@ -200,14 +200,14 @@ def test_a_real_clip():
 
 
 def read(folder, num_frames, size):
-    """Maps that show the whole picture of a dataset of the given size; the video had another."""
+    """Maps that show the whole image of a dataset of the given size; the video had another."""
     return read_parsings(folder, Crop(0, 0, 999, 999, *size), (999, 999), 0, num_frames)
 
 
 def save(folder, maps):
     folder.mkdir(parents=True, exist_ok=True)
-    for index, picture in enumerate(maps):
-        Image.fromarray(picture).save(folder / f"{index}.png")
+    for index, image in enumerate(maps):
+        Image.fromarray(image).save(folder / f"{index}.png")
     return folder
 
 
@@ -230,10 +230,10 @@ def test_bisenet_is_read(tmp_path, channels):
 
 
 def test_ad_nerf_is_read_and_resized(tmp_path):
-    picture = np.zeros((20, 40, 3), dtype=np.uint8)
+    image = np.zeros((20, 40, 3), dtype=np.uint8)
     for column, colour in enumerate(AD_NERF_COLOURS.values()):
-        picture[:, 10 * column : 10 * column + 10] = colour
-    folder = save(tmp_path / "parsing", [picture, picture])
+        image[:, 10 * column : 10 * column + 10] = colour
+    folder = save(tmp_path / "parsing", [image, image])
     assert parsing_format(folder) == "ad-nerf"
     ids = next(read(folder, 2, (80, 40)))
     assert ids.shape == (40, 80)
@@ -247,7 +247,7 @@ def test_bad_folders_are_told(tmp_path):
     ids = np.zeros((8, 8), dtype=np.uint8)
     with pytest.raises(TalkingError, match="3 parsing maps"):
         next(read(save(tmp_path / "few", [ids, ids]), 3, (8, 8)))
-    with pytest.raises(TalkingError, match="pictures, 16x8"):
+    with pytest.raises(TalkingError, match="images, 16x8"):
         next(read(save(tmp_path / "shape", [ids]), 1, (16, 8)))
     with pytest.raises(TalkingError, match="the value 200"):
         next(read(save(tmp_path / "grey", [ids + 200]), 1, (8, 8)))
