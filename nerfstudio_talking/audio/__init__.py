@@ -1,1 +1,1 @@
-"""Sound to features."""
+"""Audio to features."""

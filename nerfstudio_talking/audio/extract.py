@@ -1,4 +1,4 @@
-"""One window of sound features per video frame, of the kind asked for."""
+"""One window of audio features per video frame, of the kind asked for."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _TOLERATED = 2
 def extract_features(
     samples: Float[np.ndarray, " samples"], fps: float, num_frames: int, kind: str = "logmel"
 ) -> tuple[Float32[np.ndarray, "frames window channels"], str]:
-    """Features of the sound around each frame.
+    """Features of the audio around each frame.
 
     Args:
-        samples: mono sound at 16 kHz that starts with frame 0.
+        samples: mono audio at 16 kHz that starts with frame 0.
         fps: frames per second.
-        num_frames: frames to describe; what lies before and after the sound is silence.
+        num_frames: frames to describe; what lies before and after the audio is silence.
         kind: 'logmel' (N, 16, 80), 'mfcc' (N, 16, 39), 'wav2vec2', 'hubert', 'hubert-large', another speech model's
             hub name or folder (N, 2, C), or the path of a ready .npy array.
 
@@ -39,7 +39,7 @@ def extract_features(
         The windows, and the name of their kind for `TalkingTrack.audio_kind`.
 
     Raises:
-        TalkingError: an unknown kind, a model that is not installed, an array that does not fit, or no sound.
+        TalkingError: an unknown kind, a model that is not installed, an array that does not fit, or no audio.
     """
     if str(kind).endswith(".npy"):
         features, name, note = read_feature_array(Path(kind), num_frames)
@@ -47,9 +47,9 @@ def extract_features(
             warnings.warn(note, stacklevel=2)
         return features, name
     if len(samples) == 0:
-        raise TalkingError("the sound", expected="sound", found="zero samples", hint="Give a longer recording.")
+        raise TalkingError("the audio", expected="audio", found="zero samples", hint="Give a longer recording.")
     if kind in ("logmel", "mfcc"):
-        # zeros on both sides: what a window sees beyond the sound is this clip's own idea of silence
+        # zeros on both sides: what a window sees beyond the audio is this clip's own idea of silence
         tail = max(round(num_frames / fps * RATE) - len(samples), 0)
         whole = np.pad(samples, (_LEAD, _LEAD + tail))
         stream = log_mel(whole, RATE) if kind == "logmel" else mfcc(whole, RATE, deltas=True)
@@ -60,12 +60,12 @@ def extract_features(
         return frame_windows(stream, MODEL_RATE, fps, num_frames, _MODEL_WINDOW, MODEL_RATE), kind
     if kind in READY_SHAPES.values():
         found = f"'{kind}', which is made by other programs"
-        hint = "Make them for this sound as they were made for the training clip, and give the path of the .npy array."
+        hint = "Make them for this audio as they were made for the training clip, and give the path of the .npy array."
     else:
         found = f"'{kind}'"
         hint = "Name one of them."
     expected = "logmel, mfcc, " + ", ".join(SPEECH_MODELS) + ", a model's folder, or an array's path ending in .npy"
-    raise TalkingError("sound features", expected=expected, found=found, hint=hint)
+    raise TalkingError("audio features", expected=expected, found=found, hint=hint)
 
 
 def read_feature_array(
@@ -85,9 +85,9 @@ def read_feature_array(
     Raises:
         TalkingError: no such file, not an array of numbers, another shape, or too different a length.
     """
-    hint = "Give the .npy array that an AD-NeRF or ER-NeRF preprocessing wrote for this sound."
+    hint = "Give the .npy array that an AD-NeRF or ER-NeRF preprocessing wrote for this audio."
     if not path.is_file():
-        raise TalkingError(path, expected="an array of sound features", found="no such file", hint=hint)
+        raise TalkingError(path, expected="an array of audio features", found="no such file", hint=hint)
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

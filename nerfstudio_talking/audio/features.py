@@ -1,4 +1,4 @@
-"""Sound to a stream of spectral features, one row every 10 ms, normalised so that voices are comparable."""
+"""Audio to a stream of spectral features, one row every 10 ms, normalised so that voices are comparable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STREAM_RATE = 100
 MEL_CHANNELS, MFCC_CHANNELS = 80, 13
 _FFT = 512
 _RANGE_DB = 60.0
-"""Sound this far below the clip's loud level is silence: hiss of another room must not look like speech."""
+"""Audio this far below the clip's loud level is silence: hiss of another room must not look like speech."""
 _ACTIVE_DB = 45.0
 """Rows this far below it are pauses and take no part in mean and variance."""
 _SMALLEST_STD_DB = 8.0
@@ -21,11 +21,11 @@ def log_mel(samples: Float[np.ndarray, " samples"], rate: int = 16000) -> Float3
 
     Powers are floored 60 dB below the clip's loud level (95th percentile), then every band is given zero mean and unit
     variance over the rows that hold speech (within 45 dB of that level). So a louder recording, another voice or longer
-    pauses leave the range as it is, and silence is one constant value per band, some -3 to -6. A clip without any sound
+    pauses leave the range as it is, and silence is one constant value per band, some -3 to -6. A clip without any audio
     is all zero.
 
     Args:
-        samples: mono sound.
+        samples: mono audio.
         rate: samples per second.
     """
     decibels, active = _mel_decibels(samples, rate)
@@ -38,7 +38,7 @@ def mfcc(
     """13 mel-frequency cepstral coefficients every 10 ms, normalised like `log_mel`.
 
     Args:
-        samples: mono sound.
+        samples: mono audio.
         rate: samples per second.
         deltas: append the first and second differences over 90 ms: 39 channels.
     """
@@ -60,7 +60,7 @@ def _mel_decibels(
     import librosa
 
     if samples.ndim != 1 or len(samples) == 0:
-        raise ValueError(f"sound is one axis of at least one sample, not {samples.shape}")
+        raise ValueError(f"audio is one axis of at least one sample, not {samples.shape}")
     scale = rate / 16000
     power = librosa.feature.melspectrogram(
         y=np.asarray(samples, dtype=np.float32),

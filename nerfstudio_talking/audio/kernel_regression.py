@@ -1,7 +1,7 @@
-"""The mouth's shape as a few numbers, and its prediction from sound.
+"""The mouth's shape as a few numbers, and its prediction from audio.
 
 Landmarks of lips and chin are carried into the head's frame, so that head motion drops out, and reduced to their
-principal components: the *articulation* of a frame. It is what a short clip can teach about sound: a regression with
+principal components: the *articulation* of a frame. It is what a short clip can teach about audio: a regression with
 one equation per frame and a known target, instead of a network that learns four hundred frames by heart.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AudioRegression:
-    """Kernel ridge regression of articulation on sound: kernel((x - mean) / std, support) @ dual + bias."""
+    """Kernel ridge regression of articulation on audio: kernel((x - mean) / std, support) @ dual + bias."""
 
     mean: Float[np.ndarray, " inputs"]
     std: Float[np.ndarray, " inputs"]
@@ -31,15 +31,15 @@ class AudioRegression:
     """Cross-validated standard deviation of what the prediction misses."""
 
     def predict(self, inputs: Float[np.ndarray, "frames inputs"]) -> Float[np.ndarray, "frames count"]:
-        """Articulation of frames from their sound."""
+        """Articulation of frames from their audio."""
         x = torch.from_numpy((inputs - self.mean) / self.std)
-        return sound_kernel(x, torch.from_numpy(self.support)).numpy() @ self.dual + self.bias
+        return audio_kernel(x, torch.from_numpy(self.support)).numpy() @ self.dual + self.bias
 
 
-def sound_kernel(
+def audio_kernel(
     a: Float[Tensor, "frames inputs"], b: Float[Tensor, "support inputs"]
 ) -> Float[Tensor, "frames support"]:
-    """Likeness of standardised sound windows: a Gaussian, which follows the bends, plus a share of the linear kernel,
+    """Likeness of standardised audio windows: a Gaussian, which follows the bends, plus a share of the linear kernel,
     which keeps a voice moving the lips that is far from all the windows seen.
     """
     dot = a @ b.T / a.shape[1]
@@ -59,10 +59,10 @@ def fit_audio_regression(
     """Kernel ridge regression with a penalty per coefficient, chosen by contiguous folds, and the targets' spread.
 
     A least-squares prediction of correlation r has r times the spread of its target: lips that barely move. Each
-    coefficient that sound does predict is stretched back, by at most `max_gain`.
+    coefficient that audio does predict is stretched back, by at most `max_gain`.
 
     Args:
-        inputs: sound features of each frame, flattened.
+        inputs: audio features of each frame, flattened.
         targets: articulation of each frame.
         folds: contiguous blocks held out in turn (neighbouring frames are too alike for random ones).
         guard: frames left out on both sides of a held-out block, since windows overlap.
@@ -78,7 +78,7 @@ def fit_audio_regression(
     x = (inputs - mean) / std
     bias = targets[keep].mean(0)
     y = targets - bias
-    gram = sound_kernel(torch.from_numpy(x), torch.from_numpy(x[keep])).numpy()
+    gram = audio_kernel(torch.from_numpy(x), torch.from_numpy(x[keep])).numpy()
     square = gram[keep]
     penalties = np.logspace(-2, 2, 9)
     held_out = np.zeros((len(penalties), *y.shape))

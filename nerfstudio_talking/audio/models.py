@@ -54,7 +54,7 @@ def speech_model_features(
     """Last hidden states of a speech model at 50 Hz, zero mean and unit variance per channel over the clip.
 
     Args:
-        samples: mono sound at 16 kHz.
+        samples: mono audio at 16 kHz.
         name_or_path: 'wav2vec2', 'hubert', 'hubert-large', a name on the Hugging Face hub, or a folder saved by
             transformers (config.json and weights). Weights come from the user's cache or are downloaded into it once.
 
@@ -65,23 +65,23 @@ def speech_model_features(
 
     forward = _loaded(name_or_path)
     num_rows = -(-len(samples) // _HOP)
-    sound = np.asarray(samples, dtype=np.float32)
-    sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
+    audio = np.asarray(samples, dtype=np.float32)
+    audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
     side = _CONTEXT * _HOP + _FIELD // 2  # puts the middle of row k's field on sample 320 k
-    sound = np.pad(sound, (side, side + (_CHUNK + 1) * _HOP))
+    audio = np.pad(audio, (side, side + (_CHUNK + 1) * _HOP))
     pieces = []
     for first in range(0, num_rows, _CHUNK):
         count = min(_CHUNK, num_rows - first)
         length = (count + 2 * _CONTEXT - 1) * _HOP + _FIELD
         with torch.inference_mode():
-            rows = forward(torch.from_numpy(sound[first * _HOP : first * _HOP + length])[None])[0]
+            rows = forward(torch.from_numpy(audio[first * _HOP : first * _HOP + length])[None])[0]
         pieces.append(rows[_CONTEXT : _CONTEXT + count].float().cpu().numpy())
     stream = np.concatenate(pieces)
     return normalised(stream, np.ones(len(stream), dtype=bool), smallest_std=1e-3)
 
 
 def _loaded(name_or_path: str):
-    """A function from sound (1, samples) to hidden states (1, rows, channels)."""
+    """A function from audio (1, samples) to hidden states (1, rows, channels)."""
     known = SPEECH_MODELS.get(name_or_path)
     if importlib.util.find_spec("transformers") is not None:
         return _from_transformers(name_or_path, known)
@@ -107,8 +107,8 @@ def _from_transformers(name: str, known: SpeechModel | None):
     except (OSError, ValueError) as error:
         raise _no_weights(name, known, error) from error
 
-    def forward(sound: torch.Tensor) -> torch.Tensor:
-        return model(sound).last_hidden_state
+    def forward(audio: torch.Tensor) -> torch.Tensor:
+        return model(audio).last_hidden_state
 
     return forward
 
@@ -121,8 +121,8 @@ def _from_torchaudio(name: str, known: SpeechModel):
     except (OSError, RuntimeError) as error:
         raise _no_weights(name, known, error) from error
 
-    def forward(sound: torch.Tensor) -> torch.Tensor:
-        return model.extract_features(sound)[0][-1]
+    def forward(audio: torch.Tensor) -> torch.Tensor:
+        return model.extract_features(audio)[0][-1]
 
     return forward
 

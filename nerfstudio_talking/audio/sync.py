@@ -1,4 +1,4 @@
-"""Is the sound in time with the lips? Regression of lip opening on sound, swept over lags, against chance.
+"""Is the audio in time with the lips? Regression of lip opening on audio, swept over lags, against chance.
 
 Loudness alone says little about lips, so each lag is judged by how well a regression on mel spectra predicts lip
 opening on blocks of frames it was not fitted to. No weights, no download; it serves recorded and rendered video alike.
@@ -29,10 +29,10 @@ _FEWEST, _MOST = 50, 750
 
 @dataclass(frozen=True)
 class OffsetEstimate:
-    """How late the sound is, and how sure that is."""
+    """How late the audio is, and how sure that is."""
 
     lag_frames: float
-    """Frames by which the sound is late: positive = late, negative = early. The centre of the peak."""
+    """Frames by which the audio is late: positive = late, negative = early. The centre of the peak."""
     score: float
     """Cross-validated correlation of true and predicted lip opening at the best lag; NaN where nothing can be said."""
     score_in_place: float
@@ -54,7 +54,7 @@ class OffsetEstimate:
 
     @property
     def frames(self) -> int:
-        """Whole frames by which the sound is late; 0 where the estimate is not significant."""
+        """Whole frames by which the audio is late; 0 where the estimate is not significant."""
         return round(self.lag_frames) if self.significant else 0
 
 
@@ -65,7 +65,7 @@ def estimate_offset(
     max_lag_frames: int = 12,
     rate: int = 16000,
 ) -> OffsetEstimate:
-    """How many frames late the sound is.
+    """How many frames late the audio is.
 
     For every lag, kernel ridge regression predicts lip opening from 160 ms of log-mel spectrum, six contiguous blocks
     held out in turn; the score is the correlation of prediction and truth. The null repeats the whole sweep with the
@@ -74,10 +74,10 @@ def estimate_offset(
 
     Args:
         lips: lip opening of each frame, any unit; NaN where not seen.
-        samples: mono sound that starts with frame 0.
+        samples: mono audio that starts with frame 0.
         fps: frames per second.
         max_lag_frames: lags from minus this to plus this are tried.
-        rate: samples per second of the sound.
+        rate: samples per second of the audio.
 
     Returns:
         The estimate; with fewer than 50 frames seen, lips that never move, or silence, its score is NaN and it is not
@@ -106,7 +106,7 @@ def estimate_offset(
     kernel = _kernel(inputs)
     curves = np.empty((len(lags), targets.shape[1]))
     targets = (targets / target.std()).astype(np.float32)
-    for row in range(len(lags)):  # sound that is late by L: frame i goes with the sound of frame i + L
+    for row in range(len(lags)):  # audio that is late by L: frame i goes with the audio of frame i + L
         part = slice(row, row + len(lips))
         curves[row] = _correlation(_held_out(kernel[part, part], targets), targets, weights)
     curve, null = curves[:, 0], curves[:, 1:].max(axis=0)
@@ -124,7 +124,7 @@ def estimate_offset(
 def sync_score(
     lips: Float[np.ndarray, " frames"], samples: Float[np.ndarray, " samples"], fps: float, rate: int = 16000
 ) -> OffsetEstimate:
-    """How well a video's lips follow its sound: `score` against `null_max`, and `lag_frames` from where they should be.
+    """How well a video's lips follow its audio: `score` against `null_max`, and `lag_frames` from where they should be.
 
     The weight-free counterpart of SyncNet's confidence and offset; `estimate_offset` with its usual sweep of 12 frames.
     """

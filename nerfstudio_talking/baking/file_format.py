@@ -23,7 +23,7 @@ BAKE_NAME = "baked.pt"
 
 @dataclass(frozen=True)
 class Bake:
-    """The head's volume on the vertices that are ever seen, and how each answers to sound, eyes and view."""
+    """The head's volume on the vertices that are ever seen, and how each answers to audio, eyes and view."""
 
     columns: Columns
     box: Float[Tensor, "2 3"]

@@ -25,7 +25,7 @@ from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
 
 @dataclass
 class Conditions:
-    """Conditions sampled for baking: sound, eyes and camera drawn independently, since another voice mixes them."""
+    """Conditions sampled for baking: audio, eyes and camera drawn independently, since another voice mixes them."""
 
     audio: Float[Tensor, "samples audio"]
     eyes: Float[Tensor, "samples eyes"]
@@ -63,11 +63,11 @@ def sample_conditions(model: PortraitModel, count: int, generator: torch.Generat
     """Conditions of training frames; every second articulation is the tracked one, whose spread is wider."""
     frames = torch.from_numpy(model.clip.train_frames)
     pick = torch.randint(len(frames), (3, count), generator=generator)
-    sound, sight = (model.frame_condition(frames[pick[k]]) for k in (0, 1))
-    audio = sound.audio.clone()
+    by_audio, by_eyes = (model.frame_condition(frames[pick[k]]) for k in (0, 1))
+    audio = by_audio.audio.clone()
     if model.articulator is not None:
         audio[::2] = model.articulator.as_told(model.articulator.tracked[frames[pick[0, ::2]]])
-    return Conditions(audio, sight.eyes, model.conditioning.camera_to_worlds[frames[pick[2]]])
+    return Conditions(audio, by_eyes.eyes, model.conditioning.camera_to_worlds[frames[pick[2]]])
 
 
 def grid_shape(model: PortraitModel, cell: float) -> tuple[int, int, int]:

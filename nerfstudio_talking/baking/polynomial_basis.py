@@ -1,4 +1,4 @@
-"""How a vertex answers to sound, eyes and view: a quadratic polynomial, fitted to the field by least squares.
+"""How a vertex answers to audio, eyes and view: a quadratic polynomial, fitted to the field by least squares.
 
 A frame's condition is a handful of numbers, the same for every vertex. What the field says of a vertex is a smooth
 function of them, so it is sampled under some conditions and fitted; a frame is then one product of a matrix, the same
@@ -15,19 +15,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 MAX_AUDIO = 6
-"""Principal components of the sound condition that a polynomial takes: as many as an articulation has coefficients."""
+"""Principal components of the audio condition that a polynomial takes: as many as an articulation has coefficients."""
 
 
 @dataclass(frozen=True)
 class ResponseTerms:
-    """Terms of the polynomial: a constant, sound, eyes, products within sound and within eyes, and the view."""
+    """Terms of the polynomial: a constant, audio, eyes, products within audio and within eyes, and the view."""
 
     mean: Float[Tensor, " audio"]
-    """Of the sound condition."""
+    """Of the audio condition."""
     directions: Float[Tensor, "audio components"]
-    """Principal directions of the sound condition, over their spread."""
+    """Principal directions of the audio condition, over their spread."""
     low: Float[Tensor, " inputs"]
-    """Least value of each input: components of the sound, eyes, and the view's x and y."""
+    """Least value of each input: components of the audio, eyes, and the view's x and y."""
     high: Float[Tensor, " inputs"]
     """Greatest value of each input."""
 
@@ -40,15 +40,25 @@ class ResponseTerms:
         """The terms of frames.
 
         Args:
-            audio: sound condition.
+            audio: audio condition.
             eyes: eyes' condition.
             positions: of the camera in the head's frame, metres; what is seen of a small head turns with them.
         """
         inputs = torch.cat([(audio - self.mean) @ self.directions, eyes, _view(positions)], -1)
         inputs = inputs.clamp(self.low, self.high)
         count = self.directions.shape[1]
-        sound, sight, view = inputs[:, :count], inputs[:, count:-2], inputs[:, -2:]
-        return torch.cat([torch.ones_like(view[:, :1]), sound, sight, view, _products(sound), _products(sight)], -1)
+        audio_terms, eye_terms, view_terms = inputs[:, :count], inputs[:, count:-2], inputs[:, -2:]
+        return torch.cat(
+            [
+                torch.ones_like(view_terms[:, :1]),
+                audio_terms,
+                eye_terms,
+                view_terms,
+                _products(audio_terms),
+                _products(eye_terms),
+            ],
+            -1,
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields by name, for a file."""

@@ -45,7 +45,7 @@ class GateFigures:
 
 
 def gate_figures(model: TalkingPortraitModel, player: Player, most: int = 12) -> GateFigures:
-    """Compare baked and full rendering on evenly spaced held-out frames with the sound of their own time."""
+    """Compare baked and full rendering on evenly spaced held-out frames with the audio of their own time."""
     clip = model.clip
     cameras = clip_outputs(clip, "val", model.scene_box).cameras
     chosen = np.unique(np.linspace(0, len(clip.eval_frames) - 1, most).round().astype(int))

@@ -16,7 +16,7 @@ from nerfstudio_talking.io.errors import TalkingError
 class BakePortrait:
     """Freeze what a portrait can do without its networks, so that `drive` plays it many times faster on a CPU.
 
-    The head becomes a grid whose vertices answer to sound, eyes and view with polynomials fitted to the field; torso
+    The head becomes a grid whose vertices answer to audio, eyes and view with polynomials fitted to the field; torso
     maps and background are taken from the checkpoint. Held-out frames, baked and in full, are compared with the
     recording; a bake that loses too much is refused.
     """

@@ -33,7 +33,7 @@ class Check:
             "frames": f"{track.num_frames} ({len(clip.train_frames)} train, {len(clip.eval_frames)} evaluate)",
             "length": f"{track.duration:.2f} s at {track.fps:g} frames per second",
             "image": f"{track.width}x{track.height}, focal length {track.focal:.0f} px",
-            "sound": f"{track.audio_kind}, {track.audio.shape[1]}x{track.audio.shape[2]} per frame",
+            "audio": f"{track.audio_kind}, {track.audio.shape[1]}x{track.audio.shape[2]} per frame",
             "eyes": f"{track.eyes.shape[1]} column(s), {track.eyes.min():.2f} to {track.eyes.max():.2f}",
             "landmarks": "none" if track.landmarks is None else str(track.landmarks.shape[1]),
             "torso references": "none" if clip.torso_references is None else str(len(clip.torso_references)),

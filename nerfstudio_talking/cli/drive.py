@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Drive:
-    """Render the portrait speaking any sound, as an mp4 with that sound."""
+    """Render the portrait speaking any audio, as an mp4 with that audio."""
 
     load_config: Path
     """The config.yml of the trained portrait."""
     audio: Path
-    """Sound to speak: any file that holds sound."""
+    """Audio to speak: any file that holds audio."""
     output: Path
     """The mp4 to write."""
     audio_features: Path | None = None
-    """Features of the sound as .npy, one row per frame, for portraits trained on ready-made arrays."""
+    """Features of the audio as .npy, one row per frame, for portraits trained on ready-made arrays."""
     pose: PoseMode | Literal["generated"] = "ping-pong"
-    """How the recorded head motion is arranged to the length of the sound; 'generated' takes --motion instead."""
+    """How the recorded head motion is arranged to the length of the audio; 'generated' takes --motion instead."""
     motion: Path | None = None
     """For --pose generated: a personal motion model (`ns-talking motion finetune`), or a motion track made from this
-    sound (`ns-talking motion generate`)."""
+    audio (`ns-talking motion generate`)."""
     motion_seed: int = 0
     """Of the motion that a model generates: another seed, another head motion and other blinks."""
     smoothing: float = 1.0
@@ -81,7 +81,7 @@ class Drive:
         if num_frames < 1:
             raise TalkingError(
                 self.audio,
-                expected=f"at least one frame of sound ({1 / portrait.fps:.3f} s)",
+                expected=f"at least one frame of audio ({1 / portrait.fps:.3f} s)",
                 found=f"{len(samples) / 16000:.3f} s",
                 hint="Give a longer recording.",
             )
@@ -106,7 +106,7 @@ class Drive:
             get_progress("Speaking", suffix="frames/s") as progress,
         ):
             write_behind(progress.track(frames, total=num_frames), writer.write)
-        CONSOLE.print(f"[green]Wrote {self.output}: {num_frames} frames at {portrait.fps:g} per second, with sound.")
+        CONSOLE.print(f"[green]Wrote {self.output}: {num_frames} frames at {portrait.fps:g} per second, with audio.")
 
     def _find_bake(self, model: PortraitModel) -> Bake | None:
         """The bake to play from, if any."""

@@ -1,4 +1,4 @@
-"""`ns-talking motion`: head motion, expression and blinks from sound."""
+"""`ns-talking motion`: head motion, expression and blinks from audio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class MotionTrain:
-    """Learn the general mapping from sound to motion, from datasets of several people. Run again, it goes on."""
+    """Learn the general mapping from audio to motion, from datasets of several people. Run again, it goes on."""
 
     data: list[Path]
     """Dataset folders that `ns-talking process` wrote."""
@@ -127,7 +127,7 @@ class MotionGenerate:
     model: Path
     """The personal model."""
     audio: Path
-    """Any file that holds sound."""
+    """Any file that holds audio."""
     output: Path
     """The motion track to write, .npz."""
     fps: float = 25.0
@@ -170,7 +170,7 @@ class MotionShow:
     motion: Path | None = None
     """A motion track to show instead of the clip's own motion."""
     audio: Path | None = None
-    """The sound of the motion track."""
+    """The audio of the motion track."""
 
     def main(self) -> None:
         """Write the mesh or the video."""
@@ -218,8 +218,8 @@ class MotionShow:
         track = clip.track
         shapes, poses = self._faces(model)
         fps = track.fps if self.motion is None else load_motion(self.motion).fps
-        sound = track.audio_path if self.motion is None else self.audio
-        samples = None if sound is None else (read_audio(sound), 16000)
+        audio = track.audio_path if self.motion is None else self.audio
+        samples = None if audio is None else (read_audio(audio), 16000)
         size = (track.width // 2 * 2, track.height // 2 * 2)
         assert clip.background is not None
         with (
@@ -235,7 +235,7 @@ class MotionShow:
 
 @dataclass
 class Motion:
-    """Head motion, expression and blinks from sound, in a person's own manner."""
+    """Head motion, expression and blinks from audio, in a person's own manner."""
 
     command: tyro.conf.OmitSubcommandPrefixes[
         Union[  # noqa: UP007 - tyro wants a Union of Annotated members

@@ -15,7 +15,7 @@ class Process(ProcessConfig):
     """Make a dataset folder of a video of one person speaking. Run again after an interruption, it goes on."""
 
     video: tyro.conf.Positional[Path]
-    """The video: any container and codec that FFmpeg's libraries read, one person speaking, with sound."""
+    """The video: any container and codec that FFmpeg's libraries read, one person speaking, with audio."""
 
     def main(self) -> None:
         """Process the video."""

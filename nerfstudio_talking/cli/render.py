@@ -1,4 +1,4 @@
-"""`ns-talking render`: nerfstudio's camera-path renderer, with the clip's sound."""
+"""`ns-talking render`: nerfstudio's camera-path renderer, with the clip's audio."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from nerfstudio_talking.io.errors import TalkingError
 
 @dataclass
 class Render(RenderCameraPath):
-    """Render a camera path (`ns-talking path`) and put the clip's sound under it."""
+    """Render a camera path (`ns-talking path`) and put the clip's audio under it."""
 
     def main(self) -> None:
-        """Render silently beside the target, then join image and sound."""
+        """Render silently beside the target, then join image and audio."""
         from nerfstudio_talking.inference.checkpoints import ensure_ffmpeg, read_run
         from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.media.writing import mux_audio
@@ -35,7 +35,7 @@ class Render(RenderCameraPath):
         track = load_any_clip(data).track
         if track.audio_path is None:
             raise TalkingError(
-                self.load_config, expected="a clip with sound", found="none", hint="Use ns-render for a silent video."
+                self.load_config, expected="a clip with audio", found="none", hint="Use ns-render for a silent video."
             )
         ensure_ffmpeg()
         target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")
@@ -45,4 +45,4 @@ class Render(RenderCameraPath):
         samples = read_audio(track.audio_path, start=begin, duration=float(path["seconds"]))
         mux_audio(self.output_path, samples, 16000, target)
         self.output_path.unlink()
-        CONSOLE.print(f"[green]Wrote {target}, with sound from second {begin:.2f} of the clip.")
+        CONSOLE.print(f"[green]Wrote {target}, with audio from second {begin:.2f} of the clip.")

@@ -24,7 +24,7 @@ class Score:
     truth: tyro.conf.Positional[Path]
     """The recording."""
     audio: Path | None = None
-    """The sound that the lips should follow; without it the rendering's own, else the truth's."""
+    """The audio that the lips should follow; without it the rendering's own, else the truth's."""
     truth_frames: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
     """The frames of the truth that were rendered, where the rendering is a part of it."""
     json: Path | None = None

@@ -1,7 +1,7 @@
 """How many rays each parsing class gets: SSP-NeRF's semantic-aware dynamic ray sampling (Liu et al., ECCV 2022).
 
 The paper's abstract names the idea and its code was never released. What is ours here: shares in proportion to the
-running photometric loss of each class, from a class-balanced start, with a floor; the share of the sound; a part
+running photometric loss of each class, from a class-balanced start, with a floor; the share of the audio; a part
 drawn evenly over the image; and the correction of what the uneven rest would make a classifier believe.
 """
 
@@ -22,7 +22,7 @@ def class_shares(
 
     Args:
         loss: running photometric loss of each class; equal values mean class-balanced sampling.
-        relevance: how much the sound changes each class, any scale; none where zero throughout.
+        relevance: how much the audio changes each class, any scale; none where zero throughout.
         relevance_share: part of the rays that follow the relevance instead of the loss, in [0, 1].
         floor: part of the rays that is divided equally, whatever the loss, in [0, 1].
     """

@@ -23,7 +23,7 @@ class FramePixelSamplerConfig(PixelSamplerConfig):
     _target: type = field(default_factory=lambda: FramePixelSampler)
     """Target class to instantiate."""
     frames_per_batch: int = 8
-    """Frames that the rays of a step come from: the sound is encoded once for each."""
+    """Frames that the rays of a step come from: the audio is encoded once for each."""
     seed: int = 42
     """Of the draws: with the step it gives the same rays again, also after a resume."""
     favour_blinks: bool = True
@@ -125,7 +125,7 @@ class SemanticPixelSamplerConfig(FramePixelSamplerConfig):
     floor: float = 0.3
     """Part of the rays by class that is divided equally, whatever the loss."""
     relevance_share: float = 0.0
-    """Part of the rays by class that follows how much the sound changes each class."""
+    """Part of the rays by class that follows how much the audio changes each class."""
     uniform: bool = False
     """Whether every pixel is as likely as any other, for comparison."""
 

@@ -22,7 +22,7 @@ class AdNerfDataParserConfig(DataParserConfig):
     data: Path = Path()
     """The dataset folder, with transforms_train.json."""
     audio: str | None = None
-    """File name of the sound features; found by itself where not given."""
+    """File name of the audio features; found by itself where not given."""
     fps: float = 25.0
     """Frames per second."""
 

@@ -27,7 +27,7 @@ AUDIO_ARRAYS = (
     ("aud_eo.npy", "wav2vec2-esperanto"),
     ("aud_hu.npy", "hubert"),
 )
-"""Ready-made sound features, most usual first. ER-NeRF's script writes aud.npy where its loader wants aud_ds.npy."""
+"""Ready-made audio features, most usual first. ER-NeRF's script writes aud.npy where its loader wants aud_ds.npy."""
 IMAGE_FOLDERS = ("gt_imgs", "com_imgs", "ori_imgs")
 _FPS = 25.0
 _TORSO_REFERENCES = 3
@@ -48,7 +48,7 @@ def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS)
 
     Args:
         folder: the dataset folder.
-        audio: file name of the sound features; the first of `AUDIO_ARRAYS` that is there where not given, log-mel
+        audio: file name of the audio features; the first of `AUDIO_ARRAYS` that is there where not given, log-mel
             features of aud.wav where none is.
         fps: frames per second; the family assumes 25 throughout.
 
@@ -198,7 +198,7 @@ def _audio_features(
             folder,
             expected=name or "aud_ds.npy, aud.npy, aud_eo.npy, aud_hu.npy or aud.wav",
             found="none",
-            hint="Extract sound features, or put the sound there as aud.wav.",
+            hint="Extract audio features, or put the audio there as aud.wav.",
         )
     from nerfstudio_talking.audio.extract import extract_features
     from nerfstudio_talking.media.reading import read_audio

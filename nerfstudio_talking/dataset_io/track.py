@@ -41,7 +41,7 @@ _ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks
 class TalkingTrack:
     """A clip, frame by frame. World = the head, OpenGL axes, metres; see docs/design.md.
 
-    Frame i shows the sound in [i/fps, (i+1)/fps) seconds. Arrays are read-only by convention.
+    Frame i shows the audio in [i/fps, (i+1)/fps) seconds. Arrays are read-only by convention.
     """
 
     fps: float
@@ -55,7 +55,7 @@ class TalkingTrack:
     camera_to_worlds: Float32[np.ndarray, "frames 3 4"]
     """The recording camera in the head's frame, OpenGL axes, metres."""
     audio: Float32[np.ndarray, "frames window channels"]
-    """Sound features around each frame, normalised as `audio_kind` says."""
+    """Audio features around each frame, normalised as `audio_kind` says."""
     audio_kind: str
     """Name of the feature model: 'logmel', 'mfcc', 'deepspeech', 'wav2vec2', 'hubert', 'ave' ..."""
     eyes: Float32[np.ndarray, "frames eyes"]
@@ -72,7 +72,7 @@ class TalkingTrack:
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
     audio_path: Path | None = None
-    """The sound of the clip."""
+    """The audio of the clip."""
     digest: str = ""
     """SHA-256 of the source video: two tracks of one digest show the same clip."""
     provenance: dict[str, Any] = field(default_factory=dict)

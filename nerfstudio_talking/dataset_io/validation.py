@@ -45,7 +45,7 @@ def clip_problems(clip: Clip, images: bool = True) -> list[str]:
     if (track.camera_to_worlds[:, 2, 3] <= 0).any():
         problems.append("The camera stands behind the head: z must come out of the face towards it.")
     if track.audio.std() < 1e-6:
-        problems.append("The sound features are constant: is the sound silent?")
+        problems.append("The audio features are constant: is the audio silent?")
     if clip.background is None:
         problems.append("There is no background image.")
     elif clip.background.shape[:2] != (track.height, track.width):

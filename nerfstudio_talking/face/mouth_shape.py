@@ -45,7 +45,7 @@ def articulation_basis(
     """The basis of `count` coefficients from tracked shapes and their lip gaps (rows with NaN are left out).
 
     The gap comes first because it is what viewers judge, and because the components of largest variance are often
-    leftovers of head motion that no sound predicts.
+    leftovers of head motion that no audio predicts.
     """
     seen = ~(np.isnan(shapes).any(1) | np.isnan(gap))
     shapes, gap = shapes[seen], gap[seen]

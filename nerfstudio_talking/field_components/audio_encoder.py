@@ -1,4 +1,4 @@
-"""Sound windows to one code per frame: the audio network of AD-NeRF (Guo et al., ICCV 2021) and its successors."""
+"""Audio windows to one code per frame: the audio network of AD-NeRF (Guo et al., ICCV 2021) and its successors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class AudioEncoder(nn.Module):
     the attention network weighs the codes of frames i-4 ... i+3.
 
     Args:
-        in_channels: channels of the sound features.
+        in_channels: channels of the audio features.
         out_dim: length of the code (32 in ER-NeRF).
         dropout: share of channels dropped in training: short clips are learned by heart without it.
         noise: standard deviation of the noise added to the (normalised) features in training.

@@ -39,7 +39,7 @@ class ConditioningTrack(nn.Module):
         self.load(track)
 
     def load(self, track: TalkingTrack) -> None:
-        """Take another track's arrays; sound features and eyes must have the channels of the first one.
+        """Take another track's arrays; audio features and eyes must have the channels of the first one.
 
         Raises:
             TalkingError: the channels differ, so that the trained encoder cannot read them.
@@ -84,5 +84,5 @@ class ConditioningTrack(nn.Module):
         return torch.unique(index, return_inverse=True)
 
     def windows(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames neighbours window channels"]:
-        """Sound windows of frames and their neighbours, for the audio encoder."""
+        """Audio windows of frames and their neighbours, for the audio encoder."""
         return self.audio[neighbour_frames(frames, self.num_frames)]

@@ -1,4 +1,4 @@
-"""Sound to articulation as a module: a kernel regression and the field's audio encoder, averaged."""
+"""Audio to articulation as a module: a kernel regression and the field's audio encoder, averaged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from nerfstudio_talking.audio.kernel_regression import fit_audio_regression, sound_kernel
+from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_regression
 from nerfstudio_talking.cameras.image_plane import unproject_landmarks
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.landmark_sets import mouth_points
@@ -26,11 +26,11 @@ def mouth_shapes(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"]
 
 
 class Articulator(nn.Module):
-    """Predicts the articulation of frames from sound; knows the tracked one of the clip it was made from.
+    """Predicts the articulation of frames from audio; knows the tracked one of the clip it was made from.
 
-    Sound learns the lips' shape from a target, undisturbed by the image. The volume is shown the tracked
+    Audio learns the lips' shape from a target, undisturbed by the image. The volume is shown the tracked
     articulation of some training frames, and learns what lips of a known shape look like; of the others it is shown
-    what sound tells of them, by a regression that has not seen them, and learns how far to believe it. One more channel
+    what audio tells of them, by a regression that has not seen them, and learns how far to believe it. One more channel
     of the condition, hearsay, says which of the two it is (0 throughout where `told_share` is 0).
     """
 
@@ -93,11 +93,11 @@ class Articulator(nn.Module):
     def condition(
         self, articulation: Float[Tensor, "frames count"], hearsay: Bool[Tensor, " frames"]
     ) -> Float[Tensor, "frames channels"]:
-        """The condition for an articulation that is told by sound, or tracked."""
+        """The condition for an articulation that is told by audio, or tracked."""
         return torch.cat([articulation * self.emphasis, hearsay[:, None].to(articulation)], dim=1)
 
     def as_told(self, articulation: Float[Tensor, "frames count"]) -> Float[Tensor, "frames channels"]:
-        """The condition for an articulation, believed as far as sound is."""
+        """The condition for an articulation, believed as far as audio is."""
         hearsay = torch.full((len(articulation),), self.told_share > 0, device=articulation.device)
         return self.condition(articulation, hearsay)
 
@@ -105,7 +105,7 @@ class Articulator(nn.Module):
         """The condition of training frames, drawn anew at each call: told for a share of them, else tracked.
 
         Of a tracked articulation the lip gap is exact, and each other coefficient carries noise of its prediction's
-        held-out error. Without it the volume leans on coefficients that sound tells badly, and they move the lips at
+        held-out error. Without it the volume leans on coefficients that audio tells badly, and they move the lips at
         other times than the gap does.
         """
         tracked = self.tracked[frames]
@@ -121,7 +121,7 @@ class Articulator(nn.Module):
     def from_regression(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames count"]:
         """The regression's prediction."""
         x = (self.regression_inputs(audio) - self.mean) / self.std
-        return sound_kernel(x, self.support) @ self.dual + self.bias
+        return audio_kernel(x, self.support) @ self.dual + self.bias
 
     def from_encoder(
         self, windows: Float[Tensor, "frames neighbours window channels"]
@@ -134,5 +134,5 @@ class Articulator(nn.Module):
         audio: Float[Tensor, "frames window channels"],
         windows: Float[Tensor, "frames neighbours window channels"],
     ) -> Float[Tensor, "frames channels"]:
-        """The condition of frames from their sound: the mean of both predictions."""
+        """The condition of frames from their audio: the mean of both predictions."""
         return self.as_told(0.5 * (self.from_regression(audio) + self.from_encoder(windows)))

@@ -1,6 +1,6 @@
 """Where in space a modality matters: the regional-saliency-aware module of Wang et al. (2025), and its rivals.
 
-Each module takes the features of points and one condition per point (a sound code, the eyes' opening) and returns the
+Each module takes the features of points and one condition per point (an audio code, the eyes' opening) and returns the
 condition weighted channel by channel, and the weights.
 """
 

@@ -1,4 +1,4 @@
-"""A volume whose attributes the sound and the eyes change where they matter."""
+"""A volume whose attributes the audio and the eyes change where they matter."""
 
 from __future__ import annotations
 

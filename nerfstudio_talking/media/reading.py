@@ -1,6 +1,6 @@
-"""Reading images and sound out of any container, in presentation order and constant memory. No ffmpeg program needed.
+"""Reading images and audio out of any container, in presentation order and constant memory. No ffmpeg program needed.
 
-Time zero is the presentation time of the first image; sound is read against the same clock. The writing half,
+Time zero is the presentation time of the first image; audio is read against the same clock. The writing half,
 `VideoWriter`, `mux_audio` and `write_wav`, lives in `media_writing` and is exported here too.
 """
 
@@ -48,8 +48,8 @@ __all__ = [
 _CONVERT = "Convert it, for instance to mp4 with H.264 and AAC, or export it again."
 _ACCURATE = 0x40000 | 0x2000 | 4
 """swscale: accurate rounding, full colour resolution, bicubic. Its fast path is 1 to 1.3 levels too dark."""
-_SOUND_GAP = 0.1
-"""Holes in the sound longer than this many seconds are filled with silence; shorter ones are clock jitter."""
+_AUDIO_GAP = 0.1
+"""Holes in the audio longer than this many seconds are filled with silence; shorter ones are clock jitter."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class VideoInfo:
     duration: float
     """Seconds from the first image to the end of the last."""
     has_audio: bool
-    """Whether there is a sound stream."""
+    """Whether there is an audio stream."""
     audio_duration: float | None
-    """Seconds of sound as the container tells it; None where unknown or without sound."""
+    """Seconds of audio as the container tells it; None where unknown or without audio."""
     variable_frame_rate: bool
     """Whether more than 1 % of the steps between images are off the average by over a quarter."""
     codec: str
@@ -201,39 +201,39 @@ def _resampled(path: Path | str, fps: float | Fraction | None, start: int, stop:
 def read_audio(
     path: Path | str, rate: int = 16000, *, start: float = 0.0, duration: float | None = None
 ) -> Float32[np.ndarray, " samples"]:
-    """The sound of any file, mono (mean of the channels), in [-1, 1].
+    """The audio of any file, mono (mean of the channels), in [-1, 1].
 
-    Where there is an image, second 0 is its first frame: sound that starts later is preceded by silence, sound that
+    Where there is an image, second 0 is its first frame: audio that starts later is preceded by silence, audio that
     starts earlier loses its front. Otherwise second 0 is the first sample.
 
     Args:
         path: mp4, ogg, flac, wav ...
         rate: samples per second of the result.
         start: seconds to leave out at the front.
-        duration: seconds to return at most; None for all. Not padded: sound may end sooner.
+        duration: seconds to return at most; None for all. Not padded: audio may end sooner.
 
     Raises:
-        TalkingError: the file is missing, empty or damaged, has no sound, or none in the range.
+        TalkingError: the file is missing, empty or damaged, has no audio, or none in the range.
     """
     limit = None if duration is None else start + duration
     with _open(path) as container:
         if not container.streams.audio:
-            raise TalkingError(path, expected="sound", found="no audio stream", hint="Give a file with speech in it.")
+            raise TalkingError(path, expected="audio", found="no audio stream", hint="Give a file with speech in it.")
         zero = _first_image_time(container)
         stream = container.streams.audio[0]
         try:
-            chunks = list(_resampled_sound(stream, container, rate, zero, limit))
+            chunks = list(_resampled_audio(stream, container, rate, zero, limit))
         except av.error.FFmpegError as error:
             raise _unreadable(path, error) from error
     samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
     cut = samples[round(start * rate) : None if limit is None else round(limit * rate)]
     if len(cut) == 0:
         found = f"{len(samples) / rate:.2f} s of it" + (f", wanted from second {start:g}" if len(samples) else "")
-        raise TalkingError(path, expected="sound", found=found, hint="Give a recording that is longer than that.")
+        raise TalkingError(path, expected="audio", found=found, hint="Give a recording that is longer than that.")
     return np.ascontiguousarray(cut, dtype=np.float32)
 
 
-def _resampled_sound(
+def _resampled_audio(
     stream: AudioStream, container: av.container.InputContainer, rate: int, zero: Fraction | None, limit: float | None
 ) -> Iterator[np.ndarray]:
     """Mono float chunks at `rate`, silence in front and in holes as the presentation times ask for."""
@@ -250,7 +250,7 @@ def _resampled_sound(
             lead = 0 if zero is None else round((frame_time - zero) * source_rate)
             to_drop = max(-lead, 0)
             mono = np.concatenate([np.zeros(max(lead, 0), dtype=np.float32), mono])
-        elif expected is not None and frame_time is not None and frame_time - expected > _SOUND_GAP:
+        elif expected is not None and frame_time is not None and frame_time - expected > _AUDIO_GAP:
             hole = round((frame_time - expected) * source_rate)
             mono = np.concatenate([np.zeros(hole, dtype=np.float32), mono])
         if frame_time is not None:
@@ -329,11 +329,11 @@ def _upright(frame: VideoFrame) -> np.ndarray:
 def _open(path: Path | str) -> av.container.InputContainer:
     path = Path(path)
     if not path.exists():
-        raise TalkingError(path, expected="a video or sound file", found="no such file", hint="Check the path.")
+        raise TalkingError(path, expected="a video or audio file", found="no such file", hint="Check the path.")
     if not path.is_file():
-        raise TalkingError(path, expected="a video or sound file", found="a folder", hint="Name the file in it.")
+        raise TalkingError(path, expected="a video or audio file", found="a folder", hint="Name the file in it.")
     if path.stat().st_size == 0:
-        raise TalkingError(path, expected="a video or sound file", found="an empty file", hint="Copy it again.")
+        raise TalkingError(path, expected="a video or audio file", found="an empty file", hint="Copy it again.")
     try:
         return av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
@@ -348,4 +348,4 @@ def _video_stream(container: av.container.InputContainer, path: Path | str) -> V
 
 def _unreadable(path: Path | str, error: Exception) -> TalkingError:
     reason = getattr(error, "strerror", None) or str(error)
-    return TalkingError(path, expected="a readable video or sound file", found=reason, hint=_CONVERT)
+    return TalkingError(path, expected="a readable video or audio file", found=reason, hint=_CONVERT)

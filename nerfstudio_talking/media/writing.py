@@ -1,4 +1,4 @@
-"""Writing images and sound: H.264 and AAC, frame by frame, whole or not at all."""
+"""Writing images and audio: H.264 and AAC, frame by frame, whole or not at all."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def video_stream_of(container: av.container.InputContainer) -> VideoStream:
 
 
 class VideoWriter:
-    """Writes a video with sound, frame by frame, in constant memory.
+    """Writes a video with audio, frame by frame, in constant memory.
 
     The file appears under its name only once it is whole: until then, and after an exception, there is at most a
-    `.part` beside it, which an exception removes. Sound starts with the first frame and is cut, or filled up with
+    `.part` beside it, which an exception removes. Audio starts with the first frame and is cut, or filled up with
     silence, to the length of the image. Odd sizes grow by one repeated row or column (4:2:0 colour needs even ones).
 
     Args:
@@ -107,7 +107,7 @@ class VideoWriter:
             context.time_base = 1 / self.rate
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = ColorRange.MPEG
-            self._sound = None if self._audio is None else SoundTrack(self._container, *self._audio)
+            self._audio_track = None if self._audio is None else AudioTrack(self._container, *self._audio)
         return self
 
     def write(self, frame: UInt8[np.ndarray, "height width 3"]) -> None:
@@ -123,8 +123,8 @@ class VideoWriter:
         with _writing(self.path, None):
             self._container.mux(self._video.encode(image))
             self.num_frames += 1
-            if self._sound is not None:
-                self._container.mux(self._sound.until(self.num_frames / self.rate))
+            if self._audio_track is not None:
+                self._container.mux(self._audio_track.until(self.num_frames / self.rate))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -136,8 +136,8 @@ class VideoWriter:
                         if self.num_frames == 0:
                             raise TalkingError(self.path, expected="frames", found="none", hint="Nothing was rendered.")
                         self._container.mux(self._video.encode(None))
-                        if self._sound is not None:
-                            self._container.mux(self._sound.end(self.num_frames / self.rate))
+                        if self._audio_track is not None:
+                            self._container.mux(self._audio_track.end(self.num_frames / self.rate))
                 finally:
                     self._container.close()
                 if error is None:
@@ -149,12 +149,12 @@ class VideoWriter:
             _discard(self._part)
 
 
-class SoundTrack:
+class AudioTrack:
     """An AAC stream fed in step with the image, cut or filled up to the length asked for in the end."""
 
     def __init__(self, container: av.container.OutputContainer, samples: Float[np.ndarray, " samples"], rate: int):
         if samples.ndim != 1:
-            raise ValueError(f"sound is mono, one axis, not {samples.shape}")
+            raise ValueError(f"audio is mono, one axis, not {samples.shape}")
         self._samples, self._rate, self._fed = samples, rate, 0
         coded = rate if rate in _AAC_RATES else _AAC_RATES[-1]  # the encoder converts as it goes
         self._stream: AudioStream = container.add_stream("aac", rate=coded, layout="mono")
@@ -168,7 +168,7 @@ class SoundTrack:
         return packets
 
     def end(self, seconds: Fraction) -> list[Packet]:
-        """The last packets; the sound ends at `seconds`."""
+        """The last packets; the audio ends at `seconds`."""
         packets = self.until(seconds)
         left = round(seconds * self._rate) - self._fed
         return packets + (self._encode(left) if left > 0 else []) + self._stream.encode(None)
@@ -186,7 +186,7 @@ class SoundTrack:
 def mux_audio(
     video_path: Path | str, samples: Float[np.ndarray, " samples"], rate: int, output_path: Path | str
 ) -> None:
-    """Put sound under a video: images are copied as they are, sound is cut or filled up to their length.
+    """Put audio under a video: images are copied as they are, audio is cut or filled up to their length.
 
     Raises:
         TalkingError: the video cannot be read, or the output not written.
@@ -207,15 +207,15 @@ def mux_audio(
         tags = {name: text for name, text in source.metadata.items() if name in ("title", "comment")}
         with open_output(output_path, part, {"comment": SYNTHETIC_NOTICE, **tags}) as container:
             copy = container.add_stream_from_template(image)
-            sound = SoundTrack(container, samples, rate)
+            audio = AudioTrack(container, samples, rate)
             end = Fraction(0)
             for packet in _timed_packets(source, image):
                 assert packet.pts is not None and packet.dts is not None
                 end = max(end, (packet.pts - first + (packet.duration or 0)) * packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - first, packet.dts - first, copy
                 container.mux(packet)
-                container.mux(sound.until(end))
-            container.mux(sound.end(end))
+                container.mux(audio.until(end))
+            container.mux(audio.end(end))
         publish(part, output_path)
 
 
@@ -252,11 +252,11 @@ def write_wav(path: Path | str, samples: Float[np.ndarray, " samples"], rate: in
     part = part_of(path)
     values = np.round(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2")
     with _writing(path, part):
-        with part.open("wb") as file, wave.open(file, "wb") as sound:
-            sound.setnchannels(1)
-            sound.setsampwidth(2)
-            sound.setframerate(rate)
-            sound.writeframes(values.tobytes())
+        with part.open("wb") as file, wave.open(file, "wb") as audio:
+            audio.setnchannels(1)
+            audio.setsampwidth(2)
+            audio.setframerate(rate)
+            audio.writeframes(values.tobytes())
         publish(part, path)
 
 

@@ -64,20 +64,20 @@ class ImageQuality(Metric):
 
 
 class FaceMotion(Metric):
-    """What rendered and true face do over a video: LMD, AUE by geometry, lips against lips and against sound, blinks.
+    """What rendered and true face do over a video: LMD, AUE by geometry, lips against lips and against audio, blinks.
 
     States are the landmarks of all frames (7.6 kB a frame); frames are given in order.
 
     Args:
         fps: frames per second.
-        sound: mono samples that start with the first frame, and their rate; None leaves out what needs it.
+        audio: mono samples that start with the first frame, and their rate; None leaves out what needs it.
     """
 
     full_state_update = False
 
-    def __init__(self, fps: float, sound: tuple[Float[np.ndarray, " samples"], int] | None = None) -> None:
+    def __init__(self, fps: float, audio: tuple[Float[np.ndarray, " samples"], int] | None = None) -> None:
         super().__init__()
-        self.fps, self.sound = fps, sound
+        self.fps, self.audio = fps, audio
         self.add_state("rendered", [], dist_reduce_fx="cat")
         self.add_state("truth", [], dist_reduce_fx="cat")
 
@@ -120,12 +120,12 @@ class FaceMotion(Metric):
             eyes = eye_opening(lid_gap(points))
             rate = stability.blinks(eyes) / minutes if np.isfinite(eyes).any() else np.nan
             scores[f"{prefix}blinks_per_minute"] = rate
-        if self.sound is not None:
-            scores |= self._against_sound(lips, true_lips)
+        if self.audio is not None:
+            scores |= self._against_audio(lips, true_lips)
         return scores
 
-    def _against_sound(self, lips: np.ndarray, true_lips: np.ndarray) -> dict[str, float]:
-        samples, rate = self.sound  # type: ignore[misc]
+    def _against_audio(self, lips: np.ndarray, true_lips: np.ndarray) -> dict[str, float]:
+        samples, rate = self.audio  # type: ignore[misc]
         needed = int(np.ceil(len(lips) / self.fps * rate)) + 1
         samples = np.pad(samples, (0, max(needed - len(samples), 0)))
         silent = stability.silent_frames(samples, self.fps, len(lips), rate)

@@ -22,13 +22,13 @@ SCORE_NAMES: dict[str, tuple[str, str, str]] = {
         for source, text in (("geometry", "landmarks"), ("blendshapes", "blendshapes"), ("openface", "OpenFace"))
         for half in ("upper", "lower")
     },
-    "sync_score": ("sync: correlation with sound at the best lag", _UP, ".3f"),
-    "sync_lag": ("sync: frames by which the sound is late", _ZERO, ".1f"),
+    "sync_score": ("sync: correlation with audio at the best lag", _UP, ".3f"),
+    "sync_lag": ("sync: frames by which the audio is late", _ZERO, ".1f"),
     "sync_score_in_place": ("sync: correlation in place", _UP, ".3f"),
     "sync_null_max": ("sync: highest by chance", "", ".3f"),
     "syncnet_confidence": ("SyncNet confidence (LSE-C)", _UP, ".3f"),
     "syncnet_distance": ("SyncNet distance (LSE-D)", _DOWN, ".3f"),
-    "syncnet_lag": ("SyncNet: frames by which the sound is late", _ZERO, ".0f"),
+    "syncnet_lag": ("SyncNet: frames by which the audio is late", _ZERO, ".0f"),
     "torso_jitter": ("torso jitter (per mille of the face's height, per frame squared)", _TRUTH, ".2f"),
     "torso_jitter_error": ("torso jitter, its motion less the truth's", _DOWN, ".2f"),
     "torso_flicker": ("torso flicker against the truth (levels)", _DOWN, ".2f"),

@@ -32,7 +32,7 @@ class ScoreSettings:
     """What to measure beyond what needs nothing."""
 
     audio: Path | None = None
-    """The sound that the lips should follow; the rendering's own where None, else the truth's."""
+    """The audio that the lips should follow; the rendering's own where None, else the truth's."""
     truth_frames: str | None = None
     """A:B, the frames of the truth that were rendered; all where None."""
     face_landmarker: Path | None = None
@@ -150,7 +150,7 @@ def score_videos(
     Args:
         rendered: ours or a peer's, any container and size.
         truth: the recording.
-        settings: sound, frames, weights.
+        settings: audio, frames, weights.
         progress: called at the start of each pass over the frames.
 
     Raises:
@@ -158,8 +158,8 @@ def score_videos(
     """
     settings = settings or ScoreSettings()
     pair = make_pair(rendered, truth, settings.truth_frames)
-    samples, sound_note = _sound(pair, settings.audio)
-    notes = [*pair.notes, sound_note]
+    samples, audio_note = _audio(pair, settings.audio)
+    notes = [*pair.notes, audio_note]
     measure = PortraitScores(
         pair.fps,
         None if samples is None else (samples, _RATE),
@@ -192,7 +192,7 @@ def score_videos(
     else:
         left_out["aue_openface"] = "no csv of OpenFace given"
     if network is None or samples is None or len(points) == 0:
-        left_out["syncnet"] = "no syncnet_v2.model given" if network is None else "no sound, or no face"
+        left_out["syncnet"] = "no syncnet_v2.model given" if network is None else "no audio, or no face"
     else:
         scores |= _syncnet(pair, (points, true_points), samples, network, progress)
     for name in [name for name, value in scores.items() if not np.isfinite(value)]:
@@ -201,7 +201,7 @@ def score_videos(
     if len(measure.rows) < pair.num_frames:
         notes.append(f"only {len(measure.rows)} frames could be decoded")
     if scores.get("sync_score", np.inf) <= scores.get("sync_null_max", -np.inf):
-        notes.append("lips and sound agree no better than by chance: the lag between them means nothing")
+        notes.append("lips and audio agree no better than by chance: the lag between them means nothing")
     per_frame = _columns(measure.rows)
     if len(points):
         per_frame |= {"lips": lip_opening(points), "truth_lips": lip_opening(true_points)}
@@ -234,16 +234,16 @@ def _count(info: VideoInfo, fps: float) -> int:
     return max(round(info.duration * fps), 1)
 
 
-def _sound(pair: Pair, audio: Path | None) -> tuple[Float32[np.ndarray, " samples"] | None, str]:
-    """The sound from the rendering's first frame on, and where it is from."""
+def _audio(pair: Pair, audio: Path | None) -> tuple[Float32[np.ndarray, " samples"] | None, str]:
+    """The audio from the rendering's first frame on, and where it is from."""
     if audio is not None:
-        return read_audio(audio, _RATE), f"sound of {audio.name}"
+        return read_audio(audio, _RATE), f"audio of {audio.name}"
     if probe_video(pair.rendered).has_audio:
-        return read_audio(pair.rendered, _RATE), "sound of the rendering"
+        return read_audio(pair.rendered, _RATE), "audio of the rendering"
     if probe_video(pair.truth).has_audio:
         start = pair.first / pair.fps
-        return read_audio(pair.truth, _RATE, start=start), "the rendering is silent: sound of the truth"
-    return None, "neither video has sound"
+        return read_audio(pair.truth, _RATE, start=start), "the rendering is silent: audio of the truth"
+    return None, "neither video has audio"
 
 
 def _advance(progress: Tracker | None, title: str, total: int) -> Callable[[], Any]:

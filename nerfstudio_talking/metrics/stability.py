@@ -1,4 +1,4 @@
-"""Steadiness: torso jitter, flicker, blinks, and whether lips rest while the sound does."""
+"""Steadiness: torso jitter, flicker, blinks, and whether lips rest while the audio does."""
 
 from __future__ import annotations
 
@@ -173,9 +173,9 @@ def blinks(eyes: Float[np.ndarray, "frames eyes"], closed: float = 0.4, opened: 
 def silent_frames(
     samples: Float[np.ndarray, " samples"], fps: float, num_frames: int, rate: int = 16000, below_db: float = 35.0
 ) -> Bool[np.ndarray, " frames"]:
-    """Frames in a pause: their sound, and that of two frames on either side, is quieter than speech by 35 dB or more.
+    """Frames in a pause: their audio, and that of two frames on either side, is quieter than speech by 35 dB or more.
 
-    Lips close after the sound ends and open before it starts, hence the margin. Speech is the 95th percentile of the
+    Lips close after the audio ends and open before it starts, hence the margin. Speech is the 95th percentile of the
     frames' power; of a silent recording every frame is silent.
     """
     edges = (np.arange(num_frames + 1) / fps * rate).round().astype(int)

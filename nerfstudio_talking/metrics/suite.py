@@ -31,7 +31,7 @@ class PortraitScores:
 
     Args:
         fps: frames per second.
-        sound: mono samples that start with the first frame, and their rate; None leaves out what needs sound.
+        audio: mono samples that start with the first frame, and their rate; None leaves out what needs audio.
         lpips_weights: torchvision's AlexNet; None looks in the torch cache.
         fid_weights: FID's Inception; None looks in the torch cache.
         faces: follow the faces with FaceMesh (7 ms a frame and video): boxes, LMD, AUE, sync, blinks, torso jitter.
@@ -45,7 +45,7 @@ class PortraitScores:
     def __init__(
         self,
         fps: float,
-        sound: tuple[Float[np.ndarray, " samples"], int] | None = None,
+        audio: tuple[Float[np.ndarray, " samples"], int] | None = None,
         lpips_weights: Path | None = None,
         fid_weights: Path | None = None,
         faces: bool = True,
@@ -53,14 +53,14 @@ class PortraitScores:
         fid: bool = True,
     ) -> None:
         self.left_out: dict[str, str] = {}
-        self._motion = FaceMotion(fps, sound)
+        self._motion = FaceMotion(fps, audio)
         self._quality = ImageQuality(self._lpips(lpips_weights))
         self._steadiness = Steadiness()
         self._fid = self._inception(fid_weights, fid)
         if faces and importlib.util.find_spec("mediapipe") is None:
             faces, self.left_out["landmarks"] = False, "mediapipe is not installed"
-        if sound is None:
-            self.left_out["sync_score"] = "no sound"
+        if audio is None:
+            self.left_out["sync_score"] = "no audio"
         self._faces, self._person_masks = faces, person_masks and faces
         self.rows: list[dict[str, float]] = []
         self._last: int | None = None
@@ -137,7 +137,7 @@ class PortraitScores:
         return self._motion.tracks
 
     def reset(self) -> None:
-        """Forget all frames, for another video of the same sound."""
+        """Forget all frames, for another video of the same audio."""
         for metric in (self._quality, self._motion, self._steadiness, *self._fid.values()):
             metric.reset()
         self._last, self.rows = None, []

@@ -1,4 +1,4 @@
-"""SyncNet (Chung & Zisserman, "Out of time", 2016): confidence, distance and lag of lips and sound, LSE-C and LSE-D.
+"""SyncNet (Chung & Zisserman, "Out of time", 2016): confidence, distance and lag of lips and audio, LSE-C and LSE-D.
 
 The network, its inputs and its scores follow the published evaluation (joonson/syncnet_python), whose weights,
 `syncnet_v2.model`, are loaded by path. One thing differs: faces are cropped by FaceMesh and not by S3FD, so numbers are
@@ -40,7 +40,7 @@ class SyncScore(NamedTuple):
     distance: float
     """Mean distance of features at the best lag: LSE-D, lower is better."""
     lag: int
-    """Frames by which the sound is late (the published "AV offset", negated)."""
+    """Frames by which the audio is late (the published "AV offset", negated)."""
 
 
 def _conv2d(inputs: int, outputs: int, kernel: tuple[int, int] = (3, 3), padding: int = 1) -> list[nn.Module]:
@@ -92,8 +92,8 @@ class SyncNet(nn.Module):
             *_conv3d(256, 512, (1, 6, 6)),
         )
 
-    def sound(self, mfcc: Float[Tensor, "windows 1 13 20"]) -> Float[Tensor, "windows dimensions"]:
-        """Features of 200 ms of sound."""
+    def audio(self, mfcc: Float[Tensor, "windows 1 13 20"]) -> Float[Tensor, "windows dimensions"]:
+        """Features of 200 ms of audio."""
         return self.netfcaud(self.netcnnaud(mfcc).flatten(1))
 
     def lips(self, faces: Float[Tensor, "windows 3 5 224 224"]) -> Float[Tensor, "windows dimensions"]:
@@ -130,7 +130,7 @@ def syncnet_mfcc(samples: Float[np.ndarray, " samples"]) -> Float32[np.ndarray, 
     sine lifter of 22, the first coefficient replaced by the logarithm of the window's energy.
 
     Args:
-        samples: mono sound at 16 kHz in [-1, 1].
+        samples: mono audio at 16 kHz in [-1, 1].
     """
     length, step, size, bands = 400, 160, 512, 26
     signal = np.round(np.asarray(samples, np.float64) * 32767)
@@ -189,10 +189,10 @@ def face_crops(
 
 
 def sync_from_features(
-    lips: Float[Tensor, "windows dimensions"], sound: Float[Tensor, "windows dimensions"], max_lag: int = MAX_LAG
+    lips: Float[Tensor, "windows dimensions"], audio: Float[Tensor, "windows dimensions"], max_lag: int = MAX_LAG
 ) -> SyncScore:
-    """Confidence, distance and lag: lips against sound, shifted by every lag, zeros beyond the ends as published."""
-    padded = nn.functional.pad(sound, (0, 0, max_lag, max_lag))
+    """Confidence, distance and lag: lips against audio, shifted by every lag, zeros beyond the ends as published."""
+    padded = nn.functional.pad(audio, (0, 0, max_lag, max_lag))
     curve = torch.stack(
         [
             nn.functional.pairwise_distance(lips, padded[shift : shift + len(lips)]).mean()
@@ -214,7 +214,7 @@ def syncnet_score(
 
     Args:
         crops: from `face_crops`.
-        samples: mono sound at 16 kHz that starts with the first frame.
+        samples: mono audio at 16 kHz that starts with the first frame.
         fps: frames per second of the crops.
         network: from `load_syncnet`.
         batch: windows at a time.
@@ -231,12 +231,12 @@ def syncnet_score(
     device = next(network.parameters()).device
     mfcc = torch.from_numpy(syncnet_mfcc(samples)).T  # (13, rows)
     images = torch.from_numpy(np.ascontiguousarray(crops[..., ::-1])).permute(3, 0, 1, 2)
-    lips, sound = [], []
+    lips, audio = [], []
     with torch.no_grad():
         for first in range(0, count, batch):
             windows = range(first, min(first + batch, count))
             faces = torch.stack([images[:, i : i + WINDOW] for i in windows]).to(device).float()
             rows = torch.stack([mfcc[None, :, 4 * i : 4 * i + 20] for i in windows]).to(device)
             lips.append(network.lips(faces).cpu())
-            sound.append(network.sound(rows).cpu())
-    return sync_from_features(torch.cat(lips), torch.cat(sound))
+            audio.append(network.audio(rows).cpu())
+    return sync_from_features(torch.cat(lips), torch.cat(audio))

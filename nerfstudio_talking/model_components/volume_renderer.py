@@ -44,7 +44,7 @@ def render_volume(
     """What a volume shows along rays.
 
     Places are equally spaced through the field's box, each shifted at random in training; those in cells that show
-    nothing are not evaluated. With a deformation, the body hears no sound: conditions fade with its share.
+    nothing are not evaluated. With a deformation, the body hears no audio: conditions fade with its share.
 
     Returns:
         Per ray: `color` (premultiplied), `accumulation`, `depth` (sum of weight times metres), `semantics` (logits),

@@ -1,7 +1,7 @@
 """`er-nerf`: ER-NeRF (Li et al., ICCV 2023) re-implemented on our parts, as the baseline that Wang et al. compare with.
 
 As published: tri-plane hash of 12 levels with one feature in tables of 2^14 (section 3.2), a network per modality that
-tells a point's region from its features alone (3.3), an eye value jittered in training, a free sound code of 32
+tells a point's region from its features alone (3.3), an eye value jittered in training, a free audio code of 32
 channels, view directions in spherical harmonics of degree 4, a 2-D deformable torso behind three learned anchors that
 carry the pose (3.4), squared error and entropy of the opacity, a lips phase with LPIPS on patches, and its schedule.
 
@@ -47,11 +47,11 @@ class ERNeRFModelConfig(TalkingPortraitModelConfig):
     region_module: RegionModule = "mlp"
     """How a modality is spread over space."""
     audio_condition: Literal["articulation", "code"] = "code"
-    """What sound tells the volume."""
+    """What audio tells the volume."""
     audio_dropout: float = 0.0
     """Dropout in the audio encoder."""
     audio_noise: float = 0.0
-    """Noise on the normalised sound features in training."""
+    """Noise on the normalised audio features in training."""
     eyes_noise: float = 0.05
     """Half range of the jitter on the eyes' opening in training."""
     direction_levels: int = 4

@@ -1,4 +1,4 @@
-"""What every portrait shares: a volume under sound and eyes before a background, as a nerfstudio model."""
+"""What every portrait shares: a volume under audio and eyes before a background, as a nerfstudio model."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ class PortraitModelConfig(ModelConfig):
     region_module: RegionModule = "external"
     """How a modality is spread over space: external attention with the condition, ER-NeRF's network, or not at all."""
     audio_condition: Literal["articulation", "code"] = "articulation"
-    """What sound tells the volume: the mouth's shape, learned from tracked landmarks (short clips), or a free code,
+    """What audio tells the volume: the mouth's shape, learned from tracked landmarks (short clips), or a free code,
     learned from the image (minutes of speech, or clips without landmarks)."""
     articulation_dim: int = 6
     """Components of the mouth's shape."""
     told_share: float = 0.5
-    """Share of the training frames whose mouth's shape the volume is told by sound, as ever after; it is shown the
+    """Share of the training frames whose mouth's shape the volume is told by audio, as ever after; it is shown the
     tracked one of the others."""
     audio_dim: int = 32
-    """Length of the free sound code."""
+    """Length of the free audio code."""
     audio_dropout: float = 0.3
     """Dropout in the audio encoder."""
     audio_noise: float = 0.3
-    """Noise on the normalised sound features in training."""
+    """Noise on the normalised audio features in training."""
     num_levels: int = 12
     """Levels of the volume's hash planes."""
     log2_table_size: int = 14
@@ -102,7 +102,7 @@ class PortraitModelConfig(ModelConfig):
     semantic_loss_mult: float = 0.01
     """Weight of the parsing."""
     articulation_loss_mult: float = 0.1
-    """Weight of the articulation predicted from sound."""
+    """Weight of the articulation predicted from audio."""
     patch_loss_mult: float = 0.02
     """Weight of LPIPS, or of 1 - SSIM where its weights are not to be had, on mouth patches in the lips phase."""
     lpips_weights: Path | None = None
@@ -121,7 +121,7 @@ class Rendering:
 
 
 class PortraitModel(Model):
-    """A volume under sound and eyes, and what surrounds it. Subclasses build `field` and say how layers meet."""
+    """A volume under audio and eyes, and what surrounds it. Subclasses build `field` and say how layers meet."""
 
     config: PortraitModelConfig
     field: ConditionedField
@@ -137,7 +137,7 @@ class PortraitModel(Model):
         self.track: TalkingTrack = self.clip.track
         self.plane_distance = float(np.median(np.linalg.norm(self.track.camera_to_worlds[:, :, 3], axis=1)))
         self.conditioning = ConditioningTrack(self.track)
-        self._populate_sound()
+        self._populate_audio()
         self.occupancy = OccupancyGrid(config.occupancy_resolution, config.occupancy_threshold)
         background = self.clip.background
         if background is None:
@@ -153,7 +153,7 @@ class PortraitModel(Model):
         self._lpips: tuple[torch.nn.Module | None] | None = None
         self._kept: list[Rendering] | None = None
 
-    def _populate_sound(self) -> None:
+    def _populate_audio(self) -> None:
         """The articulator, or the encoder of a free code."""
         config = self.config
         self.articulator: Articulator | None = None
@@ -169,7 +169,7 @@ class PortraitModel(Model):
             )
             return
         if config.audio_condition == "articulation":
-            CONSOLE.print("[yellow]The clip carries no landmarks: sound conditions the volume by a free code.")
+            CONSOLE.print("[yellow]The clip carries no landmarks: audio conditions the volume by a free code.")
         self.audio_encoder = AudioEncoder(
             self.track.audio.shape[2], config.audio_dim, config.audio_dropout, config.audio_noise
         )
@@ -210,7 +210,7 @@ class PortraitModel(Model):
         self.register_buffer(name, table, persistent=False)
 
     def drive(self, track: TalkingTrack) -> None:
-        """Speak another track: same weights, other sound, poses and eyes.
+        """Speak another track: same weights, other audio, poses and eyes.
 
         Raises:
             TalkingError: the track's features are not what the portrait was trained with.
@@ -219,7 +219,7 @@ class PortraitModel(Model):
         self.track = track
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """Tables learn fast, networks slowly, the articulation from sound apart."""
+        """Tables learn fast, networks slowly, the articulation from audio apart."""
         tables = [module.table for module in self.modules() if isinstance(module, HashPlanes)]
         audio = list((self.articulator or self.audio_encoder).parameters())  # type: ignore[union-attr]
         apart = {id(p) for p in [*tables, *audio, self.device_indicator_param]}

@@ -61,7 +61,7 @@ class SSPNeRFModelConfig(PortraitModelConfig):
 
 
 class SSPNeRFModel(PortraitModel):
-    """Head and torso in one volume over background, under sound and eyes."""
+    """Head and torso in one volume over background, under audio and eyes."""
 
     config: SSPNeRFModelConfig
     class_loss: Tensor
@@ -179,7 +179,7 @@ class SSPNeRFModel(PortraitModel):
 
     @torch.no_grad()
     def _follow_losses(self, outputs: dict[str, Tensor], image: Tensor, parsing: Tensor) -> None:
-        """Running photometric loss and sound's relevance of each class among the rays."""
+        """Running photometric loss and audio's relevance of each class among the rays."""
         count = torch.bincount(parsing, minlength=len(PARSING_CLASSES))[: len(PARSING_CLASSES)]
         seen = count > 0
         decay = self.config.class_loss_decay

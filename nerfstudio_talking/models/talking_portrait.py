@@ -47,7 +47,7 @@ class TalkingPortraitModelConfig(PortraitModelConfig):
 
 
 class TalkingPortraitModel(PortraitModel):
-    """Head volume over torso field over background, under sound and eyes."""
+    """Head volume over torso field over background, under audio and eyes."""
 
     config: TalkingPortraitModelConfig
     torso_region: Tensor

@@ -14,7 +14,7 @@ WINDOW, COEFFICIENTS = 28, 12
 """A frame's patch: 280 ms of rows every 10 ms, cepstral coefficients 1 to 12 (Yi et al. 2020, section 3)."""
 _LEAD_SECONDS = 0.32
 _RANGE_DB, _FLOOR_DB = 40.0, -60.0
-"""Sound this far below the clip's loud level is silent, and so is anything below that level of full scale."""
+"""Audio this far below the clip's loud level is silent, and so is anything below that level of full scale."""
 _PAUSE_SECONDS, _PAUSE_LEVEL = 0.25, 0.12
 """Loudness smoothed over so many seconds is silence at 0 and speech from that level on."""
 
@@ -25,7 +25,7 @@ def cepstral_windows(
     """Patches around the middle of each frame; the coefficient of overall level is left out.
 
     Args:
-        samples: mono sound at 16 kHz that starts with frame 0; what lies beyond it is silence.
+        samples: mono audio at 16 kHz that starts with frame 0; what lies beyond it is silence.
         fps: frames per second.
         num_frames: patches to cut.
     """
@@ -36,7 +36,7 @@ def cepstral_windows(
 
 
 def loudness(samples: Float[np.ndarray, " samples"], fps: float, num_frames: int) -> Float[np.ndarray, " frames"]:
-    """Level of each frame's sound from 0 (40 dB below the clip's loud level, or silent) to 1 (loud) or little more.
+    """Level of each frame's audio from 0 (40 dB below the clip's loud level, or silent) to 1 (loud) or little more.
 
     Arguments as in `cepstral_windows`.
     """

@@ -1,4 +1,4 @@
-"""A new voice as a new track: same portrait, other sound, the recorded head motion arranged to its length."""
+"""A new voice as a new track: same portrait, other audio, the recorded head motion arranged to its length."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def driving_track(
     pose: PoseMode = "ping-pong",
     smoothing: float = 0.0,
 ) -> TalkingTrack:
-    """The track of a portrait that speaks other sound.
+    """The track of a portrait that speaks other audio.
 
     Args:
         portrait: the recorded track.
-        audio: features of the new sound, one window per new frame, of the portrait's kind.
+        audio: features of the new audio, one window per new frame, of the portrait's kind.
         pose: how the recorded head poses and eyes are arranged to the new length.
         smoothing: standard deviation in frames of the smoothing over the arranged poses of head and body.
     """

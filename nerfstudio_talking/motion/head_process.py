@@ -1,9 +1,9 @@
-"""Head motion that sound does not determine: a random process with a person's own spectrum, on a clock sound drives.
+"""Head motion that audio does not determine: a random process with a person's own spectrum, on a clock audio drives.
 
 The six numbers of a person's pose follow a vector autoregression (Luetkepohl 2005, chapter 3), so that axes keep their
 own spectra and move together as they do in the person: a head that nods goes down as well. It is stable, so that it
 cannot drift. The process runs on a clock of its own: loud speech makes that clock run faster, silence nearly stops it.
-So the head calms where nobody speaks, without jumping back to anything, and its range does not depend on the sound.
+So the head calms where nobody speaks, without jumping back to anything, and its range does not depend on the audio.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _QUIET, _STILL = 0.35, 0.12
 _SLOWEST, _FASTEST = 0.3, 2.0
 """Bounds of the clock's rate within speech."""
 _SLOPES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-"""How much faster the clock may run for loud sound: what is tried."""
+"""How much faster the clock may run for loud audio: what is tried."""
 _TRIALS = 24
 """Motions drawn to see how far a slope couples speed to loudness."""
 _MARGIN, _KNEE = 0.1, 0.8
@@ -63,10 +63,10 @@ def fit_head_process(
     fps: float,
     order: int = 6,
 ) -> HeadProcess:
-    """Fit the process to what of a person's motion sound does not predict.
+    """Fit the process to what of a person's motion audio does not predict.
 
     The clock's dependence on loudness is chosen by trial: so that speed correlates with loudness, over drawn motions
-    under the person's own sound, as it does in the recording.
+    under the person's own audio, as it does in the recording.
 
     Args:
         pose: the person's poses.
@@ -158,7 +158,7 @@ def sample_head_process(
     fps: float,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "frames 6"]:
-    """Deviations from the person's mean pose under a sound's loudness; another generator, another motion."""
+    """Deviations from the person's mean pose under an audio's loudness; another generator, another motion."""
     clock = np.cumsum(clock_rate(process.rate, level, fps))
     return _played(_own_path(process, int(np.ceil(clock[-1])) + 3, rng), clock)
 
@@ -197,7 +197,7 @@ def bounded(
 
 
 def _even_rate(slope: float, level: Float[np.ndarray, " frames"], fps: float) -> Float[np.ndarray, " line"]:
-    """A rate that grows with loudness by `slope` and is 1 in the mean over the person's own sound."""
+    """A rate that grows with loudness by `slope` and is 1 in the mean over the person's own audio."""
     line = np.array([1.0 - slope * activity(level, fps, _FAST).mean(), slope])
     for _ in range(10):  # bounds and pauses take their share
         line = line / max(float(clock_rate(line, level, fps).mean()), 0.1)

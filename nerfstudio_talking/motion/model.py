@@ -53,7 +53,7 @@ class Person:
 
 @dataclass
 class MotionModel:
-    """Sound to motion."""
+    """Audio to motion."""
 
     network: MotionNetwork
     network_config: MotionNetworkConfig
@@ -71,7 +71,7 @@ class MotionModel:
     def predict(
         self, patches: Float32[np.ndarray, "frames 28 12"]
     ) -> tuple[Float[np.ndarray, "frames expression"], Float[np.ndarray, "frames 6"]]:
-        """Expression and pose from sound, both on a unit scale and before any stretch.
+        """Expression and pose from audio, both on a unit scale and before any stretch.
 
         The expression of a personal model is the mean of network and kernel regression: both err, not together.
         """

@@ -1,4 +1,4 @@
-"""Sound to expression and head pose: convolutions over each frame's cepstral patch, an LSTM over 16 frames.
+"""Audio to expression and head pose: convolutions over each frame's cepstral patch, an LSTM over 16 frames.
 
 After Yi et al. 2020 (arXiv 2002.10137, section 3.1), written from the paper. Widths are small enough for two CPU cores
 by default; `PAPER_WIDTHS` are the published ones.
@@ -81,7 +81,7 @@ class MotionNetwork(nn.Module):
 
     @torch.no_grad()
     def predict(self, patches: Float[Tensor, "frames 28 12"]) -> Float[Tensor, "frames outputs"]:
-        """The whole of a sound, however long: overlapping sequences of 16 frames, cross-faded.
+        """The whole of an audio, however long: overlapping sequences of 16 frames, cross-faded.
 
         No state is carried further than a sequence, so nothing can drift. Switches to evaluation mode.
         """

@@ -63,7 +63,7 @@ def load_recording(folder: Path, frames: int | None = None) -> Recording:
         frames: use only that many, from the front; all where None.
 
     Raises:
-        TalkingError: it is no dataset, has no FaceMesh landmarks or no sound, or is too short.
+        TalkingError: it is no dataset, has no FaceMesh landmarks or no audio, or is too short.
     """
     from nerfstudio_talking.media.reading import read_audio
 

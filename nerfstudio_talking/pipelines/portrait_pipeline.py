@@ -57,12 +57,12 @@ class PortraitPipeline(VanillaPipeline):
         assert dataset is not None
         kept = sorted(kept, key=lambda rendering: rendering.index)
         frames = [int(clip.eval_frames[rendering.index]) for rendering in kept]
-        sound = None
+        audio = None
         if clip.track.audio_path is not None and frames == list(range(frames[0], frames[0] + len(frames))):
             fps = clip.track.fps
             samples = read_audio(clip.track.audio_path)
-            sound = (samples[round(frames[0] / fps * 16000) : round((frames[-1] + 1) / fps * 16000)], 16000)
-        scores = PortraitScores(clip.track.fps, sound, self.config.lpips_weights, self.config.fid_weights)
+            audio = (samples[round(frames[0] / fps * 16000) : round((frames[-1] + 1) / fps * 16000)], 16000)
+        scores = PortraitScores(clip.track.fps, audio, self.config.lpips_weights, self.config.fid_weights)
         agreement = ParsingAgreement()
         with get_progress("Scoring the video") as progress:
             for rendering, frame in progress.track(list(zip(kept, frames))):

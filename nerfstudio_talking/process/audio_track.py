@@ -1,4 +1,4 @@
-"""The sound stage: the voice as audio.wav, its features, and how late it is."""
+"""The audio stage: the voice as audio.wav, its features, and how late it is."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ WORTH_A_WARNING = 2
 """Frames of audio/video offset past which a warning is given."""
 
 
-def write_sound(job: Job) -> None:
-    """audio.wav, features to sound.npz, offset and findings to sound_record.json."""
+def write_audio(job: Job) -> None:
+    """audio.wav, features to audio.npz, offset and findings to audio_record.json."""
     from nerfstudio_talking.audio.extract import extract_features
     from nerfstudio_talking.audio.sync import estimate_offset
     from nerfstudio_talking.media.reading import read_audio
     from nerfstudio_talking.media.writing import write_wav
 
-    with job.progress("Sound features", None):
+    with job.progress("Audio features", None):
         samples = read_audio(job.config.video)
         seconds = job.num_frames / job.fps
-        findings = checks.sound_findings(len(samples) / SAMPLE_RATE, job.stop / job.fps)
+        findings = checks.audio_findings(len(samples) / SAMPLE_RATE, job.stop / job.fps)
         lips = lip_curve(job)
-        as_found = cut_sound(samples, job.start / job.fps, seconds)
+        as_found = cut_audio(samples, job.start / job.fps, seconds)
         estimate = estimate_offset(lips, as_found, job.fps)
         applied = estimate.frames if job.config.audio_offset == "auto" else int(job.config.audio_offset)
         left = estimate.frames - applied
         if abs(left) > WORTH_A_WARNING:
             side = "late" if left > 0 else "early"
-            text = f"The sound seems {abs(left)} frames {side}; --audio-offset {estimate.frames} (or auto) moves it."
+            text = f"The audio seems {abs(left)} frames {side}; --audio-offset {estimate.frames} (or auto) moves it."
             findings.append(Finding("audio-offset", text))
-        samples = cut_sound(samples, (job.start + applied) / job.fps, seconds)
+        samples = cut_audio(samples, (job.start + applied) / job.fps, seconds)
         features, kind = extract_features(samples, job.fps, job.num_frames, job.config.audio_model)
         with job.space.new_file(job.space.folder / AUDIO_NAME) as aside:
             write_wav(aside, samples, SAMPLE_RATE)
-    job.space.save_arrays("sound", features=features)
+    job.space.save_arrays("audio", features=features)
     figures = {"score": estimate.score, "null_max": estimate.null_max, "lag_frames": estimate.lag_frames}
     audio: dict[str, Any] = {
         "kind": kind,
@@ -52,14 +52,14 @@ def write_sound(job: Job) -> None:
         **{name: round(float(value), 4) if np.isfinite(value) else None for name, value in figures.items()},
     }
     write_json(
-        {"audio": audio, "findings": [[f.code, f.message] for f in findings]}, job.space.work / "sound_record.json"
+        {"audio": audio, "findings": [[f.code, f.message] for f in findings]}, job.space.work / "audio_record.json"
     )
 
 
-def cut_sound(
+def cut_audio(
     samples: Float[np.ndarray, " samples"], start: float, seconds: float, rate: int = SAMPLE_RATE
 ) -> Float[np.ndarray, " cut"]:
-    """The sound from `start` (seconds, may be negative) for `seconds`, silence where there is none."""
+    """The audio from `start` (seconds, may be negative) for `seconds`, silence where there is none."""
     first, count = round(start * rate), round(seconds * rate)
     cut = np.zeros(count, dtype=np.float32)
     a, b = max(first, 0), min(first + count, len(samples))

@@ -1,4 +1,4 @@
-"""Is this clip fit to learn from? Cuts, repeated frames, faces, sound: found here, told by the caller.
+"""Is this clip fit to learn from? Cuts, repeated frames, faces, audio: found here, told by the caller.
 
 All functions are pure. A `Finding` is a warning for the report; what makes a clip unusable raises `TalkingError`.
 """
@@ -180,24 +180,24 @@ def body_findings(seen: Bool[np.ndarray, " frames"], most: float = 0.1) -> list[
     return [Finding("body-lost", text)]
 
 
-def sound_findings(sound_seconds: float | None, image_seconds: float) -> list[Finding]:
-    """Warn about sound that ends well before the image. `None`: there is no sound; see `require_sound`."""
-    if sound_seconds is None or sound_seconds >= image_seconds - max(0.2, 0.02 * image_seconds):
+def audio_findings(audio_seconds: float | None, image_seconds: float) -> list[Finding]:
+    """Warn about audio that ends well before the image. `None`: there is no audio; see `require_audio`."""
+    if audio_seconds is None or audio_seconds >= image_seconds - max(0.2, 0.02 * image_seconds):
         return []
-    text = f"The sound lasts {sound_seconds:.1f} s, the image {image_seconds:.1f} s; the rest is taken as silence."
-    return [Finding("short-sound", text)]
+    text = f"The audio lasts {audio_seconds:.1f} s, the image {image_seconds:.1f} s; the rest is taken as silence."
+    return [Finding("short-audio", text)]
 
 
-def require_sound(source: object, has_sound: bool) -> None:
-    """Stop at a video without sound.
+def require_audio(source: object, has_audio: bool) -> None:
+    """Stop at a video without audio.
 
     Raises:
-        TalkingError: the video has no sound.
+        TalkingError: the video has no audio.
     """
-    if not has_sound:
+    if not has_audio:
         raise TalkingError(
             source,
-            expected="a video with sound",
+            expected="a video with audio",
             found="no audio stream",
             hint="Mux the voice into it, or use another copy: a portrait learns its lips from the voice.",
         )

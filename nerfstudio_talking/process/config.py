@@ -13,7 +13,7 @@ class ProcessConfig:
     """What `process_video` is told."""
 
     video: Path
-    """The video: any container and codec that FFmpeg's libraries read, one person speaking, with sound."""
+    """The video: any container and codec that FFmpeg's libraries read, one person speaking, with audio."""
     output: Path
     """The dataset folder to write."""
     size: int = 512
@@ -25,9 +25,9 @@ class ProcessConfig:
     frames: str | None = None
     """Range of frames A:B to use: from A up to, not including, B; counted at the dataset's frame rate."""
     audio_model: str = "logmel"
-    """Sound features: 'logmel', 'mfcc', a speech model, or the path of a ready array with one row per frame."""
+    """Audio features: 'logmel', 'mfcc', a speech model, or the path of a ready array with one row per frame."""
     audio_offset: str = "0"
-    """Frames by which the sound is late in the video (negative: early); it is moved by that much. 'auto': estimated."""
+    """Frames by which the audio is late in the video (negative: early); it is moved by that much. 'auto': estimated."""
     face_landmarker: Path | None = None
     """MediaPipe's face_landmarker.task, for the 52 blendshapes as expression."""
     parsing: Path | None = None
@@ -55,5 +55,5 @@ class ProcessConfig:
                     f"--audio-offset {self.audio_offset}",
                     expected="a whole number of frames or 'auto'",
                     found=self.audio_offset,
-                    hint="A positive number says that the sound is late.",
+                    hint="A positive number says that the audio is late.",
                 ) from error

@@ -43,7 +43,7 @@ def process_video(config: ProcessConfig) -> Path:
 
     config.validate()
     info = probe_video(config.video)
-    checks.require_sound(config.video, info.has_audio)
+    checks.require_audio(config.video, info.has_audio)
     fps = config.fps if config.fps is not None else min(info.fps, HIGHEST_FPS)
     start, stop = parse_frame_range(config.frames, int(info.duration * fps + 0.5))
     assert stop is not None
@@ -70,7 +70,7 @@ def process_video(config: ProcessConfig) -> Path:
         stage("pose", steps.solve_pose)
         if config.face_landmarker is not None:
             stage("blendshapes", steps.find_blendshapes)
-        stage("sound", audio_track.write_sound)
+        stage("audio", audio_track.write_audio)
         stage("parsing", steps.write_parsing)
         stage("body", steps.track_body)
         stage("layers", steps.write_layers)
@@ -104,7 +104,7 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str
     keys["blendshapes"] = stage_key("blendshapes", keys["images"], model=digest)
     array = Path(config.audio_model)
     features = file_digest(array) if array.is_file() else config.audio_model
-    keys["sound"] = stage_key("sound", keys["pose"], model=features, offset=config.audio_offset)
+    keys["audio"] = stage_key("audio", keys["pose"], model=features, offset=config.audio_offset)
     maps = [] if config.parsing is None else [file_digest(path) for path in parsing_files(config.parsing)]
     keys["parsing"] = stage_key("parsing", keys["pose"], maps=maps)
     keys["body"] = stage_key("body", keys["parsing"])
@@ -129,11 +129,11 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
 
     config, space = job.config, job.space
     crop = steps.clip_crop(job)
-    faces, pose, audio, body = (space.load_arrays(name) for name in ("faces", "pose", "sound", "body"))
+    faces, pose, audio, body = (space.load_arrays(name) for name in ("faces", "pose", "audio", "body"))
     landmarks, camera_to_worlds = crop.points(faces["landmarks"]), pose["camera_to_worlds"]
     eyes = measurements.eye_opening(measurements.lid_gap(landmarks, camera_to_worlds))
     expression = space.load_arrays("blendshapes")["expression"] if config.face_landmarker is not None else None
-    kept = space.record("sound_record")
+    kept = space.record("audio_record")
     job.findings += [checks.Finding(*pair) for pair in kept["findings"]]
     jitter = pose["jitter"]
     seen_body = ~np.isnan(body["correlation"])

@@ -111,9 +111,9 @@ def _layers(folder: Path) -> Iterator[str]:
 
 
 def _curves(folder: Path, track: TalkingTrack) -> Iterator[str]:
-    """Lips against loudness, the sound features, eyes, pose."""
+    """Lips against loudness, the audio features, eyes, pose."""
     seconds = track.duration
-    yield "<h2>Sound and face</h2>"
+    yield "<h2>Audio and face</h2>"
     curves = []
     if track.lips is not None:
         curves.append(Curve("lip opening", _unit(track.lips), "#c0392b"))
@@ -121,7 +121,7 @@ def _curves(folder: Path, track: TalkingTrack) -> Iterator[str]:
     if loudness is not None:
         curves.append(Curve("loudness", _unit(loudness), "#2471a3"))
     if curves:
-        yield plot("Lips and sound", curves, seconds, "each from its 2nd to its 98th percentile")
+        yield plot("Lips and audio", curves, seconds, "each from its 2nd to its 98th percentile")
     features = track.audio[:, track.audio.shape[1] // 2].T[::-1]
     grey = embedded((_unit(features) * 255).astype(np.uint8), f"{track.audio_kind} features over time")
     yield f'<figure class="wide"><figcaption>{_text(track.audio_kind)}: features over time</figcaption>{grey}</figure>'
@@ -191,7 +191,7 @@ def overlay(
 
 
 def frame_loudness(path: Path, track: TalkingTrack) -> Float32[np.ndarray, " frames"] | None:
-    """Loudness of each frame's sound in dB, floored at 60 dB below the loudest; None where there is no sound file."""
+    """Loudness of each frame's audio in dB, floored at 60 dB below the loudest; None where there is no audio file."""
     import soundfile
 
     if not path.is_file():

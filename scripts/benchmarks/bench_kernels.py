@@ -124,7 +124,7 @@ def hash_plane_rows(peaks: Peaks, seed: int, points: int = 32_768, levels: int =
 
 
 def attention_rows(seed: int, points: int = 32_768) -> list[Row]:
-    """The region module of the sound with numba's attention over eager torch's, forward and backward."""
+    """The region module of the audio with numba's attention over eager torch's, forward and backward."""
     torch.manual_seed(seed)
     features, condition = torch.randn(points, 36, requires_grad=True), torch.randn(points, 7)
     reference = ExternalAttentionSaliency(36, 7, implementation="torch")
@@ -139,7 +139,7 @@ def attention_rows(seed: int, points: int = 32_768) -> list[Row]:
         return call
 
     fast, slow = alternating(both(ours), both(reference), 8, warm=2)
-    what = f"Saliency of the sound forward and backward, numba's attention, {points} points"
+    what = f"Saliency of the audio forward and backward, numba's attention, {points} points"
     return [Row(what, f"{fast * 1e3:.1f} ms", f"eager torch {slow * 1e3:.0f} ms", f"{slow / fast:.1f}x")]
 
 

@@ -19,13 +19,13 @@ _FPS, _RATE = 25, 16000
 
 
 def long_clip(path: Path, seconds: int) -> Path:
-    """The sample of so many seconds, to and fro without a cut, its sound over and over."""
+    """The sample of so many seconds, to and fro without a cut, its audio over and over."""
     if path.is_file():
         return path
     frames = list(read_frames(SAMPLE, _FPS))
-    sound = np.resize(read_audio(SAMPLE, _RATE), seconds * _RATE)
+    audio = np.resize(read_audio(SAMPLE, _RATE), seconds * _RATE)
     period = 2 * len(frames) - 2
-    with VideoWriter(path, _FPS, frames[0].shape[1], frames[0].shape[0], audio=(sound, _RATE)) as writer:
+    with VideoWriter(path, _FPS, frames[0].shape[1], frames[0].shape[0], audio=(audio, _RATE)) as writer:
         for i in range(seconds * _FPS):
             at = i % period
             writer.write(frames[at if at < len(frames) else period - at])

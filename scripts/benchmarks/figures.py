@@ -2,9 +2,9 @@
 
     python scripts/benchmarks/figures.py --load-config outputs/.../config.yml --output figures [--voice V.wav]
 
-Renders every evaluation frame with the sound and eyes of its own time, measures rendered and true frames with the same
+Renders every evaluation frame with the audio and eyes of its own time, measures rendered and true frames with the same
 face tracker, and writes a JSON file and a contact sheet (truth above, rendering below). With a voice it also drives
-the portrait and scores the lips of that video against the sound.
+the portrait and scores the lips of that video against the audio.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Figures:
         CONSOLE.print(figures)
 
     def score_voice(self) -> dict[str, float]:
-        """Drive the portrait with the voice and score its lips against the sound."""
+        """Drive the portrait with the voice and score its lips against the audio."""
         from nerfstudio_talking.audio.sync import estimate_offset
         from nerfstudio_talking.media.reading import probe_video, read_audio, read_frames
 

@@ -1,4 +1,4 @@
-"""Voices of the sample clip, made with espeak-ng (Debian: apt-get install espeak-ng), and when each phoneme sounds."""
+"""Voices of the sample clip, made with espeak-ng (Debian: apt-get install espeak-ng); times of the phonemes."""
 
 from __future__ import annotations
 
@@ -95,25 +95,25 @@ def synthesise(text: str, name: str, speed: int, pitch: int) -> tuple[np.ndarray
     data = text.encode()
     espeak.espeak_Synth(data, len(data) + 1, 0, characters, 0, utf8, None, None)
     espeak.espeak_SetSynthCallback(_CALLBACK(0))
-    sound = np.concatenate(chunks).astype(np.float32) / 32768.0
-    loud = np.flatnonzero(np.abs(sound) > 0.01)
+    audio = np.concatenate(chunks).astype(np.float32) / 32768.0
+    loud = np.flatnonzero(np.abs(audio) > 0.01)
     first, last = loud[0], loud[-1] + 1
-    sound = librosa.resample(sound[first:last], orig_sr=native, target_sr=RATE)
+    audio = librosa.resample(audio[first:last], orig_sr=native, target_sr=RATE)
     start = first / native
-    end = len(sound) / RATE
+    end = len(audio) / RATE
     phonemes = [(max(time - start, 0.0), symbol) for time, symbol in phonemes if time - start < end]
-    return 0.8 * sound / np.abs(sound).max(), phonemes
+    return 0.8 * audio / np.abs(audio).max(), phonemes
 
 
 def make_voices(folder: Path) -> None:
     """Write voice.flac (`DURATION` long, silent between sentences and at the ends), voice.json, other_voice.flac."""
     parts, phonemes, time = [np.zeros(round(LEAD * RATE), np.float32)], [(0.0, "_")], LEAD
     for text in SENTENCES:
-        sound, spoken = synthesise(text, **VOICE)
+        audio, spoken = synthesise(text, **VOICE)
         phonemes += [(round(time + start, 4), symbol) for start, symbol in spoken]
-        time += len(sound) / RATE
+        time += len(audio) / RATE
         phonemes.append((round(time, 4), "_"))
-        parts += [sound, np.zeros(round(PAUSE * RATE), np.float32)]
+        parts += [audio, np.zeros(round(PAUSE * RATE), np.float32)]
         time += PAUSE
     voice = np.concatenate(parts)
     spare = DURATION - (time - PAUSE)

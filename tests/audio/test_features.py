@@ -34,14 +34,14 @@ def test_log_mel_rate_and_statistics() -> None:
 
 
 def test_log_mel_does_not_depend_on_loudness() -> None:
-    sound = voice(2.0)
-    np.testing.assert_allclose(log_mel(0.01 * sound), log_mel(sound), atol=1e-3)
+    audio = voice(2.0)
+    np.testing.assert_allclose(log_mel(0.01 * audio), log_mel(audio), atol=1e-3)
 
 
 def test_log_mel_does_not_depend_on_pauses() -> None:
-    sound = voice(2.0)
-    longer = np.concatenate([sound, np.zeros(4 * RATE, dtype=np.float32)])
-    np.testing.assert_allclose(log_mel(longer)[:190], log_mel(sound)[:190], atol=0.15)
+    audio = voice(2.0)
+    longer = np.concatenate([audio, np.zeros(4 * RATE, dtype=np.float32)])
+    np.testing.assert_allclose(log_mel(longer)[:190], log_mel(audio)[:190], atol=0.15)
 
 
 def test_log_mel_finds_the_band_and_the_moment() -> None:
@@ -61,14 +61,14 @@ def test_log_mel_finds_the_band_and_the_moment() -> None:
 def test_log_mel_of_another_rate_is_about_the_same() -> None:
     from scipy.signal import resample_poly
 
-    sound = voice(2.0)
-    other = log_mel(resample_poly(sound, 3, 1).astype(np.float32), 3 * RATE)
-    stream = log_mel(sound)
+    audio = voice(2.0)
+    other = log_mel(resample_poly(audio, 3, 1).astype(np.float32), 3 * RATE)
+    stream = log_mel(audio)
     assert other.shape == stream.shape
     assert np.corrcoef(other[:, :70].ravel(), stream[:, :70].ravel())[0, 1] > 0.95
 
 
-def test_silence_is_zero_and_no_sound_an_error() -> None:
+def test_silence_is_zero_and_no_audio_an_error() -> None:
     assert not log_mel(np.zeros(RATE)).any()
     with pytest.raises(ValueError):
         log_mel(np.zeros(0))
@@ -105,13 +105,13 @@ def test_windows_at_the_ends() -> None:
 @pytest.mark.parametrize("kind, channels", [("logmel", 80), ("mfcc", 39)])
 @pytest.mark.parametrize("fps", [25.0, 30.0])
 def test_extracted_features(kind: str, channels: int, fps: float) -> None:
-    sound = voice(2.0)
-    features, name = extract_features(sound, fps, round(2 * fps), kind)
+    audio = voice(2.0)
+    features, name = extract_features(audio, fps, round(2 * fps), kind)
     assert features.shape == (round(2 * fps), 16, channels) and features.dtype == np.float32 and name == kind
     assert np.isfinite(features).all()
 
 
-def test_features_beyond_the_sound_are_silence() -> None:
+def test_features_beyond_the_audio_are_silence() -> None:
     features = extract_features(voice(1.0), 25, 50)[0]
     quiet = features[-1, -1]
     np.testing.assert_allclose(features[40:], np.broadcast_to(quiet, (10, 16, 80)), atol=1e-6)
@@ -120,9 +120,9 @@ def test_features_beyond_the_sound_are_silence() -> None:
 
 
 def test_extracted_windows_are_in_time() -> None:
-    sound = np.zeros(4 * RATE, dtype=np.float32)
-    sound[RATE * 2 : RATE * 2 + 160] = voice(1.0, seed=3)[2000:2160]  # a click at second 2
-    features = extract_features(sound, 25, 100)[0]
+    audio = np.zeros(4 * RATE, dtype=np.float32)
+    audio[RATE * 2 : RATE * 2 + 160] = voice(1.0, seed=3)[2000:2160]  # a click at second 2
+    features = extract_features(audio, 25, 100)[0]
     loud = features.mean(axis=2)
     frame, row = np.unravel_index(np.argmax(loud), loud.shape)
     assert (frame + 0.5) / 25 + (row - 7.5) / 50 == pytest.approx(2.0, abs=0.02)
@@ -188,8 +188,8 @@ def test_speech_models_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeModel(torch.nn.Module):
     """Mean of each row's field of 400 samples every 320, as wav2vec 2.0 lays its rows."""
 
-    def forward(self, sound: torch.Tensor) -> types.SimpleNamespace:
-        rows = sound.unfold(1, 400, 320)
+    def forward(self, audio: torch.Tensor) -> types.SimpleNamespace:
+        rows = audio.unfold(1, 400, 320)
         centre = torch.linspace(-1, 1, 400)
         hidden = torch.stack([rows.abs().mean(-1), (rows * centre).mean(-1)], dim=-1)
         return types.SimpleNamespace(last_hidden_state=hidden)
@@ -205,18 +205,18 @@ def fake_transformers(monkeypatch: pytest.MonkeyPatch, loader) -> None:
 def test_speech_model_rows_are_in_time_and_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     fake_transformers(monkeypatch, lambda name: asked.append(name) or FakeModel())
-    sound = np.zeros(RATE * 45, dtype=np.float32)  # more than two chunks of 20 s
+    audio = np.zeros(RATE * 45, dtype=np.float32)  # more than two chunks of 20 s
     clicks = [3.0, 19.99, 20.01, 41.5]
     for second in clicks:
-        sound[round(second * RATE) - 20 : round(second * RATE) + 20] = 0.5
-    stream = models.speech_model_features(sound, "hubert")
+        audio[round(second * RATE) - 20 : round(second * RATE) + 20] = 0.5
+    stream = models.speech_model_features(audio, "hubert")
     assert asked == ["facebook/hubert-base-ls960"] and stream.shape == (45 * 50, 2)
     np.testing.assert_allclose(stream.mean(axis=0), 0, atol=1e-3)
     found = np.flatnonzero(stream[:, 0] > 5)
     apart = np.abs(found[:, None] / 50 - np.array(clicks))
     assert apart.min(axis=1).max() <= 0.0135  # nothing but clicks: half a field of 25 ms
     assert apart.min(axis=0).max() <= 0.0105  # every click: half a row
-    features, kind = extract_features(sound, 25, 45 * 25, "hubert")
+    features, kind = extract_features(audio, 25, 45 * 25, "hubert")
     assert features.shape == (45 * 25, 2, 2) and kind == "hubert"
 
 

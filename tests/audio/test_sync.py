@@ -34,7 +34,7 @@ def test_long_clips_use_their_middle() -> None:
     assert estimate_offset(lips, late(samples, -3), FPS).frames == -3
 
 
-def test_swapped_sound_is_chance() -> None:
+def test_swapped_audio_is_chance() -> None:
     lips, own = speech(12, seed=4)
     other = speech(12, seed=5)[1]
     right, wrong = sync_score(lips, own, FPS), sync_score(lips, other, FPS)
@@ -102,7 +102,7 @@ def test_real_clips() -> None:
     own = estimate_offset(lips, read_audio(CLIPS / "obama.mp4"), FPS)
     assert own.significant and abs(own.lag_frames) <= 1
     assert own.score > 0.5 > 0.4 > own.null_max
-    # the images are the same ones; its sound was not moved
+    # the images are the same ones; its audio was not moved
     found = estimate_offset(lips, read_audio(CLIPS / "obama_audio_late.mp4"), FPS)
     assert found.significant and 5 <= found.lag_frames <= 6
     swapped = read_audio(CLIPS / "man_kitchen.mp4")

@@ -58,8 +58,8 @@ def test_a_long_video_goes_to_and_fro(tmp_path, monkeypatch):
     from nerfstudio_talking.media.reading import probe_video, read_frames
     from nerfstudio_talking.media.writing import VideoWriter
 
-    sound = np.sin(np.arange(16000) / 20).astype(np.float32)
-    with VideoWriter(tmp_path / "short.mp4", 25, 32, 32, audio=(sound, 16000), crf=0) as writer:
+    audio = np.sin(np.arange(16000) / 20).astype(np.float32)
+    with VideoWriter(tmp_path / "short.mp4", 25, 32, 32, audio=(audio, 16000), crf=0) as writer:
         for level in (40, 120, 200):
             writer.write(np.full((32, 32, 3), level, np.uint8))
     monkeypatch.setattr(bench_process, "SAMPLE", tmp_path / "short.mp4")

@@ -53,8 +53,8 @@ def test_shares_by_hand():
     loss = torch.tensor([1.0, 3.0, 0.0, 0.0])
     torch.testing.assert_close(class_shares(loss, floor=0.0), torch.tensor([0.25, 0.75, 0, 0]))
     torch.testing.assert_close(class_shares(loss, floor=0.4), torch.tensor([0.25, 0.55, 0.1, 0.1]))
-    sound = torch.tensor([0.0, 0.0, 2.0, 0.0])
-    torch.testing.assert_close(class_shares(loss, sound, 0.5, 0.0), torch.tensor([0.125, 0.375, 0.5, 0]))
+    audio = torch.tensor([0.0, 0.0, 2.0, 0.0])
+    torch.testing.assert_close(class_shares(loss, audio, 0.5, 0.0), torch.tensor([0.125, 0.375, 0.5, 0]))
     # no loss and no relevance known yet: class-balanced
     torch.testing.assert_close(class_shares(torch.zeros(4), torch.zeros(4), 0.5, 0.2), torch.full((4,), 0.25))
 

@@ -96,7 +96,7 @@ def test_damaged_folder(tmp_path, damage, message):
     write_ad_nerf_dataset(tmp_path / "d")
     damage(tmp_path / "d")
     if message is None:
-        load_ad_nerf_clip(tmp_path / "d")  # ten frames of sound are missing at most: the last window is held
+        load_ad_nerf_clip(tmp_path / "d")  # ten frames of audio are missing at most: the last window is held
         return
     with pytest.raises(TalkingError, match=message):
         load_ad_nerf_clip(tmp_path / "d")

@@ -55,7 +55,7 @@ def test_eval_writes_flat_floats(portrait, tmp_path):
 
 
 @pytest.mark.slow
-def test_render_camera_path_plays_every_frame_with_sound(portrait, talking_dataset, tmp_path):
+def test_render_camera_path_plays_every_frame_with_audio(portrait, talking_dataset, tmp_path):
     from nerfstudio_talking.media.reading import probe_video
 
     path = tmp_path / "path.json"

@@ -48,12 +48,12 @@ def test_first_coefficient_is_the_gap_and_the_rest_ignores_it():
     np.testing.assert_allclose(code.std(0)[:2], 1, atol=0.05)
 
 
-def test_regression_finds_what_sound_tells_and_leaves_the_rest():
+def test_regression_finds_what_audio_tells_and_leaves_the_rest():
     rng = np.random.default_rng(2)
-    sound = rng.standard_normal((300, 40))
-    told = sound[:, 0] - sound[:, 1] + 0.1 * rng.standard_normal(300)
+    audio = rng.standard_normal((300, 40))
+    told = audio[:, 0] - audio[:, 1] + 0.1 * rng.standard_normal(300)
     targets = np.stack([told, rng.standard_normal(300)], 1)
-    fit, _ = fit_audio_regression(sound, targets)
+    fit, _ = fit_audio_regression(audio, targets)
     assert fit.correlation[0] > 0.95
     assert fit.correlation[1] < 0.3
     fresh = rng.standard_normal((200, 40))
@@ -64,27 +64,27 @@ def test_regression_finds_what_sound_tells_and_leaves_the_rest():
 
 def test_regression_is_kernel_ridge():
     rng = np.random.default_rng(3)
-    sound, told = rng.standard_normal((60, 8)), rng.standard_normal((60, 1))
-    told[:, 0] += 2 * sound[:, 0]
-    fit, _ = fit_audio_regression(sound, told, max_gain=1.0)
-    x = (sound - sound.mean(0)) / (sound.std(0) + 1e-3)
+    audio, told = rng.standard_normal((60, 8)), rng.standard_normal((60, 1))
+    told[:, 0] += 2 * audio[:, 0]
+    fit, _ = fit_audio_regression(audio, told, max_gain=1.0)
+    x = (audio - audio.mean(0)) / (audio.std(0) + 1e-3)
     kernel = rbf_kernel(x, gamma=0.5 / 8) + 0.3 * linear_kernel(x) / 8
     references = [
         KernelRidge(alpha=alpha, kernel="precomputed").fit(kernel, told - told.mean(0)).predict(kernel) + told.mean(0)
         for alpha in np.logspace(-2, 2, 9)
     ]
-    assert min(np.abs(fit.predict(sound) - reference).max() for reference in references) < 1e-8
+    assert min(np.abs(fit.predict(audio) - reference).max() for reference in references) < 1e-8
 
 
 def test_held_out_frames_are_told_by_the_others():
     """Each block's prediction is scikit-learn's ridge without the block and its guard, of a thinned clip too."""
     rng = np.random.default_rng(4)
-    sound, told = rng.standard_normal((90, 6)), rng.standard_normal((90, 1))
-    told[:, 0] += 2 * sound[:, 0]
+    audio, told = rng.standard_normal((90, 6)), rng.standard_normal((90, 1))
+    told[:, 0] += 2 * audio[:, 0]
     for most in (90, 45):
-        _, held_out = fit_audio_regression(sound, told, folds=3, guard=4, max_gain=1.0, most=most)
+        _, held_out = fit_audio_regression(audio, told, folds=3, guard=4, max_gain=1.0, most=most)
         keep = np.unique(np.linspace(0, 89, most).round().astype(int))
-        x, y = (sound - sound.mean(0)) / (sound.std(0) + 1e-3), told - told[keep].mean(0)
+        x, y = (audio - audio.mean(0)) / (audio.std(0) + 1e-3), told - told[keep].mean(0)
         kernel = rbf_kernel(x, gamma=0.5 / 6) + 0.3 * linear_kernel(x) / 6
         misses = []
         for alpha in np.logspace(-2, 2, 9):
@@ -97,7 +97,7 @@ def test_held_out_frames_are_told_by_the_others():
         assert min(misses) < 1e-8
 
 
-def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest_or_what_sound_tells(talking_dataset):
+def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest_or_what_audio_tells(talking_dataset):
     track = load_track(talking_dataset)
     articulator = Articulator(track, np.arange(track.num_frames), 3, 0.0, 0.0, told_share=0.25)
     torch.manual_seed(0)
@@ -114,7 +114,7 @@ def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest_or_what_sound_tells(ta
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_what_sound_tells_is_hearsay_where_the_volume_learned_to_tell_it_apart(talking_dataset, share):
+def test_what_audio_tells_is_hearsay_where_the_volume_learned_to_tell_it_apart(talking_dataset, share):
     track = load_track(talking_dataset)
     articulator = Articulator(track, np.arange(track.num_frames), 3, 0.0, 0.0, told_share=share).eval()
     audio = torch.from_numpy(track.audio[:4]).float()
@@ -135,7 +135,7 @@ def test_only_the_first_are_stretched():
 
 
 def test_held_out_error_is_told():
-    """What is pure noise is missed by its own spread; what sound tells exactly, by next to nothing."""
+    """What is pure noise is missed by its own spread; what audio tells exactly, by next to nothing."""
     rng = np.random.default_rng(6)
     inputs = rng.standard_normal((300, 4))
     targets = np.stack([inputs[:, 0], rng.standard_normal(300)], 1)

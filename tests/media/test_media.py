@@ -82,17 +82,17 @@ def test_colours_survive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [11025, 16000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [0.3, 5.0])
-def test_sound_is_as_long_as_the_image(tmp_path: Path, rate: int, seconds: float) -> None:
+def test_audio_is_as_long_as_the_image(tmp_path: Path, rate: int, seconds: float) -> None:
     path = tmp_path / "a.mp4"
     write_ramp(path, 31, fps=Fraction(30000, 1001), audio=(tone(seconds, rate), rate))
     assert abs(packet_end(path, "audio") - packet_end(path, "video")) < 1001 / 30000
-    sound = read_audio(path)
-    assert abs(len(sound) / 16000 - 31 * 1001 / 30000) < 1001 / 30000
+    audio = read_audio(path)
+    assert abs(len(audio) / 16000 - 31 * 1001 / 30000) < 1001 / 30000
     expected = tone(1.0, 16000)
     middle = slice(1600, 4000)
-    assert np.abs(sound[middle] - expected[middle]).max() < 0.02  # in place to a fraction of a sample
+    assert np.abs(audio[middle] - expected[middle]).max() < 0.02  # in place to a fraction of a sample
     if seconds < 1:
-        assert np.abs(sound[8000:]).max() < 0.01  # silence after it
+        assert np.abs(audio[8000:]).max() < 0.01  # silence after it
 
 
 def test_frame_rate_is_exact(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.writing import VideoWriter, write_wav
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-for write in ("video", "sound"):
+for write in ("video", "audio"):
     try:
-        if write == "sound":
+        if write == "audio":
             write_wav({str(tmp_path / "a.wav")!r}, np.zeros(200_000), 16000)
         else:
             with VideoWriter({str(tmp_path / "a.mp4")!r}, 25, 64, 64, crf=1) as writer:
@@ -227,7 +227,7 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     assert frame[:, -4:].mean() > 200 > 60 > frame[:, :20].mean()
 
 
-def write_sound(path: Path, channels: np.ndarray, rate: int, codec: str, first_pts: int = 0) -> None:
+def write_audio(path: Path, channels: np.ndarray, rate: int, codec: str, first_pts: int = 0) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout="stereo" if len(channels) == 2 else "mono")
         for start in range(0, channels.shape[1], 1024):
@@ -244,23 +244,23 @@ def write_sound(path: Path, channels: np.ndarray, rate: int, codec: str, first_p
 def test_channels_are_averaged_and_resampled(tmp_path: Path, name: str, codec: str) -> None:
     path = tmp_path / name
     left, right = tone(1, 44100), tone(1, 44100, level=0.1)
-    write_sound(path, np.stack([left, right]), 44100, codec)
-    sound = read_audio(path)
+    write_audio(path, np.stack([left, right]), 44100, codec)
+    audio = read_audio(path)
     expected = tone(1, 16000, level=0.2)
-    assert sound.dtype == np.float32 and abs(len(sound) - 16000) <= 1024
+    assert audio.dtype == np.float32 and abs(len(audio) - 16000) <= 1024
     middle = slice(2000, 14000)
-    assert np.abs(sound[middle] - expected[middle]).max() < (0.03 if codec == "aac" else 0.002)
+    assert np.abs(audio[middle] - expected[middle]).max() < (0.03 if codec == "aac" else 0.002)
     part = read_audio(path, start=0.25, duration=0.5)
-    np.testing.assert_array_equal(part, sound[4000:12000])
+    np.testing.assert_array_equal(part, audio[4000:12000])
 
 
 @pytest.mark.parametrize("shift", [0.3, -0.2])
-def test_sound_counts_from_the_first_image(tmp_path: Path, shift: float) -> None:
+def test_audio_counts_from_the_first_image(tmp_path: Path, shift: float) -> None:
     path = tmp_path / "shifted.mkv"
     with av.open(str(path), "w") as container:
         image = container.add_stream("libx264", rate=25)
         image.width, image.height, image.pix_fmt = 48, 32, "yuv420p"
-        sound = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        audio = container.add_stream("pcm_s16le", rate=16000, layout="mono")
         for index in range(25):
             frame = av.VideoFrame.from_ndarray(grey(index), format="rgb24")
             frame.pts, frame.time_base = 400 + 40 * index, Fraction(1, 1000)
@@ -270,8 +270,8 @@ def test_sound_counts_from_the_first_image(tmp_path: Path, shift: float) -> None
         samples[0, 8000:] = 10000
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate, frame.time_base, frame.pts = 16000, Fraction(1, 16000), round((0.4 + shift) * 16000)
-        container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
+        container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
     heard = read_audio(path)
     step = int(np.flatnonzero(heard > 0.15)[0]) / 16000
     assert step == pytest.approx(0.5 + shift, abs=0.002)
@@ -306,8 +306,8 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     text.write_text("not a video, whatever its name says" * 50)
     write_ramp(silent, 3)
     write_wav(zero, np.zeros(0), 16000)
-    sound = tmp_path / "sound.wav"
-    write_wav(sound, tone(0.5, 16000), 16000)
+    audio = tmp_path / "audio.wav"
+    write_wav(audio, tone(0.5, 16000), 16000)
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(silent.read_bytes()[:300])
     for path, message in [
@@ -316,7 +316,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         (empty, "an empty file"),
         (text, "Invalid data"),
         (cut, "cut.mp4: expected a"),
-        (sound, "no video stream"),
+        (audio, "no video stream"),
     ]:
         with pytest.raises(TalkingError, match=message):
             probe_video(path)
@@ -326,4 +326,4 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(TalkingError, match=message):
             read_audio(path)
     with pytest.raises(TalkingError, match="wanted from second 3"):
-        read_audio(sound, start=3.0)
+        read_audio(audio, start=3.0)

@@ -427,14 +427,14 @@ def test_syncnet_has_the_layers_of_its_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lag", [-6, 0, 9])
 def test_lag_and_confidence_from_features(lag: int) -> None:
-    sound = torch.randn(80, 32, generator=torch.Generator().manual_seed(0))
-    lips = torch.roll(sound, -lag, 0)  # lips of frame i go with the sound of frame i + lag: late by lag
-    score = syncnet.sync_from_features(lips, sound)
-    distances = torch.cdist(lips, sound)
+    audio = torch.randn(80, 32, generator=torch.Generator().manual_seed(0))
+    lips = torch.roll(audio, -lag, 0)  # lips of frame i go with the audio of frame i + lag: late by lag
+    score = syncnet.sync_from_features(lips, audio)
+    distances = torch.cdist(lips, audio)
     chance = float(distances.mean())
     assert score.lag == lag
     assert score.confidence > 0.5 * chance and score.distance < 0.3 * chance
-    unrelated = syncnet.sync_from_features(torch.randn(80, 32, generator=torch.Generator().manual_seed(1)), sound)
+    unrelated = syncnet.sync_from_features(torch.randn(80, 32, generator=torch.Generator().manual_seed(1)), audio)
     assert unrelated.confidence < 0.3 * score.confidence
 
 
@@ -537,7 +537,7 @@ def test_lips_closed_in_silence() -> None:
     rate, samples = 16000, np.zeros(16000 * 2, np.float32)
     samples[:16000] = 0.3 * np.sin(np.arange(16000) * 0.3)
     silent = stability.silent_frames(samples, FPS, 50, rate)
-    assert not silent[:27].any() and silent[27:].all()  # two frames after the sound are left to the closing lips
+    assert not silent[:27].any() and silent[27:].all()  # two frames after the audio are left to the closing lips
     lips = np.full(50, 0.2)
     lips[30:40] = 0.0
     assert stability.closed_in_silence(lips, silent, 0.2) == pytest.approx(10 / 23)
@@ -577,24 +577,24 @@ def test_identical_faces_are_perfect() -> None:
 
 
 @pytest.mark.parametrize("k", [-4, 5])
-def test_shift_of_lips_and_of_sound_move_the_lag(k: int) -> None:
+def test_shift_of_lips_and_of_audio_move_the_lag(k: int) -> None:
     lips, samples = speech(8, seed=12)
     faces = talking_mesh(lips)
     lips_late = motion_scores(np.roll(faces, k, axis=0), faces, samples)
     assert lips_late["lip_lag"] == k and lips_late["sync_lag"] == pytest.approx(-k, abs=0.6)
-    sound_late = motion_scores(faces, faces, late(samples, k))
-    assert sound_late["lip_lag"] == 0 and sound_late["sync_lag"] == pytest.approx(k, abs=0.6)
-    assert sound_late["sync_score_in_place"] < sound_late["sync_score"]
+    audio_late = motion_scores(faces, faces, late(samples, k))
+    assert audio_late["lip_lag"] == 0 and audio_late["sync_lag"] == pytest.approx(k, abs=0.6)
+    assert audio_late["sync_score_in_place"] < audio_late["sync_score"]
 
 
-def test_swapped_sound_falls_to_the_null() -> None:
+def test_swapped_audio_falls_to_the_null() -> None:
     lips, samples = speech(10, seed=13)
     faces = talking_mesh(lips)
     right, swapped = motion_scores(faces, faces, samples), motion_scores(faces, faces, speech(10, seed=14)[1])
     assert swapped["sync_score"] < 1.5 * swapped["sync_null_max"] < right["sync_score"]
 
 
-def test_without_sound_nothing_is_said_of_it() -> None:
+def test_without_audio_nothing_is_said_of_it() -> None:
     faces = talking_mesh(speech(2, seed=15)[0])
     assert not any("sync" in name or "silence" in name for name in motion_scores(faces, faces, None))
 

@@ -31,8 +31,8 @@ def images() -> list[np.ndarray]:
     return [np.asarray(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.LANCZOS)) for frame in frames]
 
 
-def write(path: Path, frames: list[np.ndarray], fps: float = 25.0, sound: bool = True) -> Path:
-    audio = (read_audio(SAMPLE, duration=len(frames) / fps), 16000) if sound else None
+def write(path: Path, frames: list[np.ndarray], fps: float = 25.0, with_audio: bool = True) -> Path:
+    audio = (read_audio(SAMPLE, duration=len(frames) / fps), 16000) if with_audio else None
     with VideoWriter(path, fps, frames[0].shape[1], frames[0].shape[0], audio=audio, crf=4) as writer:
         for frame in frames:
             writer.write(frame)
@@ -48,7 +48,7 @@ def clips(images: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) ->
     small = [np.asarray(Image.fromarray(frame).resize((160, 160))) for frame in noisy]
     return {
         "truth": write(folder / "truth.mp4", images),
-        "small": write(folder / "small.mp4", small, sound=False),
+        "small": write(folder / "small.mp4", small, with_audio=False),
     }
 
 
@@ -70,7 +70,7 @@ def test_identical_videos_are_perfect(clips: dict[str, Path], tmp_path: Path) ->
         assert scores[name] == scores[f"truth_{name}"]
     assert scores["sync_score"] > scores["sync_null_max"] and abs(scores["sync_lag"]) < 1
     assert {"aue_blendshapes", "syncnet"} <= set(result.left_out)
-    assert result.notes == ["sound of the rendering"]
+    assert result.notes == ["audio of the rendering"]
     assert set(scores) <= set(SCORE_NAMES) | {f"truth_{name}" for name in SCORE_NAMES}
 
 
@@ -90,7 +90,7 @@ def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsy
     assert np.mean(record["per_frame"]["psnr"]) == pytest.approx(scores["psnr"])
     told = " ".join(record["notes"])
     assert f"{FRAMES} frames rendered, {FRAMES + 4} true" in told
-    assert "160x160" in told and "192x192" in told and "sound of the truth" in told
+    assert "160x160" in told and "192x192" in told and "audio of the truth" in told
     printed = " ".join(capsys.readouterr().out.split())
     assert "LMD (pixels)" in printed and "syncnet left out" in printed
     with Image.open(report / score_report.SHEET_NAME) as image:
@@ -101,7 +101,7 @@ def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsy
 
 
 class LoudnessNet(torch.nn.Module):
-    """In SyncNet's place: brightness of the mouth's rows against the energy of the sound."""
+    """In SyncNet's place: brightness of the mouth's rows against the energy of the audio."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class LoudnessNet(torch.nn.Module):
     def lips(self, faces: torch.Tensor) -> torch.Tensor:
         return faces[..., 120:180, 60:160].mean((1, 3, 4)) * self.scale
 
-    def sound(self, mfcc: torch.Tensor) -> torch.Tensor:
+    def audio(self, mfcc: torch.Tensor) -> torch.Tensor:
         return mfcc[:, 0, 0].unflatten(1, (5, 4)).mean(2) * self.scale
 
 
@@ -147,7 +147,7 @@ def test_bad_input_is_one_message(clips: dict[str, Path], tmp_path: Path, capsys
 
 
 def test_a_part_of_the_truth(images: list[np.ndarray], clips: dict[str, Path], tmp_path: Path) -> None:
-    part = write(tmp_path / "part.mp4", images[10:20], sound=False)
+    part = write(tmp_path / "part.mp4", images[10:20], with_audio=False)
     pair = score_files.make_pair(part, clips["truth"], "10:40")
     assert (pair.first, pair.num_frames) == (10, 10)
     errors = [np.abs(a.astype(int) - b).mean() for a, b in pair.frames()]
@@ -162,7 +162,7 @@ def test_a_part_of_the_truth(images: list[np.ndarray], clips: dict[str, Path], t
 def test_other_frame_rates_are_brought_together(
     images: list[np.ndarray], clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    double = write(tmp_path / "fast.mp4", [frame for frame in images[:20] for _ in range(2)], fps=50, sound=False)
+    double = write(tmp_path / "fast.mp4", [frame for frame in images[:20] for _ in range(2)], fps=50, with_audio=False)
     pair = score_files.make_pair(double, clips["truth"])
     assert pair.fps == 25 and pair.num_frames == 20 and any("50 frames per second" in note for note in pair.notes)
     assert max(np.abs(a.astype(int) - b).mean() for a, b in pair.frames()) < 2

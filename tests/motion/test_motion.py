@@ -1,4 +1,4 @@
-"""Sound to head motion: exact inverses, the processes against what they are to be, learning, and the commands."""
+"""Audio to head motion: exact inverses, the processes against what they are to be, learning, and the commands."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def voice(seconds: float, seed: int = 0, silent: tuple[float, float] | None = No
     time = np.arange(int(seconds * 16000)) / 16000
     syllables = np.clip(np.sin(2 * np.pi * 4 * time + 3 * np.sin(time)), 0, 1)
     phrases = np.sin(2 * np.pi * time / 5) > -0.7
-    sound = 0.2 * syllables * phrases * rng.standard_normal(len(time))
+    audio = 0.2 * syllables * phrases * rng.standard_normal(len(time))
     if silent is not None:
-        sound[int(silent[0] * 16000) : int(silent[1] * 16000)] = 0
-    return sound.astype(np.float32)
+        audio[int(silent[0] * 16000) : int(silent[1] * 16000)] = 0
+    return audio.astype(np.float32)
 
 
 def swaying(frames: int, seed: int = 0) -> np.ndarray:
@@ -85,8 +85,8 @@ def made_model(frames: int = 300) -> MotionModel:
     face, _ = made_basis()
     torch.manual_seed(0)
     network = MotionNetwork(TINY, 5).eval()
-    pose, sound = swaying(frames), voice(frames / 25)
-    process = head_process.fit_head_process(pose, pose, loudness(sound, 25, frames), 25)
+    pose, audio = swaying(frames), voice(frames / 25)
+    process = head_process.fit_head_process(pose, pose, loudness(audio, 25, frames), 25)
     person = Person(
         name="someone",
         digest="d",
@@ -267,25 +267,25 @@ def test_meshes_are_written_and_drawn(tmp_path):
     assert drawn[row - 1 : row + 2, column - 1 : column + 2].max() > 100
 
 
-# the sound
+# the audio
 
 
 def test_patches_lie_around_their_frames():
     """Frame i is centred on second (i + 0.5) / 25; a click is in the patches whose 280 ms hold it."""
-    sound = np.zeros(16000, np.float32)
-    sound[8000 : 8000 + 40] = 0.5
-    patches = cepstral_windows(sound, 25.0, 25)
+    audio = np.zeros(16000, np.float32)
+    audio[8000 : 8000 + 40] = 0.5
+    patches = cepstral_windows(audio, 25.0, 25)
     assert patches.shape == (25, 28, 12)
     heard = np.flatnonzero(np.abs(patches - patches[0]).max((1, 2)) > 1e-3)
     assert heard.min() == 9 and heard.max() == 15  # middles within 152 ms: half a patch, half an analysis window
 
 
 def test_loudness_by_hand():
-    sound = np.zeros(3200)
-    sound[640:1280] = 0.1
-    sound[1280:1920] = 0.001  # 40 dB below
-    sound[1920:2560] = 0.01
-    level = loudness(sound, 25.0, 6)
+    audio = np.zeros(3200)
+    audio[640:1280] = 0.1
+    audio[1280:1920] = 0.001  # 40 dB below
+    audio[1920:2560] = 0.01
+    level = loudness(audio, 25.0, 6)
     np.testing.assert_allclose(level[[0, 4, 5]], 0)
     np.testing.assert_allclose(level[1] - level[3], 0.5, atol=1e-6)
     assert level[1] == pytest.approx(1.0, abs=0.1)
@@ -405,7 +405,7 @@ def test_losses_by_hand():
     assert float(losses["restlessness"]) == pytest.approx(0.001 * 8 / 4)
 
 
-def test_long_sound_is_predicted_as_short_sound_is():
+def test_long_audio_is_predicted_as_short_audio_is():
     torch.manual_seed(0)
     network = MotionNetwork(TINY, 5)
     patches = torch.randn(700, 28, 12)
@@ -420,7 +420,7 @@ def test_long_sound_is_predicted_as_short_sound_is():
 
 
 def learn(checkpoint, stop_at=None, seed=0):
-    """A few epochs on numbers that sound tells; interrupted in the given epoch."""
+    """A few epochs on numbers that audio tells; interrupted in the given epoch."""
     generator = torch.Generator().manual_seed(3)
     patches = torch.randn(96, 28, 12, generator=generator)
     targets = torch.cat([patches.mean((1, 2))[:, None] * 20, torch.zeros(96, 7)], 1)
@@ -476,8 +476,8 @@ def test_gains_by_hand():
 
 
 def test_five_minutes_stay_within_the_person(model):
-    sound = voice(300)
-    motion = generate_motion(model, sound, seed=1)
+    audio = voice(300)
+    motion = generate_motion(model, audio, seed=1)
     assert motion.num_frames == 7500
     low, high = model.person.process.low, model.person.process.high
     reach = high - low
@@ -499,8 +499,8 @@ def test_five_minutes_stay_within_the_person(model):
 
 
 def test_seeds(model):
-    sound = voice(8)
-    first, again, other = (generate_motion(model, sound, seed=seed) for seed in (3, 3, 4))
+    audio = voice(8)
+    first, again, other = (generate_motion(model, audio, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.pose, again.pose)
     np.testing.assert_array_equal(first.eyes, again.eyes)
     np.testing.assert_array_equal(first.expression, other.expression)
@@ -509,10 +509,10 @@ def test_seeds(model):
 
 
 def test_silence_calms_the_head(model):
-    sound = voice(60, silent=(30, 60))
+    audio = voice(60, silent=(30, 60))
     speeds = []
     for seed in range(3):
-        motion = generate_motion(model, sound, seed=seed)
+        motion = generate_motion(model, audio, seed=seed)
         speed = np.linalg.norm(np.diff(motion.pose[:, :3], axis=0), axis=1)
         speeds.append((speed[100:650].mean(), speed[850:].mean()))
     loud, silent = np.mean(speeds, axis=0)
@@ -525,8 +525,8 @@ def test_silence_calms_the_head(model):
 
 
 def test_motion_at_other_rates(model):
-    sound = voice(4)
-    plain, film = generate_motion(model, sound, 25.0, seed=2), generate_motion(model, sound, 50.0, seed=2)
+    audio = voice(4)
+    plain, film = generate_motion(model, audio, 25.0, seed=2), generate_motion(model, audio, 50.0, seed=2)
     assert film.num_frames == 200
     np.testing.assert_allclose(film.pose[::2][:98], resampled(plain.pose, 25, 50, 200)[::2][:98], atol=1e-9)
     np.testing.assert_allclose(
@@ -577,7 +577,7 @@ def test_generated_motion_drives_a_portrait(model):
     other = generated_track(portrait.replace(digest="another"), audio, motion)
     mean = pose_vectors(other.camera_to_worlds).mean(0)
     np.testing.assert_allclose(mean, pose_vectors(portrait.camera_to_worlds).mean(0), atol=1e-5)
-    with pytest.raises(TalkingError, match="as long as the sound"):
+    with pytest.raises(TalkingError, match="as long as the audio"):
         generated_track(portrait, np.ones((110, 16, 80), np.float32), motion)
     fast = MotionTrack(50.0, *(np.repeat(v, 2, 0) for v in (motion.pose, motion.expression, motion.lips, motion.eyes)))
     assert generated_track(portrait, audio, fast).num_frames == 100

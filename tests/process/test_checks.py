@@ -111,12 +111,12 @@ def test_several_and_small_faces_warn():
     assert checks.face_findings(points * 4, np.array([1, 1, 1, 2, 1])) == []
 
 
-def test_sound_too_short_or_missing():
-    assert checks.sound_findings(9.9, 10.0) == []
-    (finding,) = checks.sound_findings(6.0, 10.0)
-    assert finding.code == "short-sound"
+def test_audio_too_short_or_missing():
+    assert checks.audio_findings(9.9, 10.0) == []
+    (finding,) = checks.audio_findings(6.0, 10.0)
+    assert finding.code == "short-audio"
     with pytest.raises(TalkingError, match="no audio stream"):
-        checks.require_sound("clip.mp4", False)
+        checks.require_audio("clip.mp4", False)
 
 
 @pytest.mark.parametrize(

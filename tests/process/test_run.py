@@ -16,7 +16,7 @@ from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import load_clip
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.writing import VideoWriter
-from nerfstudio_talking.process.audio_track import cut_sound
+from nerfstudio_talking.process.audio_track import cut_audio
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.crop import choose_crop
 from nerfstudio_talking.process.parsing.folder import read_parsings
@@ -72,7 +72,7 @@ for folder, points in ((straight, [None]), (output, [POINTS, None])):
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         assert killed == (die_at is not None) and (killed or status == 0), (die_at, status)
 """
-_POINTS = ["000020.jpg", "before sound", "000011.png", "before track", "after track"]
+_POINTS = ["000020.jpg", "before audio", "000011.png", "before track", "after track"]
 
 
 def digests(folder):
@@ -129,10 +129,10 @@ def test_a_whole_dataset_is_left_alone(datasets):
     assert (straight / "track.json").stat().st_mtime_ns == before
 
 
-def speechless(path, frames=12, image=None, sound=True):
+def speechless(path, frames=12, image=None, with_audio=True):
     """A small video, of noise or of one image."""
     rng = np.random.default_rng(0)
-    audio = (0.1 * rng.normal(size=frames * 640).astype(np.float32), 16000) if sound else None
+    audio = (0.1 * rng.normal(size=frames * 640).astype(np.float32), 16000) if with_audio else None
     with VideoWriter(path, 25.0, 96, 96, audio=audio) as writer:
         for _ in range(frames):
             writer.write(rng.integers(0, 255, size=(96, 96, 3), dtype=np.uint8) if image is None else image)
@@ -163,8 +163,8 @@ def test_no_such_file(tmp_path):
     refuse(ProcessConfig(tmp_path / "gone.mp4", tmp_path / "out"), "gone.mp4", "no such file")
 
 
-def test_no_sound(tmp_path):
-    refuse(ProcessConfig(speechless(tmp_path / "mute.mp4", sound=False), tmp_path / "out"), "no audio stream")
+def test_no_audio(tmp_path):
+    refuse(ProcessConfig(speechless(tmp_path / "mute.mp4", with_audio=False), tmp_path / "out"), "no audio stream")
 
 
 def test_no_face(tmp_path):
@@ -231,11 +231,11 @@ def test_crops():
             choose_crop(text, 512, 640, 480, boxes)
 
 
-def test_sound_is_cut_and_padded():
+def test_audio_is_cut_and_padded():
     samples = np.arange(10, dtype=np.float32)
-    np.testing.assert_array_equal(cut_sound(samples, 0.2, 0.3, rate=10), [2, 3, 4])
-    np.testing.assert_array_equal(cut_sound(samples, -0.2, 0.4, rate=10), [0, 0, 0, 1])
-    np.testing.assert_array_equal(cut_sound(samples, 0.8, 0.4, rate=10), [8, 9, 0, 0])
+    np.testing.assert_array_equal(cut_audio(samples, 0.2, 0.3, rate=10), [2, 3, 4])
+    np.testing.assert_array_equal(cut_audio(samples, -0.2, 0.4, rate=10), [0, 0, 0, 1])
+    np.testing.assert_array_equal(cut_audio(samples, 0.8, 0.4, rate=10), [8, 9, 0, 0])
 
 
 def test_foreign_parsing_maps(tmp_path):

@@ -74,7 +74,7 @@ def dataset(folder, frames=9, size=48):
         provenance={
             "video": "<script>alert(1)</script> & co.mp4",
             "camera_to_worlds": {"reprojection_px": 0.4321, "frames": list(range(40))},
-            "findings": [["audio-offset", "The sound seems 5 frames <late>."]],
+            "findings": [["audio-offset", "The audio seems 5 frames <late>."]],
         },
     )
 
@@ -93,7 +93,7 @@ def test_the_page_is_whole_and_escaped(tmp_path):
     text = " ".join(reader.text)
     for words in ("<script>alert(1)</script> & co.mp4", "5 frames <late>", "0.4321", "40 values", "camera_to_worlds"):
         assert words in text
-    assert len(reader.images) == 5 + 5 + 2 + 1  # frames, maps, background and torso, sound features
+    assert len(reader.images) == 5 + 5 + 2 + 1  # frames, maps, background and torso, audio features
     assert all(source.startswith("data:image/") for source in reader.images)
     assert "http" not in page
     assert reader.lines == 2 + 1 + 2 + 3 + 3  # lips in two pieces, loudness, eyes, rotation, position
@@ -104,7 +104,7 @@ def test_optional_columns_may_be_absent(tmp_path):
     (tmp_path / "audio.wav").unlink()
     page = write_report(tmp_path, track).read_text(encoding="utf-8")
     assert "No warnings." in page
-    assert "Lips and sound" not in page
+    assert "Lips and audio" not in page
 
 
 def test_a_missing_image_is_told(tmp_path):

@@ -133,7 +133,7 @@ def test_layers_are_found(frames, landmarks, truth):
         assert (found & true).sum() / (found | true).sum() > least
 
 
-def test_sound_is_in_time(truth):
+def test_audio_is_in_time(truth):
     samples = read_audio(SAMPLE / "sample.mp4")
     found = estimate_offset(truth["lips"], samples, 25.0)
     assert found.significant

@@ -59,7 +59,7 @@ def test_the_time_slider_moves_the_mouth(talking_dataset, tmp_path):
     config.datamanager.data = talking_dataset
     pipeline = config.setup(device="cpu", test_mode="val")
     track = pipeline.model.track
-    # nothing but the sound tells the frames apart, and it is loud enough for an untrained head
+    # nothing but the audio tells the frames apart, and it is loud enough for an untrained head
     conditioning = pipeline.model.conditioning
     conditioning.camera_to_worlds[:] = conditioning.camera_to_worlds[:1]
     conditioning.eyes[:] = conditioning.eyes[:1]
