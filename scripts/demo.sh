@@ -37,6 +37,6 @@ ns-talking drive --load-config "$run/config.yml" --audio "$voice" --output "$out
 echo
 echo "Dataset     $data  (report: $data/report.html)"
 echo "Scores      $out/eval.json"
-echo "Frames      $out/eval  (truth left, rendering right)"
+echo "Frames      $out/eval  (ground truth left, rendering right)"
 echo "Video       $out/spoken.mp4"
 echo "Viewer      ns-viewer --load-config $run/config.yml"

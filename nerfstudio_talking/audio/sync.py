@@ -68,8 +68,8 @@ def estimate_offset(
     """How many frames late the audio is.
 
     For every lag, kernel ridge regression predicts lip opening from 160 ms of log-mel spectrum, six contiguous blocks
-    held out in turn; the score is the correlation of prediction and truth. The null repeats the whole sweep with the
-    lip curve shifted circularly by two seconds and more. Frames where lips are NaN are bridged and not scored. Of
+    held out in turn; the score is the correlation of prediction and ground truth. The null repeats the whole sweep with
+    the lip curve shifted circularly by two seconds and more. Frames where lips are NaN are bridged and not scored. Of
     longer clips the middle 750 frames are used.
 
     Args:

@@ -55,13 +55,13 @@ def gate_figures(model: TalkingPortraitModel, player: Player, most: int = 12) ->
             frame = int(clip.eval_frames[index])
             full = model.get_outputs_for_camera(cameras[index : index + 1])["rgb"].cpu()
             baked = player.render(frame)[0]
-            truth = torch.from_numpy(read_image(clip.image_paths[frame], "RGB").copy()).float() / 255
+            gt = torch.from_numpy(read_image(clip.image_paths[frame], "RGB").copy()).float() / 255
             mouth = _mouth_mask(clip, frame)
-            about = [x[mouth] for x in (full, baked, truth)] if mouth is not None else None
+            about = [x[mouth] for x in (full, baked, gt)] if mouth is not None else None
             rows.append(
                 (
-                    psnr(full, truth),
-                    psnr(baked, truth),
+                    psnr(full, gt),
+                    psnr(baked, gt),
                     psnr(baked, full),
                     psnr(about[0], about[2]) if about else math.nan,
                     psnr(about[1], about[2]) if about else math.nan,

@@ -21,12 +21,12 @@ class Score:
 
     rendered: tyro.conf.Positional[Path]
     """The rendered video."""
-    truth: tyro.conf.Positional[Path]
+    gt: tyro.conf.Positional[Path]
     """The recording."""
     audio: Path | None = None
-    """The audio that the lips should follow; without it the rendering's own, else the truth's."""
-    truth_frames: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
-    """The frames of the truth that were rendered, where the rendering is a part of it."""
+    """The audio that the lips should follow; without it the rendering's own, else the ground truth's."""
+    gt_frames: Annotated[str | None, tyro.conf.arg(metavar="A:B")] = None
+    """The frames of the ground truth that were rendered, where the rendering is a part of it."""
     json: Path | None = None
     """Write all scores, also those of each frame, to this file."""
     report: Path | None = None
@@ -34,7 +34,7 @@ class Score:
     face_landmarker: Path | None = None
     """MediaPipe's face_landmarker.task: AUE by blendshapes too."""
     openface: tuple[Path, Path] | None = None
-    """OpenFace's csv of the rendering and of the truth: AUE as papers give it."""
+    """OpenFace's csv of the rendering and of the ground truth: AUE as papers give it."""
     syncnet: Path | None = None
     """syncnet_v2.model: SyncNet confidence and distance (LSE-C, LSE-D)."""
     lpips_weights: Path | None = None
@@ -53,7 +53,7 @@ class Score:
 
         settings = score_files.ScoreSettings(
             self.audio,
-            self.truth_frames,
+            self.gt_frames,
             self.face_landmarker,
             self.openface,
             self.syncnet,
@@ -69,12 +69,12 @@ class Score:
                 task = bar.add_task(title, total=total)
                 return lambda: bar.advance(task)
 
-            result = score_files.score_videos(self.rendered, self.truth, settings, start)
-        table = Table(title=escape(f"{self.rendered.name} against {self.truth.name}"))
+            result = score_files.score_videos(self.rendered, self.gt, settings, start)
+        table = Table(title=escape(f"{self.rendered.name} against {self.gt.name}"))
         for column, justify in (
             ("score", "left"),
             ("rendering", "right"),
-            ("truth itself", "right"),
+            ("ground truth itself", "right"),
             ("better", "left"),
         ):
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ class Score:
         if self.json is not None:
             record = {
                 "rendered": str(self.rendered),
-                "truth": str(self.truth),
+                "ground_truth": str(self.gt),
                 "fps": result.fps,
                 "scores": result.scores,
                 "left_out": result.left_out,
@@ -102,16 +102,12 @@ class Score:
             CONSOLE.print(f"[green]Wrote {escape(str(self.json))}")
         if self.report is not None:
             kind, frames = score_files.worst_frames(result.per_frame, result.fps)
-            images = score_files.pick_frames(
-                score_files.make_pair(self.rendered, self.truth, self.truth_frames), frames
-            )
+            images = score_files.pick_frames(score_files.make_pair(self.rendered, self.gt, self.gt_frames), frames)
             values = result.per_frame[kind]
             captions = [f"frame {i}, {i / result.fps:.2f} s: {kind.upper()} {values[i]:.4g}" for i in frames]
             image = score_report.contact_sheet(images, captions)
             score_report.write_sheet(image, self.report)
-            page = score_report.write_page(
-                self.report, f"{self.rendered.name} against {self.truth.name}", result, image
-            )
+            page = score_report.write_page(self.report, f"{self.rendered.name} against {self.gt.name}", result, image)
             CONSOLE.print(f"[green]Wrote {escape(str(page))}")
 
     def _make_folders(self) -> None:

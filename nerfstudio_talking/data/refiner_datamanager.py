@@ -1,4 +1,4 @@
-"""Windows of rendered frames with their truth, instead of rays."""
+"""Windows of rendered frames with their ground truth, instead of rays."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     """How far the area is shifted in training, at most, as a share of its sides; above 0, half of the steps see it
     mirrored, too."""
     colour_jitter: float = 0.15
-    """How far the gain and the offset of each colour are changed in training, at most, in rendering and truth alike."""
+    """How far the gain and the offset of each colour are changed in training, at most, in rendering and ground truth
+    alike."""
     windows_per_batch: int = 1
     """Windows per step, or pairs of them where the change from frame to frame is learned; 1 as published."""
     seed: int = 0
@@ -156,19 +157,19 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         renderings: list[Tensor] = [self.train_dataset.metadata["rendered"]]
         for one in self._people[1:]:
             renderings.append(torch.from_numpy(rendered_frames(one.source, one.clip, self.config.rendered_cache)))
-        truths = [torch.from_numpy(_truth(clip)) for clip in clips]
-        features = self._identities(clips, truths)
+        gt_videos = [torch.from_numpy(_gt(clip)) for clip in clips]
+        features = self._identities(clips, gt_videos)
         return [
-            PairedClip(rendered, truth, one.clip.train_frames, feature, one.mouths, one.area)
-            for one, rendered, truth, feature in zip(self._people, renderings, truths, features)
+            PairedClip(rendered, gt, one.clip.train_frames, feature, one.mouths, one.area)
+            for one, rendered, gt, feature in zip(self._people, renderings, gt_videos, features)
         ]
 
-    def _identities(self, clips: list[Clip], truths: list[Tensor]) -> list[Tensor]:
+    def _identities(self, clips: list[Clip], gt_videos: list[Tensor]) -> list[Tensor]:
         """Identity features of every clip's training frames."""
         dim = self.identity_dim
         if dim == 0:  # without a memory the generator is told nothing
-            return [torch.zeros(len(truth), 0) for truth in truths]
-        faces = [_faces(clip, truth.numpy()) for clip, truth in zip(clips, truths)]
+            return [torch.zeros(len(gt), 0) for gt in gt_videos]
+        faces = [_faces(clip, gt.numpy()) for clip, gt in zip(clips, gt_videos)]
         lengths = [len(rows) for rows in faces]
         every = np.concatenate(faces)
         weights = self.config.arcface_weights
@@ -194,7 +195,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         return list(features.split(lengths))
 
 
-def _truth(clip: Clip) -> np.ndarray:
+def _gt(clip: Clip) -> np.ndarray:
     track = clip.track
     frames = np.empty((len(clip.train_frames), track.height, track.width, 3), dtype=np.uint8)
     for row, frame in enumerate(clip.train_frames):
@@ -211,16 +212,16 @@ def _boxes(clip: Clip) -> dict[str, Tensor]:
     return {name: torch.tensor([box[name] or whole for box in boxes]) for name in ("face", "mouth")}
 
 
-def _faces(clip: Clip, truth: np.ndarray) -> np.ndarray:
+def _faces(clip: Clip, gt: np.ndarray) -> np.ndarray:
     """Aligned faces of the training frames, by the landmarks; the middle of the image where a clip has none."""
     landmarks = clip.track.landmarks
     if landmarks is not None and landmarks.shape[1] in (68, 478) and np.isfinite(landmarks).any():
         points = fill_gaps(landmarks.astype(np.float64))[clip.train_frames]
-        return identity.aligned_faces(list(truth), points)
+        return identity.aligned_faces(list(gt), points)
     import cv2
 
     CONSOLE.print("[yellow]The clip carries no landmarks: the whole image stands for the face.[/]")
-    return np.stack([cv2.resize(frame, (identity.CROP,) * 2, interpolation=cv2.INTER_AREA) for frame in truth])
+    return np.stack([cv2.resize(frame, (identity.CROP,) * 2, interpolation=cv2.INTER_AREA) for frame in gt])
 
 
 def _digest(source: Path | None, clip: Clip) -> str:

@@ -39,14 +39,14 @@ class ImageQuality(Metric):
     def update(
         self,
         rendered: Float[Tensor, "height width 3"],
-        truth: Float[Tensor, "height width 3"],
+        gt: Float[Tensor, "height width 3"],
         boxes: Mapping[str, Box | None],
     ) -> None:
-        """Add a frame: images in [0, 1], boxes `face` and `mouth` of the truth."""
+        """Add a frame: images in [0, 1], boxes `face` and `mouth` of the ground truth."""
         network = self._network[0]
         if network is not None:
             network.to(rendered.device)
-        for name, value in image_scores(rendered, truth, boxes, network).items():
+        for name, value in image_scores(rendered, gt, boxes, network).items():
             kind, _, area = name.partition("_")
             at = _KINDS.index(kind), _AREAS.index(f"_{area}" if area else "")
             self.total[at] += value  # type: ignore[index]
@@ -79,44 +79,44 @@ class FaceMotion(Metric):
         super().__init__()
         self.fps, self.audio = fps, audio
         self.add_state("rendered", [], dist_reduce_fx="cat")
-        self.add_state("truth", [], dist_reduce_fx="cat")
+        self.add_state("gt", [], dist_reduce_fx="cat")
 
-    def update(self, rendered: Float[np.ndarray, "478 xy"], truth: Float[np.ndarray, "478 xy"]) -> None:
+    def update(self, rendered: Float[np.ndarray, "478 xy"], gt: Float[np.ndarray, "478 xy"]) -> None:
         """Add a frame's FaceMesh points in pixels; NaN where no face was found."""
-        for state, points in ((self.rendered, rendered), (self.truth, truth)):
+        for state, points in ((self.rendered, rendered), (self.gt, gt)):
             state.append(torch.from_numpy(np.asarray(points, np.float32)[None, :, :2].copy()))  # type: ignore[union-attr]
 
     @property
     def tracks(self) -> tuple[Float[np.ndarray, "frames 478 2"], Float[np.ndarray, "frames 478 2"]]:
-        """Landmarks of the rendering and of the truth so far."""
-        pair = (self.rendered, self.truth)
+        """Landmarks of the rendering and of the ground truth so far."""
+        pair = (self.rendered, self.gt)
         joined = (torch.cat(list(state)) if len(state) else torch.empty(0, 478, 2) for state in pair)  # type: ignore[arg-type]
-        rendered, truth = (points.cpu().numpy() for points in joined)
-        return rendered, truth
+        rendered, gt = (points.cpu().numpy() for points in joined)
+        return rendered, gt
 
     def compute(self) -> dict[str, float]:
         """Scores by name; NaN for what this video is too short for, names left out for what was not given."""
-        rendered, truth = self.tracks
-        if len(truth) == 0:
+        rendered, gt = self.tracks
+        if len(gt) == 0:
             return {}
-        lmd = landmarks.landmark_score(rendered, truth)
+        lmd = landmarks.landmark_score(rendered, gt)
         scores = {
             "lmd": lmd.pixels,
             "lmd_relative": lmd.relative,
             "faces_missed": float(lmd.missed_rendered),
-            "truth_faces_missed": float(lmd.missed_truth),
+            "gt_faces_missed": float(lmd.missed_gt),
         }
-        units, true_units = action_units.from_landmarks(rendered), action_units.from_landmarks(truth)
+        units, true_units = action_units.from_landmarks(rendered), action_units.from_landmarks(gt)
         aue = action_units.action_unit_error(units, true_units, action_units.GEOMETRY_UNITS)
         scores |= {"aue_geometry_upper": aue.upper, "aue_geometry_lower": aue.lower}
-        lips, true_lips = lip_opening(rendered), lip_opening(truth)
+        lips, true_lips = lip_opening(rendered), lip_opening(gt)
         agree = landmarks.agreement(lips, true_lips)
         scores |= {
             "lip_correlation": agree.correlation,
             "lip_lag": agree.best_lag,
         }
-        minutes = len(truth) / self.fps / 60
-        for prefix, points in (("", rendered), ("truth_", truth)):
+        minutes = len(gt) / self.fps / 60
+        for prefix, points in (("", rendered), ("gt_", gt)):
             eyes = eye_opening(lid_gap(points))
             rate = stability.blinks(eyes) / minutes if np.isfinite(eyes).any() else np.nan
             scores[f"{prefix}blinks_per_minute"] = rate
@@ -132,7 +132,7 @@ class FaceMotion(Metric):
         seen = true_lips[np.isfinite(true_lips)]
         scale = float(np.percentile(seen, 95)) if len(seen) else np.nan
         scores = {}
-        for prefix, curve in (("", lips), ("truth_", true_lips)):
+        for prefix, curve in (("", lips), ("gt_", true_lips)):
             scores |= sync_figures(sync_score(curve, samples, self.fps, rate), prefix)
             scores[f"{prefix}lips_closed_in_silence"] = stability.closed_in_silence(curve, silent, scale)
         return scores
@@ -156,9 +156,9 @@ class Steadiness(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("cells", "truth_cells", "heads", "truth_heads", "heights", "textures"):
+        for name in ("cells", "gt_cells", "heads", "gt_heads", "heights", "textures"):
             self.add_state(name, [], dist_reduce_fx="cat")
-        self._names = ("torso_flicker", "face_flicker", "background_flicker", "truth_background_flicker")
+        self._names = ("torso_flicker", "face_flicker", "background_flicker", "gt_background_flicker")
         self.add_state("total", torch.zeros(len(self._names), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("steps", torch.zeros(len(self._names), dtype=torch.int64), dist_reduce_fx="sum")
         self._before: tuple[Any, ...] | None = None
@@ -174,36 +174,36 @@ class Steadiness(Metric):
             broken = torch.full((1, stability.GRID**2, 2), float("nan"))
             for name, row in (("cells", broken), ("heads", broken[:, :3].reshape(1, 6))):
                 getattr(self, name).append(row)
-                getattr(self, f"truth_{name}").append(row)
+                getattr(self, f"gt_{name}").append(row)
         self._before = None
 
     def update(
         self,
         rendered: UInt8[np.ndarray, "height width 3"],
-        truth: UInt8[np.ndarray, "height width 3"],
+        gt: UInt8[np.ndarray, "height width 3"],
         regions: FrameRegions,
         rendered_landmarks: Float[np.ndarray, "478 xy"] | None = None,
-        truth_landmarks: Float[np.ndarray, "478 xy"] | None = None,
+        gt_landmarks: Float[np.ndarray, "478 xy"] | None = None,
     ) -> None:
         """Add a frame; without landmarks there is no torso jitter."""
-        now = (rendered, truth, regions, rendered_landmarks, truth_landmarks)
+        now = (rendered, gt, regions, rendered_landmarks, gt_landmarks)
         before, self._before = self._before, now
         if before is None or before[0].shape != rendered.shape:
             return
-        pairs = (before[0], rendered), (before[1], truth)
+        pairs = (before[0], rendered), (before[1], gt)
         self._flicker(pairs, regions)
-        if regions.torso is None or rendered_landmarks is None or truth_landmarks is None or before[3] is None:
+        if regions.torso is None or rendered_landmarks is None or gt_landmarks is None or before[3] is None:
             return
         for prefix, (first, second), points_before, points in (
             ("", pairs[0], before[3], rendered_landmarks),
-            ("truth_", pairs[1], before[4], truth_landmarks),
+            ("gt_", pairs[1], before[4], gt_landmarks),
         ):
             cells = stability.cell_motion(flow_field(first, second), regions.torso)
             head = stability.head_motion(points_before, points)
             getattr(self, f"{prefix}cells").append(torch.from_numpy(cells)[None])
             getattr(self, f"{prefix}heads").append(torch.from_numpy(head).float()[None])
-        self.textures.append(torch.from_numpy(stability.cell_texture(truth))[None])  # type: ignore[union-attr]
-        self.heights.append(torch.tensor([landmarks.face_height(truth_landmarks)]).float())  # type: ignore[union-attr]
+        self.textures.append(torch.from_numpy(stability.cell_texture(gt))[None])  # type: ignore[union-attr]
+        self.heights.append(torch.tensor([landmarks.face_height(gt_landmarks)]).float())  # type: ignore[union-attr]
 
     def _flicker(self, pairs: tuple[tuple[np.ndarray, np.ndarray], ...], regions: FrameRegions) -> None:
         face = outside(regions.mouth, regions.face, *pairs[0][0].shape[:2])
@@ -220,8 +220,8 @@ class Steadiness(Metric):
 
     def compute(self) -> dict[str, float]:
         """`torso_jitter` and `torso_jitter_error` in per mille of the face's height per frame squared, flicker in
-        levels of 255. The error is the jitter of the rendering's motion less the truth's: 0 for a torso that moves as
-        it did, and of a smooth torso what the truth has."""
+        levels of 255. The error is the jitter of the rendering's motion less the ground truth's: 0 for a torso that
+        moves as it did, and of a smooth torso what the ground truth has."""
         scores = {}
         for name, total, steps in zip(self._names, self.total.tolist(), self.steps.tolist()):  # type: ignore[operator]
             if steps:
@@ -230,10 +230,10 @@ class Steadiness(Metric):
             height = float(np.nanmedian(self._series("heights")))
             texture = self._series("textures").mean(axis=0)
             cells, heads = self._series("cells"), self._series("heads")
-            true_cells, true_heads = self._series("truth_cells"), self._series("truth_heads")
+            true_cells, true_heads = self._series("gt_cells"), self._series("gt_heads")
             for name, motion, head in (
                 ("torso_jitter", cells, heads),
-                ("truth_torso_jitter", true_cells, true_heads),
+                ("gt_torso_jitter", true_cells, true_heads),
                 ("torso_jitter_error", cells - true_cells, true_heads),
             ):
                 scores[name] = 1000 * stability.torso_jitter(motion, head, texture) / height

@@ -81,7 +81,7 @@ class ActionUnitError(NamedTuple):
 
 
 def action_unit_error(
-    rendered: Float[np.ndarray, "frames units"], truth: Float[np.ndarray, "frames units"], names: tuple[str, ...]
+    rendered: Float[np.ndarray, "frames units"], gt: Float[np.ndarray, "frames units"], names: tuple[str, ...]
 ) -> ActionUnitError:
     """AUE, aggregated as TalkingGaussian's script does.
 
@@ -91,13 +91,13 @@ def action_unit_error(
 
     Args:
         rendered: intensities; rows with NaN are left out.
-        truth: the same of the truth.
+        gt: the same of the ground truth.
         names: the column's units, as in `ACTION_UNITS`.
     """
-    seen = np.isfinite(rendered).all(axis=1) & np.isfinite(truth).all(axis=1)
+    seen = np.isfinite(rendered).all(axis=1) & np.isfinite(gt).all(axis=1)
     if not seen.any():
         return ActionUnitError(np.nan, np.nan, 0)
-    error = ((np.asarray(rendered, np.float64) - truth)[seen] ** 2).mean(axis=0)
+    error = ((np.asarray(rendered, np.float64) - gt)[seen] ** 2).mean(axis=0)
     upper = sum(float(value) for name, value in zip(names, error) if name in UPPER_FACE)
     lower = sum(float(value) for name, value in zip(names, error) if name in LOWER_FACE)
     return ActionUnitError(upper, lower, int(seen.sum()))

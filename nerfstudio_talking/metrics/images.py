@@ -31,44 +31,44 @@ _SMALLEST_LPIPS = 64
 """AlexNet strides by 16 in all; smaller images are enlarged."""
 
 
-def psnr(rendered: Float[Tensor, "*pixels 3"], truth: Float[Tensor, "*pixels 3"]) -> float:
+def psnr(rendered: Float[Tensor, "*pixels 3"], gt: Float[Tensor, "*pixels 3"]) -> float:
     """-10 log10 of the mean squared error of images in [0, 1], in dB; 100 where they are the same."""
-    error = F.mse_loss(rendered.double(), truth.double())
+    error = F.mse_loss(rendered.double(), gt.double())
     return float(-10 * torch.log10(error.clamp_min(10 ** (-HIGHEST_PSNR / 10))))
 
 
-def ssim(rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"]) -> float:
+def ssim(rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
     """Structural similarity (Wang et al. 2004), mean over pixels and channels.
 
     Gaussian windows of 11 pixels, sigma 1.5, wholly inside the image. Implementations that pad the border, as
     torchmetrics and 3DGS do, differ in the third digit.
     """
-    pair = [image.permute(2, 0, 1)[None].float() for image in (rendered, truth)]
+    pair = [image.permute(2, 0, 1)[None].float() for image in (rendered, gt)]
     return float(gaussian_ssim(pair[0], pair[1], data_range=1.0))
 
 
 def lpips_distance(
-    rendered: Float[Tensor, "height width 3"], truth: Float[Tensor, "height width 3"], network: nn.Module
+    rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"], network: nn.Module
 ) -> float:
     """LPIPS (Zhang et al. 2018) of images in [0, 1]; those under 64 pixels on a side are enlarged bilinearly first.
 
     Args:
         rendered: an image.
-        truth: another of the same size.
+        gt: another of the same size.
         network: from `lpips_network`.
     """
-    pair = [image.permute(2, 0, 1)[None] for image in (rendered, truth)]
+    pair = [image.permute(2, 0, 1)[None] for image in (rendered, gt)]
     with torch.no_grad():
         return float(lpips_loss(pair[0], pair[1], network))
 
 
 def lpips_loss(
     rendered: Float[Tensor, "images 3 height width"],
-    truth: Float[Tensor, "images 3 height width"],
+    gt: Float[Tensor, "images 3 height width"],
     network: nn.Module,
 ) -> Float[Tensor, ""]:
     """Mean LPIPS of images in [0, 1], with gradients; small ones are enlarged as in `lpips_distance`."""
-    pair = torch.cat([rendered, truth]).float()
+    pair = torch.cat([rendered, gt]).float()
     height, width = pair.shape[-2:]
     if min(height, width) < _SMALLEST_LPIPS:
         grow = _SMALLEST_LPIPS / min(height, width)
@@ -79,7 +79,7 @@ def lpips_loss(
 
 def image_scores(
     rendered: Float[Tensor, "height width 3"],
-    truth: Float[Tensor, "height width 3"],
+    gt: Float[Tensor, "height width 3"],
     boxes: Mapping[str, Box | None],
     network: nn.Module | None = None,
 ) -> dict[str, float]:
@@ -90,16 +90,16 @@ def image_scores(
     Raises:
         ValueError: the images are not of one size.
     """
-    if rendered.shape != truth.shape:
-        raise ValueError(f"images of one size are compared, not {tuple(rendered.shape)} and {tuple(truth.shape)}")
+    if rendered.shape != gt.shape:
+        raise ValueError(f"images of one size are compared, not {tuple(rendered.shape)} and {tuple(gt.shape)}")
     areas: dict[str, tuple[slice, slice] | None] = {"": (slice(None), slice(None))}
     for name, box in boxes.items():
-        areas[f"_{name}"] = None if box is None else pixel_box(box, *truth.shape[:2], least=SMALLEST_BOX)
+        areas[f"_{name}"] = None if box is None else pixel_box(box, *gt.shape[:2], least=SMALLEST_BOX)
     scores = {}
     for name, area in areas.items():
         if area is None:
             continue
-        a, b = rendered[area], truth[area]
+        a, b = rendered[area], gt[area]
         scores[f"psnr{name}"] = psnr(a, b)
         scores[f"ssim{name}"] = ssim(a, b)
         if network is not None:

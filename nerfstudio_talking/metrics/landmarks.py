@@ -1,4 +1,4 @@
-"""Mouths compared by landmarks: LMD on FaceMesh points, and how lip opening follows the truth over time."""
+"""Mouths compared by landmarks: LMD on FaceMesh points, and how lip opening follows the ground truth over time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def mouth_points_68(landmarks: Float[np.ndarray, "*bs points xy"]) -> Float[np.n
 
 
 def landmark_distance(
-    rendered: Float[np.ndarray, "*bs points xy"], truth: Float[np.ndarray, "*bs points xy"]
+    rendered: Float[np.ndarray, "*bs points xy"], gt: Float[np.ndarray, "*bs points xy"]
 ) -> Float64[np.ndarray, "*bs"]:
     """LMD (Chen et al. 2018, as AD-NeRF's successors measure it): mean distance in pixels of the 20 mouth points, each
     set about its own mean. NaN where either face was not found."""
-    sets = [mouth_points_68(np.asarray(points, dtype=np.float64)) for points in (rendered, truth)]
+    sets = [mouth_points_68(np.asarray(points, dtype=np.float64)) for points in (rendered, gt)]
     a, b = (points - points.mean(axis=-2, keepdims=True) for points in sets)
     return np.linalg.norm(a - b, axis=-1).mean(axis=-1)
 
@@ -52,23 +52,23 @@ class LandmarkScore(NamedTuple):
     """The same over the median height of the true face, in per cent: videos of other sizes compare."""
     missed_rendered: int
     """Frames in which the true face was found and the rendered one was not: not in the mean, so read them with it."""
-    missed_truth: int
+    missed_gt: int
     """Frames without a true face; not in the mean either."""
 
 
 def landmark_score(
-    rendered: Float[np.ndarray, "frames points xy"], truth: Float[np.ndarray, "frames points xy"]
+    rendered: Float[np.ndarray, "frames points xy"], gt: Float[np.ndarray, "frames points xy"]
 ) -> LandmarkScore:
     """LMD over the frames of a video, in pixels and in per cent of the face's height, missed faces counted."""
-    seen_rendered, seen_truth = (np.isfinite(points[..., :2]).all(axis=(1, 2)) for points in (rendered, truth))
-    both = seen_rendered & seen_truth
-    missed = int((seen_truth & ~seen_rendered).sum()), int((~seen_truth).sum())
+    seen_rendered, seen_gt = (np.isfinite(points[..., :2]).all(axis=(1, 2)) for points in (rendered, gt))
+    both = seen_rendered & seen_gt
+    missed = int((seen_gt & ~seen_rendered).sum()), int((~seen_gt).sum())
     if not both.any():
         return LandmarkScore(np.nan, np.nan, *missed)
-    pixels = float(landmark_distance(rendered[both], truth[both]).mean())
-    if truth.shape[1] == 68:
+    pixels = float(landmark_distance(rendered[both], gt[both]).mean())
+    if gt.shape[1] == 68:
         return LandmarkScore(pixels, np.nan, *missed)
-    return LandmarkScore(pixels, 100 * pixels / float(np.median(face_height(truth[both]))), *missed)
+    return LandmarkScore(pixels, 100 * pixels / float(np.median(face_height(gt[both]))), *missed)
 
 
 class Agreement(NamedTuple):
@@ -83,19 +83,17 @@ class Agreement(NamedTuple):
     """At that lag."""
 
 
-def agreement(
-    rendered: Float[np.ndarray, " frames"], truth: Float[np.ndarray, " frames"], max_lag: int = 12
-) -> Agreement:
+def agreement(rendered: Float[np.ndarray, " frames"], gt: Float[np.ndarray, " frames"], max_lag: int = 12) -> Agreement:
     """Correlation of rendered with true lip opening, and the lag at which it is highest.
 
     Args:
         rendered: lip opening of each frame, NaN where not seen.
-        truth: the same of the truth.
+        gt: the same of the ground truth.
         max_lag: lags from minus this to plus this many frames are tried, fewer where the video is short.
     """
-    max_lag = max(min(max_lag, len(truth) // 4), 0)
+    max_lag = max(min(max_lag, len(gt) // 4), 0)
     lags = range(-max_lag, max_lag + 1)
-    curve = np.array([_correlation(*_overlap(rendered, truth, lag)) for lag in lags])
+    curve = np.array([_correlation(*_overlap(rendered, gt, lag)) for lag in lags])
     if not np.isfinite(curve).any():
         return Agreement(np.nan, np.nan, np.nan)
     best = int(np.nanargmax(curve))

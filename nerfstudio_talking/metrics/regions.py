@@ -26,7 +26,7 @@ _CHIN = 152
 
 @dataclass(frozen=True)
 class FrameRegions:
-    """The regions of one frame of the truth; None or empty where there is none."""
+    """The regions of one frame of the ground truth; None or empty where there is none."""
 
     face: Box | None = None
     mouth: Box | None = None

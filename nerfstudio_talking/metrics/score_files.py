@@ -32,13 +32,13 @@ class ScoreSettings:
     """What to measure beyond what needs nothing."""
 
     audio: Path | None = None
-    """The audio that the lips should follow; the rendering's own where None, else the truth's."""
-    truth_frames: str | None = None
-    """A:B, the frames of the truth that were rendered; all where None."""
+    """The audio that the lips should follow; the rendering's own where None, else the ground truth's."""
+    gt_frames: str | None = None
+    """A:B, the frames of the ground truth that were rendered; all where None."""
     face_landmarker: Path | None = None
     """MediaPipe's face_landmarker.task, for AUE by blendshapes."""
     openface: tuple[Path, Path] | None = None
-    """OpenFace's csv of the rendering and of the truth (whole videos), for AUE as papers give it."""
+    """OpenFace's csv of the rendering and of the ground truth (whole videos), for AUE as papers give it."""
     syncnet: Path | None = None
     """syncnet_v2.model, for LSE-C and LSE-D."""
     lpips_weights: Path | None = None
@@ -52,7 +52,7 @@ class VideoScores:
     """What was measured."""
 
     scores: dict[str, float]
-    """Flat floats; `truth_` in front: the truth's own."""
+    """Flat floats; `gt_` in front: the ground truth's own."""
     left_out: dict[str, str]
     """Scores that could not be had, and why."""
     notes: list[str]
@@ -64,48 +64,49 @@ class VideoScores:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two videos brought to the truth's rate and size."""
+    """Two videos brought to the ground truth's rate and size."""
 
     rendered: Path
-    truth: Path
+    gt: Path
     fps: float
     height: int
     width: int
     first: int
-    """Frame of the truth beside which the rendering's first stands."""
+    """Frame of the ground truth beside which the rendering's first stands."""
     num_frames: int
     """In common."""
     notes: tuple[str, ...]
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Frame of the rendering and of the truth, uint8 RGB of the truth's size."""
+        """Frame of the rendering and of the ground truth, uint8 RGB of the ground truth's size."""
         last = self.first + self.num_frames
         images = read_frames(self.rendered, self.fps, 0, self.num_frames)
-        for a, b in zip(images, read_frames(self.truth, self.fps, self.first, last)):
+        for a, b in zip(images, read_frames(self.gt, self.fps, self.first, last)):
             yield fitted(a, self.height, self.width), b
 
 
-def make_pair(rendered: Path, truth: Path, truth_frames: str | None = None) -> Pair:
-    """Look at two videos and settle how they are compared: at the truth's rate and size, over their common length.
+def make_pair(rendered: Path, gt: Path, gt_frames: str | None = None) -> Pair:
+    """Look at two videos and settle how they are compared: at the ground truth's rate and size, over their common
+    length.
 
     Raises:
         TalkingError: a file is no video, or fewer than two frames are in common.
     """
-    info, true_info = probe_video(rendered), probe_video(truth)
+    info, true_info = probe_video(rendered), probe_video(gt)
     fps = true_info.fps
     notes = []
     total = _count(true_info, fps)
     try:
-        first, stop = parse_frame_range(truth_frames, total)
+        first, stop = parse_frame_range(gt_frames, total)
     except TalkingError as error:
-        hint = "Write --truth-frames A:B: the true frames that were rendered, up to, not including, frame B."
-        what = f"--truth-frames {truth_frames}"
+        hint = "Write --gt-frames A:B: the true frames that were rendered, up to, not including, frame B."
+        what = f"--gt-frames {gt_frames}"
         raise TalkingError(what, expected=error.expected, found=error.found, hint=hint) from error
-    if truth_frames is not None:
-        notes.append(f"the rendering's first frame stands beside frame {first} of the truth (--truth-frames)")
+    if gt_frames is not None:
+        notes.append(f"the rendering's first frame stands beside frame {first} of the ground truth (--gt-frames)")
     if abs(info.fps - fps) > 0.01:
         notes.append(
-            f"the rendering has {info.fps:g} frames per second, the truth {fps:g}: the nearest frames were taken"
+            f"the rendering has {info.fps:g} frames per second, the ground truth {fps:g}: the nearest frames were taken"
         )
     counts = _count(info, fps), (stop if stop is not None else total) - first
     num_frames = min(counts)
@@ -114,17 +115,17 @@ def make_pair(rendered: Path, truth: Path, truth_frames: str | None = None) -> P
     if num_frames < _SHORTEST:
         raise TalkingError(
             rendered,
-            expected=f"at least {_SHORTEST} frames in common with {truth}",
+            expected=f"at least {_SHORTEST} frames in common with {gt}",
             found=str(max(num_frames, 0)),
-            hint="Check the videos and --truth-frames.",
+            hint="Check the videos and --gt-frames.",
         )
     size, true_size = (info.width, info.height), (true_info.width, true_info.height)
     if size != true_size:
-        text = f"the rendering was resized from {size[0]}x{size[1]} to the truth's {true_size[0]}x{true_size[1]}"
+        text = f"the rendering was resized from {size[0]}x{size[1]} to the ground truth's {true_size[0]}x{true_size[1]}"
         if abs(size[0] * true_size[1] / (size[1] * true_size[0]) - 1) > _SAME_SHAPE:
             text += ", cut at the sides or above and below to its shape"
         notes.append(text)
-    return Pair(rendered, truth, fps, true_info.height, true_info.width, first, num_frames, tuple(notes))
+    return Pair(rendered, gt, fps, true_info.height, true_info.width, first, num_frames, tuple(notes))
 
 
 def fitted(image: UInt8[np.ndarray, "rows columns 3"], height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -143,13 +144,13 @@ def fitted(image: UInt8[np.ndarray, "rows columns 3"], height: int, width: int) 
 
 
 def score_videos(
-    rendered: Path, truth: Path, settings: ScoreSettings | None = None, progress: Tracker | None = None
+    rendered: Path, gt: Path, settings: ScoreSettings | None = None, progress: Tracker | None = None
 ) -> VideoScores:
     """Measure a rendered video against the true one.
 
     Args:
         rendered: ours or a peer's, any container and size.
-        truth: the recording.
+        gt: the recording.
         settings: audio, frames, weights.
         progress: called at the start of each pass over the frames.
 
@@ -157,7 +158,7 @@ def score_videos(
         TalkingError: a file is missing or not what it should be.
     """
     settings = settings or ScoreSettings()
-    pair = make_pair(rendered, truth, settings.truth_frames)
+    pair = make_pair(rendered, gt, settings.gt_frames)
     samples, audio_note = _audio(pair, settings.audio)
     notes = [*pair.notes, audio_note]
     measure = PortraitScores(
@@ -204,7 +205,7 @@ def score_videos(
         notes.append("lips and audio agree no better than by chance: the lag between them means nothing")
     per_frame = _columns(measure.rows)
     if len(points):
-        per_frame |= {"lips": lip_opening(points), "truth_lips": lip_opening(true_points)}
+        per_frame |= {"lips": lip_opening(points), "gt_lips": lip_opening(true_points)}
     return VideoScores(scores, left_out, notes, pair.fps, per_frame)
 
 
@@ -240,9 +241,9 @@ def _audio(pair: Pair, audio: Path | None) -> tuple[Float32[np.ndarray, " sample
         return read_audio(audio, _RATE), f"audio of {audio.name}"
     if probe_video(pair.rendered).has_audio:
         return read_audio(pair.rendered, _RATE), "audio of the rendering"
-    if probe_video(pair.truth).has_audio:
+    if probe_video(pair.gt).has_audio:
         start = pair.first / pair.fps
-        return read_audio(pair.truth, _RATE, start=start), "the rendering is silent: audio of the truth"
+        return read_audio(pair.gt, _RATE, start=start), "the rendering is silent: audio of the ground truth"
     return None, "neither video has audio"
 
 
@@ -254,15 +255,15 @@ def _blendshape_error(pair: Pair, model: Path, progress: Tracker | None) -> dict
     from nerfstudio_talking.face.tracking import blendshapes
 
     units = []
-    for side, title in enumerate(("Blendshapes, rendering", "Blendshapes, truth")):
+    for side, title in enumerate(("Blendshapes, rendering", "Blendshapes, ground truth")):
         advance = _advance(progress, title, pair.num_frames)
         images = (both[side] for both in pair.frames())
         units.append(action_units.from_blendshapes(blendshapes(images, pair.fps, model, advance)))
     return _unit_error(units[0], units[1], "blendshapes")
 
 
-def _unit_error(rendered: np.ndarray, truth: np.ndarray, source: str) -> dict[str, float]:
-    error = action_units.action_unit_error(rendered, truth, action_units.ACTION_UNITS)
+def _unit_error(rendered: np.ndarray, gt: np.ndarray, source: str) -> dict[str, float]:
+    error = action_units.action_unit_error(rendered, gt, action_units.ACTION_UNITS)
     return {f"aue_{source}_upper": error.upper, f"aue_{source}_lower": error.lower}
 
 
@@ -272,10 +273,10 @@ def _syncnet(
     from nerfstudio_talking.metrics.syncnet import face_crops, syncnet_score
 
     scores = {}
-    for side, prefix in enumerate(("", "truth_")):
+    for side, prefix in enumerate(("", "gt_")):
         if not np.isfinite(points[side]).any():
             continue
-        advance = _advance(progress, f"SyncNet, {('rendering', 'truth')[side]}", 1)
+        advance = _advance(progress, f"SyncNet, {('rendering', 'gt')[side]}", 1)
         crops = face_crops((both[side] for both in pair.frames()), points[side])
         result = syncnet_score(crops, samples, pair.fps, network)
         lag = result.lag if np.isfinite(result.distance) else np.nan

@@ -69,13 +69,14 @@ def torso_jitter(
     A person's torso speeds up smoothly and with the head; what jumps to and fro between frames is the renderer's. Each
     cell's change of motion is regressed on the head's (six numbers and a constant), and the root mean square of the
     residual is taken, degrees of freedom made up for. The answer is the median over the half of the cells that has most
-    texture in the truth: blur and noise leave it as it is. Recordings have jitter too: read it beside the truth's.
+    texture in the ground truth: blur and noise leave it as it is. Recordings have jitter too: read it beside the ground
+    truth's.
 
     Args:
         cells: motion of the torso's cells between successive frames (`cell_motion`), NaN where there is no torso; a
             row of NaN marks a break.
         head: the head's motion at the same steps (`head_motion`).
-        texture: of each cell in the truth (`cell_texture`), the same for rendering and truth.
+        texture: of each cell in the ground truth (`cell_texture`), the same for rendering and ground truth.
 
     Returns:
         NaN where no cell is seen at 20 successive steps or more.
@@ -102,23 +103,24 @@ def torso_jitter(
 
 def temporal_error(
     rendered: tuple[np.ndarray, np.ndarray],
-    truth: tuple[np.ndarray, np.ndarray],
+    gt: tuple[np.ndarray, np.ndarray],
     mask: Bool[np.ndarray, "height width"],
 ) -> float:
-    """Mean |change of the rendering - change of the truth| from a frame to the next, over a mask, in levels of 255.
+    """Mean |change of the rendering - change of the ground truth| from a frame to the next, over a mask, in levels of
+    255.
 
     A constant error, however large, does not count; what comes and goes does. 0 for identical videos.
 
     Args:
         rendered: two successive uint8 frames.
-        truth: the same two of the truth.
+        gt: the same two of the ground truth.
         mask: where; NaN where it is empty.
     """
     import cv2
 
     if not mask.any():
         return float("nan")
-    changes = [np.subtract(after, before, dtype=np.int16) for before, after in (rendered, truth)]
+    changes = [np.subtract(after, before, dtype=np.int16) for before, after in (rendered, gt)]
     return float(np.mean(cv2.mean(cv2.absdiff(*changes), mask.astype(np.uint8))[:3]))
 
 
@@ -131,7 +133,7 @@ def warping_error(
 
     What changes without moving: a sharp image that moves has next to none, and noise has all of its own. After Lai
     et al. 2018 (Learning Blind Video Temporal Consistency), without their mask of what was covered: read it beside the
-    truth's.
+    ground truth's.
 
     Args:
         before: a frame.

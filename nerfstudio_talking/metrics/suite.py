@@ -23,7 +23,7 @@ _TOO_SHORT = "too few frames, or nothing there to measure"
 
 
 class PortraitScores:
-    """Scores of a rendered video against the truth.
+    """Scores of a rendered video against the ground truth.
 
     `update` takes frames in order and returns the frame's own scores, `compute` those of the video, both as flat
     floats. What cannot be measured is no key of the answer and is named, with the reason, in `left_out`. No part of any
@@ -69,7 +69,7 @@ class PortraitScores:
     def update(
         self,
         rendered: Float[Tensor, "height width 3"],
-        truth: Float[Tensor, "height width 3"],
+        gt: Float[Tensor, "height width 3"],
         parsing: UInt8[np.ndarray, "height width"] | None = None,
         frame: int | None = None,
     ) -> dict[str, float]:
@@ -77,7 +77,7 @@ class PortraitScores:
 
         Args:
             rendered: the rendering in [0, 1]; LPIPS and FID are computed on its device.
-            truth: the true frame, on any device.
+            gt: the true frame, on any device.
             parsing: class ids of the true frame (`semantics.PARSING_CLASSES`); None takes FaceMesh's boxes, and person
                 masks where asked for.
             frame: its number; a step other than one is no step of time. None: it follows the one before.
@@ -86,10 +86,10 @@ class PortraitScores:
             Scores of this frame: those named in `always`, and where a face was found `psnr_face`, ..., `psnr_mouth`,
             ..., `lmd`. `rows` keeps them all.
         """
-        rendered, truth = rendered.detach(), truth.detach().to(rendered.device)
+        rendered, gt = rendered.detach(), gt.detach().to(rendered.device)
         follows = frame is None or self._last is None or frame == self._last + 1
         self._last = frame
-        pair = [(image.clamp(0, 1) * 255).round().to(torch.uint8) for image in (rendered, truth)]
+        pair = [(image.clamp(0, 1) * 255).round().to(torch.uint8) for image in (rendered, gt)]
         levels = [image.cpu().numpy() for image in pair]
         points = None
         if self._faces:
@@ -100,7 +100,7 @@ class PortraitScores:
         if not follows:
             self._steadiness.restart()
         self._steadiness.update(levels[0], levels[1], regions, *(points or (None, None)))
-        scores = dict(self._quality(rendered, truth, regions.boxes))
+        scores = dict(self._quality(rendered, gt, regions.boxes))
         self._add_to_fid(pair, regions)
         if points is not None:
             self._motion.update(*points)
@@ -111,7 +111,7 @@ class PortraitScores:
         return dict(scores)
 
     def compute(self) -> dict[str, float]:
-        """Scores of all frames so far. Names with `truth_` in front are the truth's own, to read the others by."""
+        """Scores of all frames so far. Names with `gt_` in front are the ground truth's own, to read the others by."""
         scores: dict[str, float] = {}
         for metric in (self._quality, self._motion, self._steadiness):
             if metric.update_called:
@@ -122,7 +122,7 @@ class PortraitScores:
         for name, value in scores.items():
             if np.isfinite(value):
                 self.left_out.pop(name, None)
-            elif not name.startswith("truth_"):
+            elif not name.startswith("gt_"):
                 self.left_out[name] = _TOO_SHORT
         return {name: float(value) for name, value in scores.items() if np.isfinite(value)}
 
@@ -133,7 +133,7 @@ class PortraitScores:
 
     @property
     def tracks(self) -> tuple[Float[np.ndarray, "frames 478 2"], Float[np.ndarray, "frames 478 2"]]:
-        """FaceMesh points of the rendering and of the truth so far."""
+        """FaceMesh points of the rendering and of the ground truth so far."""
         return self._motion.tracks
 
     def reset(self) -> None:
@@ -152,7 +152,7 @@ class PortraitScores:
     def _regions(
         self,
         parsing: np.ndarray | None,
-        truth: np.ndarray,
+        gt: np.ndarray,
         points: tuple[np.ndarray, np.ndarray] | None,
     ) -> FrameRegions:
         if parsing is not None:
@@ -160,7 +160,7 @@ class PortraitScores:
         if points is None:
             return FrameRegions()
         assert self._trackers is not None
-        return regions_from_landmarks(points[1], self._trackers.person(truth))
+        return regions_from_landmarks(points[1], self._trackers.person(gt))
 
     def _lpips(self, weights: Path | None) -> nn.Module | None:
         path = find_weights(weights, ALEXNET_FILES)
@@ -204,15 +204,15 @@ class _Trackers:
         self._queue: deque[np.ndarray] = deque()
         self._masks = person_masks(self._fed()) if masks else None
 
-    def follow(self, rendered: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def follow(self, rendered: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks of both."""
-        return self._followers[0].follow(rendered), self._followers[1].follow(truth)
+        return self._followers[0].follow(rendered), self._followers[1].follow(gt)
 
-    def person(self, truth: np.ndarray) -> np.ndarray | None:
+    def person(self, gt: np.ndarray) -> np.ndarray | None:
         """The person mask of a frame."""
         if self._masks is None:
             return None
-        self._queue.append(truth)
+        self._queue.append(gt)
         return next(self._masks)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 The network, its inputs and its scores follow the published evaluation (joonson/syncnet_python), whose weights,
 `syncnet_v2.model`, are loaded by path. One thing differs: faces are cropped by FaceMesh and not by S3FD, so numbers are
-near those of papers but not theirs; the truth's stand beside them.
+near those of papers but not theirs; the ground truth's stand beside them.
 """
 
 from __future__ import annotations

@@ -120,10 +120,10 @@ class MemoryGanModel(Model):
         ones = torch.ones_like(outputs["mask"])
         return {**outputs, "accumulation": ones, "depth": ones}
 
-    def eval_losses(self, frame: int, truth: Tensor) -> dict[str, Tensor]:
-        """Weighted absolute error of one held-out frame of the clip; `truth` (height, width, 3) in [0, 1]."""
+    def eval_losses(self, frame: int, gt: Tensor) -> dict[str, Tensor]:
+        """Weighted absolute error of one held-out frame of the clip; `ground truth` (height, width, 3) in [0, 1]."""
         window = stack_windows(self.rendered, torch.tensor([frame], device=self.rendered.device))
-        target = to_network((truth * 255).to(self.device)).permute(2, 0, 1)[None]
+        target = to_network((gt * 255).to(self.device)).permute(2, 0, 1)[None]
         return {"l1_loss": self.config.losses.l1 * F.l1_loss(self.refiner.refine(window, self.area).output, target)}
 
     def get_loss_dict(

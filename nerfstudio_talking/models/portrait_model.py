@@ -324,7 +324,7 @@ class PortraitModel(Model):
         return F.mse_loss(rgb, image)
 
     def patch_distance(
-        self, rendered: Float[Tensor, "patches 3 side side"], truth: Float[Tensor, "patches 3 side side"]
+        self, rendered: Float[Tensor, "patches 3 side side"], gt: Float[Tensor, "patches 3 side side"]
     ) -> Float[Tensor, ""]:
         """LPIPS of AlexNet where its weights are to be had, else 1 - SSIM; which one is said once."""
         if self._lpips is None:
@@ -334,9 +334,9 @@ class PortraitModel(Model):
             CONSOLE.print(f"Lips phase: patches are compared by {'SSIM' if network is None else 'LPIPS'}.")
         (network,) = self._lpips
         if network is None:
-            ssim = structural_similarity_index_measure(rendered, truth, data_range=1.0, kernel_size=7, sigma=1.0)
+            ssim = structural_similarity_index_measure(rendered, gt, data_range=1.0, kernel_size=7, sigma=1.0)
             return 1 - ssim  # type: ignore[operator]
-        return lpips_loss(rendered, truth, network)
+        return lpips_loss(rendered, gt, network)
 
     def parsing_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Class ids of a batch's rays, (rays,) long."""
@@ -354,7 +354,7 @@ class PortraitModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM of a frame, PSNR of its mouth; truth and rendering side by side, opacity and parsing."""
+        """PSNR and SSIM of a frame, PSNR of its mouth; ground truth and rendering side by side, opacity and parsing."""
         image = batch["image"].to(self.device)[..., :3]
         rgb = outputs["rgb"].to(self.device)
         pair = [x.permute(2, 0, 1)[None] for x in (rgb, image)]

@@ -66,9 +66,9 @@ class PortraitPipeline(VanillaPipeline):
         agreement = ParsingAgreement()
         with get_progress("Scoring the video") as progress:
             for rendering, frame in progress.track(list(zip(kept, frames))):
-                truth = dataset.get_image_float32(rendering.index)[..., :3]
+                gt = dataset.get_image_float32(rendering.index)[..., :3]
                 ids = dataset.parsing(rendering.index)  # type: ignore[attr-defined]
-                scores.update(rendering.rgb.float() / 255, truth, parsing=ids, frame=frame)
+                scores.update(rendering.rgb.float() / 255, gt, parsing=ids, frame=frame)
                 if ids is not None:
                     agreement.update(
                         ids_of_colours(rendering.parsing.float() / 255), torch.from_numpy(ids.astype("int64"))

@@ -32,7 +32,7 @@ class LossWeights:
     two successive windows."""
     ssim: float = 0.0
     """Of 1 - SSIM; none as published. Unlike the absolute error it does not get better by showing detail more faintly
-    than the truth does."""
+    than the ground truth does."""
     mask_variation: float = 1e-5
     """Of the sum of squared steps of the mask from pixel to pixel."""
     triplet: float = 1.0
@@ -46,20 +46,20 @@ def adversarial_loss(logits: Float[Tensor, "*patches"], real: bool) -> Float[Ten
 
 def weighted_error(
     image: Float[Tensor, "batch channels height width"],
-    truth: Float[Tensor, "batch channels height width"],
+    gt: Float[Tensor, "batch channels height width"],
     weight: Float[Tensor, "batch 1 height width"],
 ) -> Float[Tensor, ""]:
     """Mean absolute error over pixels that count unlike."""
-    return _weighted_mean((image - truth).abs(), weight)
+    return _weighted_mean((image - gt).abs(), weight)
 
 
 def dissimilarity(
     image: Float[Tensor, "batch 3 height width"],
-    truth: Float[Tensor, "batch 3 height width"],
+    gt: Float[Tensor, "batch 3 height width"],
     weight: Float[Tensor, "batch 1 height width"],
 ) -> Float[Tensor, ""]:
     """1 - SSIM, the mean over pixels that count unlike; colours in [-1, 1]."""
-    similar = structural_similarity_index_measure(image, truth, data_range=2.0, return_full_image=True)[1]
+    similar = structural_similarity_index_measure(image, gt, data_range=2.0, return_full_image=True)[1]
     return 1 - _weighted_mean(similar, weight)
 
 

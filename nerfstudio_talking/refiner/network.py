@@ -65,11 +65,11 @@ class RefinerSettings:
 
 
 class Batch(NamedTuple):
-    """Windows to refine with their truth, on one device."""
+    """Windows to refine with their ground truth, on one device."""
 
     window: Float[Tensor, "batch 9 height width"]
     """Rendered, in [-1, 1], oldest frame first."""
-    truth: Float[Tensor, "batch 3 height width"]
+    gt: Float[Tensor, "batch 3 height width"]
     """The true last frame, in [-1, 1]."""
     identity: Float[Tensor, "batch identity"]
     """Its identity feature."""
@@ -142,7 +142,7 @@ class Refiner(nn.Module):
         window = self._steadied(batch.window)
         with torch.no_grad():
             made = self.generator(window, self._told(batch, window)).output
-        real = adversarial_loss(self.discriminator(window, batch.truth), True)
+        real = adversarial_loss(self.discriminator(window, batch.gt), True)
         false = adversarial_loss(self.discriminator(window, made), False)
         return {"discriminator_loss": (real + false) / 2}
 
@@ -158,18 +158,18 @@ class Refiner(nn.Module):
         counts = 1 + (weights.mouth - 1) * batch.mouth
         losses = {
             "adversarial_loss": weights.gan * adversarial_loss(judged, True),
-            "l1_loss": weights.l1 * weighted_error(refined.output, batch.truth, counts),
+            "l1_loss": weights.l1 * weighted_error(refined.output, batch.gt, counts),
             "mask_loss": weights.mask * (1 - refined.mask).mean(),
             "mask_variation_loss": weights.mask_variation * variation(refined.mask),
         }
         if weights.detail > 0:
-            detail = [local_detail(image) for image in (refined.output, batch.truth)]
+            detail = [local_detail(image) for image in (refined.output, batch.gt)]
             losses["detail_loss"] = weights.detail * weighted_error(detail[0], detail[1], counts)
         if weights.flicker > 0:
-            changes = [image[1::2] - image[::2] for image in (refined.output, batch.truth)]
+            changes = [image[1::2] - image[::2] for image in (refined.output, batch.gt)]
             losses["flicker_loss"] = weights.flicker * weighted_error(changes[0], changes[1], counts[1::2])
         if weights.ssim > 0:
-            losses["ssim_loss"] = weights.ssim * dissimilarity(refined.output, batch.truth, counts)
+            losses["ssim_loss"] = weights.ssim * dissimilarity(refined.output, batch.gt, counts)
         if self.memory is not None and self.key_encoder is not None:
             key = self.key_encoder(window[:, -3:])
             losses["triplet_loss"] = weights.triplet * self.memory.triplet_loss(key, batch.identity)

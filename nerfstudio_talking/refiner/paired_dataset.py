@@ -19,7 +19,7 @@ class PairedClip:
     """One clip, rendered and true, frame by frame."""
 
     rendered: UInt8[Tensor, "frames height width 3"]
-    truth: UInt8[Tensor, "train height width 3"]
+    gt: UInt8[Tensor, "train height width 3"]
     """The true frames of `frames`."""
     frames: Int64[np.ndarray, " train"]
     """Numbers of the frames to train on."""
@@ -31,9 +31,9 @@ class PairedClip:
     """What is learned of the image."""
 
     def __post_init__(self) -> None:
-        counts = {len(self.truth), len(self.frames), len(self.identity), len(self.mouths)}
-        if len(counts) != 1 or self.truth.shape[1:] != self.rendered.shape[1:]:
-            shapes = f"{tuple(self.truth.shape)} and {tuple(self.rendered.shape)}"
+        counts = {len(self.gt), len(self.frames), len(self.identity), len(self.mouths)}
+        if len(counts) != 1 or self.gt.shape[1:] != self.rendered.shape[1:]:
+            shapes = f"{tuple(self.gt.shape)} and {tuple(self.rendered.shape)}"
             raise ValueError(f"{counts} frames of {shapes} are no pairs")
 
 
@@ -47,7 +47,7 @@ def draw_batch(
     colour_jitter: float = 0.0,
     successive: bool = False,
 ) -> Batch:
-    """Random training windows with their truth, from a clip drawn by its length.
+    """Random training windows with their ground truth, from a clip drawn by its length.
 
     The draw depends on the seed and the step alone: a resumed training goes on as it would have.
 
@@ -61,7 +61,7 @@ def draw_batch(
             too. So what a few hundred frames have in common, where heads turn to one side, is not taken for a rule
             (Isola et al. 2017 train with such jitter).
         colour_jitter: how far the gain of every colour departs from 1, and its offset from 0 of [-1, 1], at most; the
-            same for rendering and truth. So the light of the training frames is not painted into others.
+            same for rendering and ground truth. So the light of the training frames is not painted into others.
         successive: every window is followed by that of the next frame, so that a batch has twice as many.
 
     Raises:
@@ -79,7 +79,7 @@ def draw_batch(
     else:
         chosen = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
     frames, index = torch.from_numpy(clip.frames[chosen]), torch.from_numpy(chosen)
-    height, width = clip.truth.shape[1:3]
+    height, width = clip.gt.shape[1:3]
     rows, columns = area_pixels(clip.area, height, width)
     mirrored = False
     if jitter > 0:
@@ -87,16 +87,16 @@ def draw_batch(
         mirrored = bool(rng.random() < 0.5)
     parts = (
         stack_windows(clip.rendered[:, rows, columns], frames),
-        to_network(clip.truth[:, rows, columns][index]).permute(0, 3, 1, 2),
+        to_network(clip.gt[:, rows, columns][index]).permute(0, 3, 1, 2),
         filled_boxes(clip.mouths[index], height, width)[..., rows, columns],
     )
-    window, truth, mouth = ((part.flip(-1) if mirrored else part).contiguous().to(device) for part in parts)
+    window, gt, mouth = ((part.flip(-1) if mirrored else part).contiguous().to(device) for part in parts)
     if colour_jitter > 0:
         gain, offset = torch.from_numpy(rng.uniform(-colour_jitter, colour_jitter, (2, 3, 1, 1))).to(window)
-        window, truth = (
-            (part.unflatten(1, (-1, 3)) * (1 + gain) + offset).clamp(-1, 1).flatten(1, 2) for part in (window, truth)
+        window, gt = (
+            (part.unflatten(1, (-1, 3)) * (1 + gain) + offset).clamp(-1, 1).flatten(1, 2) for part in (window, gt)
         )
-    return Batch(window, truth, clip.identity[index].to(device), mouth)
+    return Batch(window, gt, clip.identity[index].to(device), mouth)
 
 
 def _shifted(side: slice, size: int, jitter: float, rng: np.random.Generator) -> slice:

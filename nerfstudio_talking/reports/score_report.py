@@ -34,10 +34,10 @@ def contact_sheet(
     captions: Sequence[str],
     columns: int = 2,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """Pairs side by side under their caption: truth, rendering, and their difference four times as strong.
+    """Pairs side by side under their caption: ground truth, rendering, and their difference four times as strong.
 
     Args:
-        images: rendering and truth of each frame.
+        images: rendering and ground truth of each frame.
         captions: one line for each.
         columns: pairs beside one another.
     """
@@ -47,11 +47,11 @@ def contact_sheet(
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * across, rows * down + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, ((rendered, truth), caption) in enumerate(zip(images, captions)):
+    for index, ((rendered, gt), caption) in enumerate(zip(images, captions)):
         x, y = index % columns * across + _GAP, index // columns * down + _GAP
-        difference = np.abs(rendered.astype(np.int16) - truth.astype(np.int16)) * _AMPLIFY
+        difference = np.abs(rendered.astype(np.int16) - gt.astype(np.int16)) * _AMPLIFY
         draw.text((x, y + 2), caption, fill="black")
-        for k, image in enumerate((truth, rendered, np.minimum(difference, 255).astype(np.uint8))):
+        for k, image in enumerate((gt, rendered, np.minimum(difference, 255).astype(np.uint8))):
             small = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
             sheet.paste(small, (x + k * (size[0] + _GAP), y + _BAND))
     return np.asarray(sheet)
@@ -73,7 +73,7 @@ def write_page(
     parts = [f"<h1>{html.escape(title)}</h1>", *(f'<p class="quiet">{html.escape(n)}</p>' for n in result.notes)]
     if "lips" in per_frame:
         lips = [
-            Curve("truth", per_frame["truth_lips"], "#2471a3"),
+            Curve("ground truth", per_frame["gt_lips"], "#2471a3"),
             Curve("rendering", per_frame["lips"], "#c0392b"),
         ]
         parts.append(plot("Lip opening", lips, seconds, "inner-lip gap over the distance of the outer eye corners"))
@@ -92,7 +92,10 @@ def write_page(
         )
         parts += ["<h2>Left out</h2>", f"<table>{rows}</table>"]
     if sheet is not None:
-        parts += ["<h2>Worst frames: truth, rendering, four times the difference</h2>", embedded(sheet, "worst frames")]
+        parts += [
+            "<h2>Worst frames: ground truth, rendering, four times the difference</h2>",
+            embedded(sheet, "worst frames"),
+        ]
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}: scores</title>'
         f"<style>{_STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
@@ -106,7 +109,7 @@ def write_page(
 def _table(result: VideoScores) -> str:
     rows = []
     for row in written(result.scores):
-        cells = "".join(f'<td class="n">{html.escape(cell)}</td>' for cell in (row.rendering, row.truth))
+        cells = "".join(f'<td class="n">{html.escape(cell)}</td>' for cell in (row.rendering, row.gt))
         rows.append(f"<tr><td>{html.escape(row.text)}</td>{cells}<td>{html.escape(row.better)}</td></tr>")
-    head = "<tr><th>score</th><th>rendering</th><th>truth itself</th><th>better</th></tr>"
+    head = "<tr><th>score</th><th>rendering</th><th>ground truth itself</th><th>better</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"

@@ -106,9 +106,9 @@ def group_table(results: Results, clip: str, names: tuple[str, ...]) -> list[str
         row("", *(SCORES[key][0] for key in shown), "parameters (M)", "training, wall / CPU (min)", "runs"),
         row(*["---", *["---:"] * (len(shown) + 3)]),
     ]
-    truth = [[x for name in names for x in results.values(name, clip, f"truth_{key}")] for key in shown]
-    if any(truth):
-        own = [format(spread(values).mean, SCORES[key][2]) if values else "" for key, values in zip(shown, truth)]
+    gt = [[x for name in names for x in results.values(name, clip, f"gt_{key}")] for key in shown]
+    if any(gt):
+        own = [format(spread(values).mean, SCORES[key][2]) if values else "" for key, values in zip(shown, gt)]
         lines.append(row("*the recording*", *own, "", "", ""))
     for name in names:
         cells = [cell(results.values(name, clip, key), SCORES[key][2]) for key in shown]

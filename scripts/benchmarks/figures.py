@@ -3,8 +3,8 @@
     python scripts/benchmarks/figures.py --load-config outputs/.../config.yml --output figures [--voice V.wav]
 
 Renders every evaluation frame with the audio and eyes of its own time, measures rendered and true frames with the same
-face tracker, and writes a JSON file and a contact sheet (truth above, rendering below). With a voice it also drives
-the portrait and scores the lips of that video against the audio.
+face tracker, and writes a JSON file and a contact sheet (ground truth above, rendering below). With a voice it also
+drives the portrait and scores the lips of that video against the audio.
 """
 
 from __future__ import annotations

@@ -139,11 +139,11 @@ def expression_figures(
 
     def row(predicted: np.ndarray) -> dict[str, float]:
         moved = face.shapes(predicted)[:, _MOUTH, :2] - whole.shapes[frames:, _MOUTH, :2]
-        opening, truth = face.lip_opening(predicted), whole.lips[frames:]
+        opening, gt = face.lip_opening(predicted), whole.lips[frames:]
         return {
             "mouth_error_mm": float(1e3 * np.sqrt((moved**2).mean())),
-            "lip_correlation": correlation(opening, truth),
-            "lip_spread": float(opening.std() / truth.std()),
+            "lip_correlation": correlation(opening, gt),
+            "lip_spread": float(opening.std() / gt.std()),
         }
 
     copied = [row(copy) for copy in copies]

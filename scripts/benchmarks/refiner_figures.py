@@ -48,21 +48,21 @@ def laplacian_variance(image: np.ndarray) -> float:
 
 
 def scores_of(
-    frames: list[np.ndarray], truths: list[np.ndarray], regions: list[FrameRegions], network: nn.Module | None
+    frames: list[np.ndarray], gt_videos: list[np.ndarray], regions: list[FrameRegions], network: nn.Module | None
 ) -> dict[str, float]:
-    """Means over frames. `sharpness_...` is |log2| of the ratio of Laplacian variances, 0 where as sharp as the truth;
-    `flicker_...` the temporal error in levels of 255; with the scores of `warping_of`."""
+    """Means over frames. `sharpness_...` is |log2| of the ratio of Laplacian variances, 0 where as sharp as the ground
+    truth; `flicker_...` the temporal error in levels of 255; with the scores of `warping_of`."""
     values: dict[str, list[float]] = defaultdict(list)
-    for index, (frame, truth, region) in enumerate(zip(frames, truths, regions)):
-        pair = [torch.from_numpy(image).float() / 255 for image in (frame, truth)]
+    for index, (frame, gt, region) in enumerate(zip(frames, gt_videos, regions)):
+        pair = [torch.from_numpy(image).float() / 255 for image in (frame, gt)]
         for name, value in image_scores(pair[0], pair[1], region.boxes, network).items():
             values[name].append(value)
         for name, area in areas_of(region, frame).items():
-            detail = [laplacian_variance(np.ascontiguousarray(image[area])) for image in (frame, truth)]
+            detail = [laplacian_variance(np.ascontiguousarray(image[area])) for image in (frame, gt)]
             values[f"sharpness_{name}"].append(abs(float(np.log2(max(detail[0], 1e-6) / max(detail[1], 1e-6)))))
             values[f"detail_{name}"].append(detail[0] / max(detail[1], 1e-6))
             if index:
-                before = (frames[index - 1], frame), (truths[index - 1], truth)
+                before = (frames[index - 1], frame), (gt_videos[index - 1], gt)
                 values[f"flicker_{name}"].append(temporal_error(*before, mask_of(area, frame)))
     return {name: float(np.mean(rows)) for name, rows in values.items()} | warping_of(frames, regions)
 
@@ -115,8 +115,8 @@ class RefinerFigures:
         given = rendered_frames(self.rendered, clip)
         weights = find_weights(self.lpips_weights, ALEXNET_FILES)
         network = None if weights is None else lpips_network(weights)
-        truths, regions = _truth(clip)
-        before = scores_of(list(given[held]), truths, regions, network)
+        gt_videos, regions = _gt(clip)
+        before = scores_of(list(given[held]), gt_videos, regions, network)
         groups: dict[str, list[dict[str, float]]] = defaultdict(list)
         images: list[np.ndarray] = []
         with get_progress("Refining", suffix="runs") as progress:
@@ -126,10 +126,10 @@ class RefinerFigures:
                 stream = refined_frames(refiner, given[first : int(held[-1]) + 1])
                 refined = list(stream)[int(held[0]) - first :]
                 images = images or refined
-                groups[_name(run.pipeline.model)].append(scores_of(refined, truths, regions, network))
+                groups[_name(run.pipeline.model)].append(scores_of(refined, gt_videos, regions, network))
         figures: dict[str, Any] = {
             "held_out_frames": len(held),
-            "recording": warping_of(truths, regions),
+            "recording": warping_of(gt_videos, regions),
             "given": before,
             "refined": {},
         }
@@ -141,7 +141,7 @@ class RefinerFigures:
         write_json(figures, self.output)
         if self.sheet is not None:
             chosen = np.linspace(0, len(held) - 1, 4).astype(int)
-            columns = [np.concatenate([given[held[i]], images[i], truths[i]]) for i in chosen]
+            columns = [np.concatenate([given[held[i]], images[i], gt_videos[i]]) for i in chosen]
             Image.fromarray(np.concatenate(columns, axis=1)).save(self.sheet)
         CONSOLE.print(f"[green]Wrote {self.output}.")
 
@@ -158,10 +158,10 @@ def summary(before: dict[str, float], rows: list[dict[str, float]]) -> dict[str,
     return result
 
 
-def _truth(clip: Clip) -> tuple[list[np.ndarray], list[FrameRegions]]:
+def _gt(clip: Clip) -> tuple[list[np.ndarray], list[FrameRegions]]:
     frames = [int(frame) for frame in clip.eval_frames]
-    truths = [read_image(clip.image_paths[frame], "RGB") for frame in frames]
-    return truths, [regions_from_parsing(load_parsing(clip, frame)) for frame in frames]
+    gt_videos = [read_image(clip.image_paths[frame], "RGB") for frame in frames]
+    return gt_videos, [regions_from_parsing(load_parsing(clip, frame)) for frame in frames]
 
 
 def _name(model: Any) -> str:

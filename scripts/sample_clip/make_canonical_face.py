@@ -2,9 +2,9 @@
 
     python scripts/sample_clip/make_canonical_face.py
 
-The points are those of the sample clip's truth (a photograph in the public domain, see tests/data/sample), in the
-head's frame and in metres. Triangles are the triples of points that FaceMesh's tessellation joins pairwise, less those
-that enclose a fourth point, all turned the same way round.
+The points are those of the sample clip's ground truth (a photograph in the public domain, see tests/data/sample), in
+the head's frame and in metres. Triangles are the triples of points that FaceMesh's tessellation joins pairwise, less
+those that enclose a fourth point, all turned the same way round.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def tessellation_triangles(points: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    with np.load(ROOT / "tests" / "data" / "sample" / "truth.npz") as truth:
-        shape = truth["shape"].astype(np.float64)
+    with np.load(ROOT / "tests" / "data" / "sample" / "ground_truth.npz") as gt:
+        shape = gt["shape"].astype(np.float64)
     target = ROOT / "nerfstudio_talking" / "face" / "canonical_face.npz"
     triangles = tessellation_triangles(shape)
     np.savez_compressed(target, points=shape.astype(np.float32), triangles=triangles.astype(np.int16))

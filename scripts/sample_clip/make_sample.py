@@ -1,10 +1,10 @@
 """Make the sample clip: the astronaut photograph turns its head, talks and blinks, and every parameter is known.
 
-    python scripts/sample_clip/make_sample.py              the clip and its truth from the committed voices
+    python scripts/sample_clip/make_sample.py              the clip and its ground truth from the committed voices
     python scripts/sample_clip/make_sample.py --voices     the voices too (needs espeak-ng)
 
-Writes into tests/data/sample; see the README there. The truth is the same bytes each time, the clip is as the encoder
-makes it.
+Writes into tests/data/sample; see the README there. The ground truth is the same bytes each time, the clip is as the
+encoder makes it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def make_clip(folder: Path) -> None:
-    """Write sample.mp4 and truth.npz beside the voices."""
+    """Write sample.mp4 and ground_truth.npz beside the voices."""
     voice, rate = soundfile.read(folder / "voice.flac", dtype="float32")
     if rate != RATE:
         raise TalkingError(folder / "voice.flac", expected=f"{RATE} Hz", found=f"{rate} Hz", hint="Pass --voices.")
@@ -117,7 +117,7 @@ def make_clip(folder: Path) -> None:
             if i % LAYER_EVERY == 0:
                 layers.append(seen)
     save_arrays(
-        folder / "truth.npz",
+        folder / "ground_truth.npz",
         {
             "fps": np.array(float(FPS)),
             "focal": np.array(FOCAL),

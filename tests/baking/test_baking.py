@@ -182,10 +182,10 @@ def test_fit_recovers_a_quadratic_and_holds_at_the_border():
     positions = torch.randn(200, 3, generator=generator) * 0.05 + torch.tensor([0.0, 0.0, 0.8])
     terms = response_terms(audio, eyes, positions)
     matrix = fit_matrix(terms(audio, eyes, positions), penalty=1e-6)
-    truth = 0.3 + audio[:, 0] - 2 * audio[:, 1] * audio[:, 2] + eyes[:, 0] * eyes[:, 1]
-    coefficients = matrix @ truth
+    gt = 0.3 + audio[:, 0] - 2 * audio[:, 1] * audio[:, 2] + eyes[:, 0] * eyes[:, 1]
+    coefficients = matrix @ gt
     again = terms(audio, eyes, positions) @ coefficients
-    torch.testing.assert_close(again, truth, atol=2e-3, rtol=0)
+    torch.testing.assert_close(again, gt, atol=2e-3, rtol=0)
     # far outside of what was sampled the answer stays finite: that of the border
     far = terms(audio[:1] * 0 + 1e6, eyes[:1], positions[:1])
     assert torch.isfinite(far).all()
@@ -354,7 +354,7 @@ def test_occupancy_changes_nothing_but_the_cost():
     pruned = render_volume(field, occupancy, rays, 48, training=False)["color"]  # type: ignore[arg-type]
     assert field.evaluated < all_samples / 4
     # against an image whose error is as large as a good portrait's, 33 dB, the two score alike
-    truth = dense + 10 ** (-33 / 20) * torch.randn_like(dense)
-    scores = [-10 * torch.log10((image - truth).square().mean()) for image in (dense, pruned)]
+    gt = dense + 10 ** (-33 / 20) * torch.randn_like(dense)
+    scores = [-10 * torch.log10((image - gt).square().mean()) for image in (dense, pruned)]
     assert abs(float(scores[0] - scores[1])) < 0.1
     assert -10 * torch.log10((dense - pruned).square().mean()) > 50

@@ -288,10 +288,10 @@ def test_gain_by_hand():
 @pytest.fixture
 def results(study) -> Results:
     table = {
-        ("a", 1): _record(psnr=33.0, lmd=2.0, torso_jitter=1.1, truth_torso_jitter=1.0),
-        ("a", 2): _record(psnr=35.0, lmd=2.2, torso_jitter=0.7, truth_torso_jitter=1.0),
-        ("b, changed", 1): _record(psnr=32.0, lmd=2.1, torso_jitter=0.5, truth_torso_jitter=1.0),
-        ("b, changed", 2): _record(psnr=32.0, lmd=2.1, torso_jitter=0.5, truth_torso_jitter=1.0),
+        ("a", 1): _record(psnr=33.0, lmd=2.0, torso_jitter=1.1, gt_torso_jitter=1.0),
+        ("a", 2): _record(psnr=35.0, lmd=2.2, torso_jitter=0.7, gt_torso_jitter=1.0),
+        ("b, changed", 1): _record(psnr=32.0, lmd=2.1, torso_jitter=0.5, gt_torso_jitter=1.0),
+        ("b, changed", 2): _record(psnr=32.0, lmd=2.1, torso_jitter=0.5, gt_torso_jitter=1.0),
     }
     for run in runs_of(study):
         _save(run, table[run.variant_name, run.seed])
@@ -299,10 +299,10 @@ def results(study) -> Results:
 
 
 def test_table_by_hand(results):
-    header, _, truth, ours, baseline = group_table(results, "one", ("a", "b, changed"))
+    header, _, gt, ours, baseline = group_table(results, "one", ("a", "b, changed"))
     assert "PSNR (dB)" in header
     assert "LPIPS" not in header
-    assert truth == "| *the recording* |  |  | 1.00 |  |  |  |"
+    assert gt == "| *the recording* |  |  | 1.00 |  |  |  |"
     # 33 and 35: 34, and the root of 2
     assert ours == "| a | 34.00 ± 1.41 | 2.100 ± 0.141 | 0.90 ± 0.28 | 1.50 | 1.5 ± 0.0 / 2.0 ± 0.0 | 2 |"
     assert baseline.startswith("| b, changed | 32.00 ± 0.00 | 2.100 ± 0.000 | 0.50 ± 0.00 |")

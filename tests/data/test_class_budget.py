@@ -74,13 +74,13 @@ def test_a_classifier_taught_on_the_rays_learns_the_pixels_frequencies():
     ratio = oversampling(budget, pixels)
     torch.testing.assert_close(ratio, torch.tensor([0.5 / 0.94, 0.5 / 0.06, 1.0]))
     logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    truth = torch.repeat_interleave(torch.arange(3), budget[0])
+    gt = torch.repeat_interleave(torch.arange(3), budget[0])
     optimizer = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        adjusted = (logits + ratio.double().log())[:2].expand(len(truth), 2)
-        loss = torch.nn.functional.cross_entropy(adjusted, truth)
+        adjusted = (logits + ratio.double().log())[:2].expand(len(gt), 2)
+        loss = torch.nn.functional.cross_entropy(adjusted, gt)
         loss.backward()
         return loss
 

@@ -72,7 +72,7 @@ def follow(datamanager: Any) -> list[torch.Tensor]:
 
     def next_train(step: int) -> Any:
         rays, batch = draw(step)
-        image = batch["image"] if "image" in batch else batch["batch"].truth
+        image = batch["image"] if "image" in batch else batch["batch"].gt
         seen.append(image.float().mean())
         return rays, batch
 

@@ -49,8 +49,8 @@ def test_bundle_adjustment_finds_known_poses():
     shape, poses, points, rng = synthetic_clip()
     guess = shape + 0.002 * rng.normal(size=shape.shape)
     found = bundle_adjust(points, guess, WIDTH, HEIGHT)
-    truth, solved = (Rotation.from_matrix(p[:, :, :3]) for p in (poses, found.camera_to_worlds))
-    angle = np.degrees((truth.inv() * solved).magnitude())
+    gt, solved = (Rotation.from_matrix(p[:, :, :3]) for p in (poses, found.camera_to_worlds))
+    angle = np.degrees((gt.inv() * solved).magnitude())
     assert np.median(angle) < 0.5
     assert np.median(np.linalg.norm(found.camera_to_worlds[:, :, 3] - poses[:, :, 3], axis=1)) < 0.05
     assert abs(found.focal / FOCAL - 1) < 0.05
@@ -64,10 +64,10 @@ def test_bundle_adjustment_is_steadier_than_single_frames():
     guess = shape + 0.002 * rng.normal(size=shape.shape)
     found = bundle_adjust(points, guess, WIDTH, HEIGHT)
     single = independent_pnp(points, guess, found.focal, WIDTH, HEIGHT)
-    truth = pose_jitter(poses)
+    gt = pose_jitter(poses)
     joint, alone = pose_jitter(found.camera_to_worlds), pose_jitter(single.camera_to_worlds)
-    assert joint[0] - truth[0] < 0.25 * (alone[0] - truth[0])
-    assert abs(joint[1] - truth[1]) < 0.2 * (alone[1] - truth[1])
+    assert joint[0] - gt[0] < 0.25 * (alone[0] - gt[0])
+    assert abs(joint[1] - gt[1]) < 0.2 * (alone[1] - gt[1])
 
 
 def test_pnp_is_exact_without_noise():
@@ -84,16 +84,16 @@ def test_frames_without_a_face_are_interpolated_and_flagged():
     assert np.flatnonzero(~found.seen).tolist() == [0, 1, 20, 21, 22, 23]
     assert np.isnan(found.error[~found.seen]).all()
     np.testing.assert_allclose(found.camera_to_worlds[0], found.camera_to_worlds[2])
-    truth, solved = (Rotation.from_matrix(p[20:24, :, :3]) for p in (poses, found.camera_to_worlds))
-    assert np.degrees((truth.inv() * solved).magnitude()).max() < 2.0
+    gt, solved = (Rotation.from_matrix(p[20:24, :, :3]) for p in (poses, found.camera_to_worlds))
+    assert np.degrees((gt.inv() * solved).magnitude()).max() < 2.0
 
 
 def test_one_bad_landmark_does_not_move_the_pose():
     shape, poses, points, _ = synthetic_clip(noise=0.2)
     points[:, 7] += 40.0
     found = bundle_adjust(points, shape, WIDTH, HEIGHT)
-    truth, solved = (Rotation.from_matrix(p[:, :, :3]) for p in (poses, found.camera_to_worlds))
-    assert np.median(np.degrees((truth.inv() * solved).magnitude())) < 0.7
+    gt, solved = (Rotation.from_matrix(p[:, :, :3]) for p in (poses, found.camera_to_worlds))
+    assert np.median(np.degrees((gt.inv() * solved).magnitude())) < 0.7
 
 
 def test_too_little_to_solve_is_refused():

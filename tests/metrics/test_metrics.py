@@ -122,17 +122,17 @@ def test_weights_are_found_in_the_torch_cache(tmp_path: Path, monkeypatch: pytes
 
 
 def test_boxes_see_their_own_errors_only() -> None:
-    truth = image()
-    rendered = truth.clone()
-    rendered[40:60, 30:50] = noisy(truth[40:60, 30:50], 0.3)
-    scores = images.image_scores(rendered, truth, {"face": (0, 0, 80, 38), "mouth": (30, 40, 50, 60), "ears": None})
+    gt = image()
+    rendered = gt.clone()
+    rendered[40:60, 30:50] = noisy(gt[40:60, 30:50], 0.3)
+    scores = images.image_scores(rendered, gt, {"face": (0, 0, 80, 38), "mouth": (30, 40, 50, 60), "ears": None})
     assert scores["psnr_face"] == 100.0 and scores["ssim_face"] == pytest.approx(1.0, abs=1e-6)
     assert scores["psnr_mouth"] < scores["psnr"] < 100 and scores["ssim_mouth"] < scores["ssim"] < 1
-    inside = -10 * np.log10(float((rendered - truth)[40:60, 30:50].double().square().mean()))
+    inside = -10 * np.log10(float((rendered - gt)[40:60, 30:50].double().square().mean()))
     assert scores["psnr_mouth"] == pytest.approx(inside, abs=1e-4)
     assert not any("lpips" in name or "ears" in name for name in scores)
     with pytest.raises(ValueError, match="one size"):
-        images.image_scores(rendered[:10], truth, {})
+        images.image_scores(rendered[:10], gt, {})
 
 
 def test_noise_moves_every_image_score_its_way() -> None:
@@ -210,13 +210,13 @@ def mesh(lips: float = 0.1, brows: float = 0.0, seed: int = 3) -> np.ndarray:
 
 
 def test_lmd_by_hand() -> None:
-    truth = np.zeros((68, 2))
-    truth[48:68] = [(x, 0.0) for x in range(-10, 10)]
-    wide = truth.copy()
+    gt = np.zeros((68, 2))
+    gt[48:68] = [(x, 0.0) for x in range(-10, 10)]
+    wide = gt.copy()
     wide[48:68, 0] *= 1.5
-    own = truth[48:68, 0] - truth[48:68, 0].mean()
-    assert landmarks.landmark_distance(wide, truth) == pytest.approx(0.5 * np.abs(own).mean())
-    assert landmarks.landmark_distance(truth + np.array([30, -7]), truth) == pytest.approx(0)
+    own = gt[48:68, 0] - gt[48:68, 0].mean()
+    assert landmarks.landmark_distance(wide, gt) == pytest.approx(0.5 * np.abs(own).mean())
+    assert landmarks.landmark_distance(gt + np.array([30, -7]), gt) == pytest.approx(0)
     with pytest.raises(ValueError, match="not 5"):
         landmarks.mouth_points_68(np.zeros((5, 2)))
 
@@ -238,17 +238,17 @@ def test_mesh_points_stand_in_the_order_of_the_68() -> None:
 
 
 def test_missed_faces_are_counted_not_averaged() -> None:
-    truth = np.stack([mesh()] * 5)
-    rendered = truth.copy()
+    gt = np.stack([mesh()] * 5)
+    rendered = gt.copy()
     rendered[0] += 4
-    rendered[1] = truth[2] = np.nan
-    score = landmarks.landmark_score(rendered, truth)
+    rendered[1] = gt[2] = np.nan
+    score = landmarks.landmark_score(rendered, gt)
     assert score.pixels == pytest.approx(0) and score.relative == pytest.approx(0)
-    assert (score.missed_rendered, score.missed_truth) == (1, 1)
-    half = landmarks.landmark_score(rendered[3:] * 0.5 + mesh(0.3)[None] * 0.5, truth[3:])
-    small = landmarks.landmark_score((rendered[3:] + mesh(0.3)[None]) * 0.25, truth[3:] * 0.5)
+    assert (score.missed_rendered, score.missed_gt) == (1, 1)
+    half = landmarks.landmark_score(rendered[3:] * 0.5 + mesh(0.3)[None] * 0.5, gt[3:])
+    small = landmarks.landmark_score((rendered[3:] + mesh(0.3)[None]) * 0.25, gt[3:] * 0.5)
     assert small.pixels == pytest.approx(half.pixels / 2) and small.relative == pytest.approx(half.relative)
-    assert np.isnan(landmarks.landmark_score(truth * np.nan, truth).pixels)
+    assert np.isnan(landmarks.landmark_score(gt * np.nan, gt).pixels)
 
 
 @pytest.mark.parametrize("lag", [-5, 0, 4])
@@ -269,14 +269,14 @@ def test_still_lips_agree_with_nothing() -> None:
 
 
 def test_aue_is_a_sum_over_units_of_means_over_frames() -> None:
-    truth = np.zeros((4, 17))
-    rendered = truth.copy()
+    gt = np.zeros((4, 17))
+    rendered = gt.copy()
     rendered[:, 0] = 1.0  # AU01
     rendered[:2, action_units.ACTION_UNITS.index("AU25")] = 2.0
     rendered[3] = np.nan
-    error = action_units.action_unit_error(rendered, truth, action_units.ACTION_UNITS)
+    error = action_units.action_unit_error(rendered, gt, action_units.ACTION_UNITS)
     assert error == (1.0, pytest.approx(8 / 3), 3)
-    assert action_units.action_unit_error(truth, truth, action_units.ACTION_UNITS) == (0.0, 0.0, 4)
+    assert action_units.action_unit_error(gt, gt, action_units.ACTION_UNITS) == (0.0, 0.0, 4)
 
 
 def test_blendshapes_become_intensities() -> None:
@@ -553,9 +553,9 @@ def talking_mesh(lips: np.ndarray) -> np.ndarray:
     return points
 
 
-def motion_scores(rendered: np.ndarray, truth: np.ndarray, samples: np.ndarray | None) -> dict[str, float]:
+def motion_scores(rendered: np.ndarray, gt: np.ndarray, samples: np.ndarray | None) -> dict[str, float]:
     metric = FaceMotion(FPS, None if samples is None else (samples, 16000))
-    for a, b in zip(rendered, truth):
+    for a, b in zip(rendered, gt):
         metric.update(a, b)
     return metric.compute()
 
@@ -567,13 +567,13 @@ def test_identical_faces_are_perfect() -> None:
     assert scores["lmd"] == scores["lmd_relative"] == scores["faces_missed"] == scores["lip_lag"] == 0
     assert scores["aue_geometry_upper"] == scores["aue_geometry_lower"] == 0
     assert scores["lip_correlation"] == pytest.approx(1)
-    assert scores["sync_score"] == scores["truth_sync_score"] > 2 * scores["sync_null_max"]
+    assert scores["sync_score"] == scores["gt_sync_score"] > 2 * scores["sync_null_max"]
     assert abs(scores["sync_lag"]) < 0.6
     noisy_faces = faces + np.random.default_rng(0).normal(0, 2, faces.shape)
     worse = motion_scores(noisy_faces, faces, samples)
     assert worse["lmd"] > 1 and worse["aue_geometry_lower"] > 0.01 and worse["lip_correlation"] < 0.99
     assert worse["sync_score"] < scores["sync_score"]
-    assert worse["truth_sync_score"] == scores["truth_sync_score"]
+    assert worse["gt_sync_score"] == scores["gt_sync_score"]
 
 
 @pytest.mark.parametrize("k", [-4, 5])
@@ -624,7 +624,7 @@ def test_steadiness_over_a_break() -> None:
         metric.update(frame, frame, everywhere, mesh(), mesh())
     steps = [np.abs(frames[i + 1].astype(int) - frames[i]).mean() for i in (0, 2)]  # not from 1 to 2
     scores = metric.compute()
-    assert scores["background_flicker"] == pytest.approx(np.mean(steps)) == scores["truth_background_flicker"]
+    assert scores["background_flicker"] == pytest.approx(np.mean(steps)) == scores["gt_background_flicker"]
     assert scores["torso_flicker"] == 0
 
 

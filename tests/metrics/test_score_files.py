@@ -47,7 +47,7 @@ def clips(images: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) ->
     noisy = [np.clip(frame + rng.normal(0, 12, frame.shape), 0, 255).astype(np.uint8) for frame in blurred]
     small = [np.asarray(Image.fromarray(frame).resize((160, 160))) for frame in noisy]
     return {
-        "truth": write(folder / "truth.mp4", images),
+        "gt": write(folder / "ground_truth.mp4", images),
         "small": write(folder / "small.mp4", small, with_audio=False),
     }
 
@@ -56,41 +56,41 @@ def test_identical_videos_are_perfect(clips: dict[str, Path], tmp_path: Path) ->
     csv = tmp_path / "au.csv"
     header = ", ".join(["frame", "success", *(f"{name}_r" for name in ACTION_UNITS)])
     csv.write_text("\n".join([header, *(f"{i + 1}, 1" + ", 0.7" * 17 for i in range(FRAMES + 4))]))
-    result = score_files.score_videos(clips["truth"], clips["truth"], score_files.ScoreSettings(openface=(csv, csv)))
+    result = score_files.score_videos(clips["gt"], clips["gt"], score_files.ScoreSettings(openface=(csv, csv)))
     scores = result.scores
     assert scores["aue_openface_upper"] == scores["aue_openface_lower"] == 0
     assert scores["psnr"] == scores["psnr_face"] == scores["psnr_mouth"] == 100
     assert scores["ssim"] == pytest.approx(1) and scores["ssim_mouth"] == pytest.approx(1)
-    for name in ("lmd", "lmd_relative", "faces_missed", "truth_faces_missed", "lip_lag", "torso_flicker"):
+    for name in ("lmd", "lmd_relative", "faces_missed", "gt_faces_missed", "lip_lag", "torso_flicker"):
         assert scores[name] == 0
     assert scores["torso_jitter_error"] == pytest.approx(0, abs=1e-6)
     assert scores["aue_geometry_upper"] == scores["aue_geometry_lower"] == scores["face_flicker"] == 0
     assert scores["lip_correlation"] == pytest.approx(1)
     for name in ("sync_score", "sync_lag", "torso_jitter", "background_flicker", "blinks_per_minute"):
-        assert scores[name] == scores[f"truth_{name}"]
+        assert scores[name] == scores[f"gt_{name}"]
     assert scores["sync_score"] > scores["sync_null_max"] and abs(scores["sync_lag"]) < 1
     assert {"aue_blendshapes", "syncnet"} <= set(result.left_out)
     assert result.notes == ["audio of the rendering"]
-    assert set(scores) <= set(SCORE_NAMES) | {f"truth_{name}" for name in SCORE_NAMES}
+    assert set(scores) <= set(SCORE_NAMES) | {f"gt_{name}" for name in SCORE_NAMES}
 
 
 def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, report = tmp_path / "new" / "scores.json", tmp_path / "report"
-    entrypoint(["score", str(clips["small"]), str(clips["truth"]), "--json", str(out), "--report", str(report)])
+    entrypoint(["score", str(clips["small"]), str(clips["gt"]), "--json", str(out), "--report", str(report)])
     record = json.loads(out.read_text())
     scores = record["scores"]
     assert 15 < scores["psnr"] < 35 and 0.2 < scores["ssim"] < 0.95
     assert scores["lmd"] > 0.1 and scores["aue_geometry_lower"] > 0 and scores["faces_missed"] == 0
     assert 0.5 < scores["lip_correlation"] < 1
-    assert scores["torso_flicker"] > 3 and scores["background_flicker"] > scores["truth_background_flicker"] + 2
-    assert scores["torso_jitter"] > scores["truth_torso_jitter"]
+    assert scores["torso_flicker"] > 3 and scores["background_flicker"] > scores["gt_background_flicker"] + 2
+    assert scores["torso_jitter"] > scores["gt_torso_jitter"]
     assert scores["torso_jitter_error"] > 0
     assert all(np.isfinite(value) for value in scores.values())
     assert len(record["per_frame"]["psnr"]) == FRAMES == len(record["per_frame"]["lips"])
     assert np.mean(record["per_frame"]["psnr"]) == pytest.approx(scores["psnr"])
     told = " ".join(record["notes"])
     assert f"{FRAMES} frames rendered, {FRAMES + 4} true" in told
-    assert "160x160" in told and "192x192" in told and "audio of the truth" in told
+    assert "160x160" in told and "192x192" in told and "audio of the ground truth" in told
     printed = " ".join(capsys.readouterr().out.split())
     assert "LMD (pixels)" in printed and "syncnet left out" in printed
     with Image.open(report / score_report.SHEET_NAME) as image:
@@ -122,23 +122,23 @@ def test_networks_are_asked_where_they_are_given(
     torch.save(weights | {f"features.{i}.bias": torch.zeros(s[0]) for i, s in shapes.items()}, tmp_path / "alexnet.pth")
     monkeypatch.setattr(syncnet, "load_syncnet", lambda path: LoudnessNet())
     settings = score_files.ScoreSettings(
-        truth_frames="0:14", lpips_weights=tmp_path / "alexnet.pth", syncnet=Path("given")
+        gt_frames="0:14", lpips_weights=tmp_path / "alexnet.pth", syncnet=Path("given")
     )
-    result = score_files.score_videos(clips["small"], clips["truth"], settings)
+    result = score_files.score_videos(clips["small"], clips["gt"], settings)
     assert result.scores["lpips"] > 0 and "lpips_mouth" in result.per_frame
     for name in ("confidence", "distance", "lag"):
-        assert f"syncnet_{name}" in result.scores and f"truth_syncnet_{name}" in result.scores
+        assert f"syncnet_{name}" in result.scores and f"gt_syncnet_{name}" in result.scores
     assert not {"lpips", "syncnet"} & set(result.left_out)
     assert {"sync_score", "torso_jitter"} <= set(result.left_out)  # fourteen frames are too few, and that is said
 
 
 def test_bad_input_is_one_message(clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    truth = str(clips["truth"])
+    gt = str(clips["gt"])
     for arguments, told in (
-        ([str(tmp_path / "absent.mp4"), truth], "no such file"),
-        ([truth, truth, "--truth-frames", "900:"], "--truth-frames 900:"),
-        ([truth, truth, "--syncnet", str(tmp_path / "absent.model")], "the weights of SyncNet"),
-        ([truth, truth, "--lpips-weights", truth], "AlexNet"),
+        ([str(tmp_path / "absent.mp4"), gt], "no such file"),
+        ([gt, gt, "--gt-frames", "900:"], "--gt-frames 900:"),
+        ([gt, gt, "--syncnet", str(tmp_path / "absent.model")], "the weights of SyncNet"),
+        ([gt, gt, "--lpips-weights", gt], "AlexNet"),
     ):
         with pytest.raises(SystemExit) as exit_:
             entrypoint(["score", *arguments])
@@ -146,9 +146,9 @@ def test_bad_input_is_one_message(clips: dict[str, Path], tmp_path: Path, capsys
         assert told in " ".join(capsys.readouterr().out.split())
 
 
-def test_a_part_of_the_truth(images: list[np.ndarray], clips: dict[str, Path], tmp_path: Path) -> None:
+def test_a_part_of_the_gt(images: list[np.ndarray], clips: dict[str, Path], tmp_path: Path) -> None:
     part = write(tmp_path / "part.mp4", images[10:20], with_audio=False)
-    pair = score_files.make_pair(part, clips["truth"], "10:40")
+    pair = score_files.make_pair(part, clips["gt"], "10:40")
     assert (pair.first, pair.num_frames) == (10, 10)
     errors = [np.abs(a.astype(int) - b).mean() for a, b in pair.frames()]
     assert len(errors) == 10 and max(errors) < 2  # the same frames, coded twice
@@ -156,14 +156,14 @@ def test_a_part_of_the_truth(images: list[np.ndarray], clips: dict[str, Path], t
         "10 frames rendered, 30 true" in n for n in pair.notes
     )
     with pytest.raises(TalkingError, match="in common"):
-        score_files.make_pair(part, clips["truth"], f"{FRAMES + 3}:")
+        score_files.make_pair(part, clips["gt"], f"{FRAMES + 3}:")
 
 
 def test_other_frame_rates_are_brought_together(
     images: list[np.ndarray], clips: dict[str, Path], tmp_path: Path
 ) -> None:
     double = write(tmp_path / "fast.mp4", [frame for frame in images[:20] for _ in range(2)], fps=50, with_audio=False)
-    pair = score_files.make_pair(double, clips["truth"])
+    pair = score_files.make_pair(double, clips["gt"])
     assert pair.fps == 25 and pair.num_frames == 20 and any("50 frames per second" in note for note in pair.notes)
     assert max(np.abs(a.astype(int) - b).mean() for a, b in pair.frames()) < 2
 
@@ -185,7 +185,7 @@ def test_worst_frames_are_apart_and_in_order() -> None:
 
 
 def test_rows_of_the_table() -> None:
-    rows = written({"sync_score": 0.5, "truth_sync_score": 0.61, "psnr": 30.123, "novel": 1.5})
+    rows = written({"sync_score": 0.5, "gt_sync_score": 0.61, "psnr": 30.123, "novel": 1.5})
     assert [row[1:3] for row in rows] == [("30.12", ""), ("0.500", "0.610"), ("1.5", "")]
 
 

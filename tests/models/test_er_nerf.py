@@ -175,7 +175,7 @@ def test_training_writes_scores_and_images_side_by_side(trained):
         assert [event.step for event in logged] == [4, 8]
         assert all(np.isfinite(event.value) for event in logged)
     shown = events.Images("Eval Images/img")[-1]
-    # truth left, rendering right
+    # ground truth left, rendering right
     image = np.asarray(Image.open(BytesIO(shown.encoded_image_string)).convert("RGB")).astype(float) / 255
     assert image.shape == (48, 96, 3)
     error = np.mean((image[:, :48] - image[:, 48:]) ** 2)

@@ -113,29 +113,27 @@ def model():
 
 @pytest.fixture(scope="module")
 def sample_data(tmp_path_factory):
-    """A dataset folder from the sample's truth: its face, its poses, its voice; no tracking and no images."""
-    with np.load(SAMPLE / "truth.npz") as archive:
-        truth = dict(archive)
+    """A dataset folder from the sample's ground truth: its face, its poses, its voice; no tracking and no images."""
+    with np.load(SAMPLE / "ground_truth.npz") as archive:
+        gt = dict(archive)
     folder = tmp_path_factory.mktemp("motion") / "sample"
     folder.mkdir()
-    shapes = np.repeat(truth["shape"][None].astype(np.float64), 250, axis=0)
-    gap = 0.089 * truth["lips"][:, None]
+    shapes = np.repeat(gt["shape"][None].astype(np.float64), 250, axis=0)
+    gap = 0.089 * gt["lips"][:, None]
     lower = np.array([14, 17, 84, 87, 178, 181, 314, 317, 402, 405, *CHIN_478])
     rest = linear_face_model.mouth_gap(shapes[:1])[0]
     shapes[:, lower, 1] -= gap - rest
-    landmarks = linear_face_model.landmarks_of_shapes(
-        shapes, truth["camera_to_worlds"], float(truth["focal"]), 256, 256
-    )
+    landmarks = linear_face_model.landmarks_of_shapes(shapes, gt["camera_to_worlds"], float(gt["focal"]), 256, 256)
     track = TalkingTrack(
         fps=25.0,
         width=256,
         height=256,
-        focal=float(truth["focal"]),
-        camera_to_worlds=truth["camera_to_worlds"].astype(np.float32),
+        focal=float(gt["focal"]),
+        camera_to_worlds=gt["camera_to_worlds"].astype(np.float32),
         audio=np.zeros((250, 16, 80), np.float32),
         audio_kind="logmel",
-        eyes=truth["eyes"].astype(np.float32),
-        lips=truth["lips"].astype(np.float32),
+        eyes=gt["eyes"].astype(np.float32),
+        lips=gt["lips"].astype(np.float32),
         landmarks=landmarks.astype(np.float32),
         digest="sample",
     )
@@ -615,11 +613,11 @@ def test_coupling():
 
 def test_recording_reads_what_was_put_in(sample_data):
     recording = load_recording(sample_data)
-    with np.load(SAMPLE / "truth.npz") as truth:
-        np.testing.assert_allclose(recording.pose, pose_vectors(truth["camera_to_worlds"]), atol=1e-6)
+    with np.load(SAMPLE / "ground_truth.npz") as gt:
+        np.testing.assert_allclose(recording.pose, pose_vectors(gt["camera_to_worlds"]), atol=1e-6)
         face = FaceModel(recording.shapes.mean(0), face_basis([(recording.shapes, recording.closure)], 4))
         opening = face.lip_opening(face.encode(recording.shapes))
-        assert np.corrcoef(opening, truth["lips"])[0, 1] > 0.99
+        assert np.corrcoef(opening, gt["lips"])[0, 1] > 0.99
     assert recording.patches.shape == (250, 28, 12)
     short = load_recording(sample_data, 100)
     assert short.num_frames == 100

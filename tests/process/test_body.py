@@ -42,7 +42,7 @@ def clip():
 
 
 def test_known_motions_are_found(clip):
-    truth, frames, maps = clip
+    gt, frames, maps = clip
     found, correlation = track_body(lambda: iter(frames), lambda: iter(maps), len(frames))
     assert np.nanmin(correlation) > 0.9
     # relative to the frame at rest, which is one of the clip's
@@ -52,8 +52,8 @@ def test_known_motions_are_found(clip):
     pixels = (to_pixels @ whole @ np.linalg.inv(to_pixels))[:, :2]
     rest = int(np.abs(pixels - np.eye(2, 3)).sum((1, 2)).argmin())
     np.testing.assert_allclose(pixels[rest], np.eye(2, 3), atol=0.3)
-    back = np.linalg.inv(np.vstack([truth[rest], [0, 0, 1]]))
-    for motion, mine in zip(truth, pixels):
+    back = np.linalg.inv(np.vstack([gt[rest], [0, 0, 1]]))
+    for motion, mine in zip(gt, pixels):
         np.testing.assert_allclose(points @ mine.T, points @ (motion @ back).T, atol=0.8)
 
 

@@ -247,15 +247,15 @@ def test_steadying_averages_what_agrees_by_hand():
 
 
 def test_steadying_takes_noise_away_and_leaves_what_moves():
-    truth = texture(96, 96)
+    gt = texture(96, 96)
     shifts = [(-3.0, 2.0), (-1.5, 1.0), (0.0, 0.0)]
-    clean = np.stack([shift(truth, (*by, 0), order=3, mode="nearest") for by in shifts])
+    clean = np.stack([shift(gt, (*by, 0), order=3, mode="nearest") for by in shifts])
     noise = 3 * np.random.default_rng(3).standard_normal(clean.shape)
     noisy = (clean + noise).clip(0, 255).astype(np.float32)
     inside = (slice(12, -12), slice(12, -12))
 
     def error(image: np.ndarray) -> float:
-        return float(np.sqrt(np.square(image - truth)[inside].mean()))
+        return float(np.sqrt(np.square(image - gt)[inside].mean()))
 
     here = aligned(noisy)
     assert error(here[0]) < 0.3 * error(noisy[0])
@@ -339,22 +339,22 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
     assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1]))
     assert any(not torch.equal(a, b) for a, b in zip(drawn[0], drawn[2]))
     level = (drawn[0].window[:, -1, 0, 0] + 1) * 127.5
-    torch.testing.assert_close((drawn[0].truth[:, 0, 0, 0] + 1) * 127.5, 10 * level, atol=1e-3, rtol=0)
+    torch.testing.assert_close((drawn[0].gt[:, 0, 0, 0] + 1) * 127.5, 10 * level, atol=1e-3, rtol=0)
     assert torch.equal(drawn[0].identity.argmax(1), level.round().long() - 1)
     assert drawn[0].mouth[1, 0].tolist() == [[0] * 4, [0] * 4, [0, 1, 1, 0], [0, 1, 1, 0]]
     # of an area
     part = draw_batch([replace(clip, area=(0.5, 0.25, 1.0, 1.0))], 5, 2, seed=3)
-    for name in ("window", "truth", "mouth"):
+    for name in ("window", "gt", "mouth"):
         assert torch.equal(getattr(part, name), getattr(drawn[0], name)[:, :, 1:, 2:]), name
-    # shifted and mirrored: still windows with their truth, and never beyond the image
+    # shifted and mirrored: still windows with their ground truth, and never beyond the image
     smaller, seen = replace(clip, area=(0.25, 0.25, 0.75, 0.75)), set()
     ramp = torch.arange(16, dtype=torch.uint8).view(4, 4)
     smaller = replace(smaller, rendered=ramp[None, ..., None].expand(6, 4, 4, 3).contiguous())
-    smaller = replace(smaller, truth=smaller.rendered[:3])
+    smaller = replace(smaller, gt=smaller.rendered[:3])
     for step in range(60):
         drawn_part = draw_batch([smaller], step, 1, jitter=0.5)
-        assert torch.equal(drawn_part.truth, drawn_part.window[:, -3:])
-        level = ((drawn_part.truth[0, 0] + 1) * 127.5).round()
+        assert torch.equal(drawn_part.gt, drawn_part.window[:, -3:])
+        level = ((drawn_part.gt[0, 0] + 1) * 127.5).round()
         assert abs(float(level[0, 1] - level[0, 0])) == 1
         assert float(level[1, 0] - level[0, 0]) == 4
         seen.add((float(level[0, 0]), float(level[0, 1])))
@@ -363,14 +363,14 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
         PairedClip(video, video[1:4], np.array([1, 2]), torch.eye(3), boxes)
 
 
-def test_colour_jitter_is_one_affine_change_a_channel_for_rendering_and_truth():
+def test_colour_jitter_is_one_affine_change_a_channel_for_rendering_and_gt():
     generator = torch.Generator().manual_seed(0)
-    video, truth = (torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8, generator=generator) for _ in range(2))
-    clip = PairedClip(video, truth, np.arange(6), torch.eye(6), torch.zeros(6, 4))
+    video, gt = (torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8, generator=generator) for _ in range(2))
+    clip = PairedClip(video, gt, np.arange(6), torch.eye(6), torch.zeros(6, 4))
     plain, tinted = (draw_batch([clip], 5, 2, colour_jitter=amount) for amount in (0.0, 0.3))
     for channel in range(3):
         before, after = (
-            torch.cat([b.window[:, channel::3].flatten(), b.truth[:, channel].flatten()]) for b in (plain, tinted)
+            torch.cat([b.window[:, channel::3].flatten(), b.gt[:, channel].flatten()]) for b in (plain, tinted)
         )
         assert float(after.abs().max()) <= 1
         middle = before.abs() < 0.5  # what no change of this size drives to black or white
@@ -411,17 +411,17 @@ def test_a_turn_changes_its_own_side_alone(turn):
 def test_the_mouth_counts_as_often_as_is_asked():
     batch = batch_of()
     weight = 1 + 8 * batch.mouth
-    error = np.abs((batch.window[:, -3:] - batch.truth).numpy())
+    error = np.abs((batch.window[:, -3:] - batch.gt).numpy())
     expected = np.average(error, weights=np.broadcast_to(weight.numpy(), error.shape))
-    np.testing.assert_allclose(weighted_error(batch.window[:, -3:], batch.truth, weight), expected, rtol=1e-5)
+    np.testing.assert_allclose(weighted_error(batch.window[:, -3:], batch.gt, weight), expected, rtol=1e-5)
     losses = {}
     for mouth in (1.0, 9.0):  # alike as published
         torch.manual_seed(0)
         refiner = Refiner(TINY, LossWeights(mouth=mouth))
         losses[mouth] = refiner.generator_losses(batch)["l1_loss"].detach()
     refined = refiner.generator(batch.window, batch.identity).output.detach()
-    np.testing.assert_allclose(losses[1.0], 100 * F.l1_loss(refined, batch.truth), rtol=1e-5)
-    np.testing.assert_allclose(losses[9.0], 100 * weighted_error(refined, batch.truth, weight), rtol=1e-5)
+    np.testing.assert_allclose(losses[1.0], 100 * F.l1_loss(refined, batch.gt), rtol=1e-5)
+    np.testing.assert_allclose(losses[9.0], 100 * weighted_error(refined, batch.gt, weight), rtol=1e-5)
 
 
 def test_local_detail_is_that_of_scipy():
@@ -450,15 +450,15 @@ def test_detail_is_missed_by_its_amount_and_not_by_its_place():
 def test_dissimilarity_is_that_of_scikit_image_where_pixels_count():
     from skimage.metrics import structural_similarity
 
-    truth, noise = np.random.default_rng(0).uniform(-1, 1, (2, 3, 40, 36)).astype(np.float32)
-    image = 0.7 * truth + 0.3 * noise
+    gt, noise = np.random.default_rng(0).uniform(-1, 1, (2, 3, 40, 36)).astype(np.float32)
+    image = 0.7 * gt + 0.3 * noise
     _, similar = structural_similarity(
-        image, truth, channel_axis=0, data_range=2.0, full=True,
+        image, gt, channel_axis=0, data_range=2.0, full=True,
         gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
     )  # fmt: skip
     weight = np.zeros((40, 36), np.float32)
     weight[8:20, 8:28], weight[20:30, 8:28] = 1, 5  # away from the border, which either pads in its way
-    measured = dissimilarity(*(torch.from_numpy(x)[None] for x in (image, truth, weight[None])))
+    measured = dissimilarity(*(torch.from_numpy(x)[None] for x in (image, gt, weight[None])))
     assert float(measured) == pytest.approx(1 - float((similar * weight).sum() / (3 * weight.sum())), abs=1e-4)
 
 
@@ -471,7 +471,7 @@ def test_the_next_frame_follows_where_the_flicker_counts():
         batch = draw_batch([clip], step, 1, successive=True)
         assert len(batch.window) == 2
         seen.add(tuple(((batch.window[:, -1, 0, 0] + 1) * 127.5).round().int().tolist()))
-        torch.testing.assert_close(batch.truth[:, 0, 0, 0] + 1, 10 * (batch.window[:, -1, 0, 0] + 1))
+        torch.testing.assert_close(batch.gt[:, 0, 0, 0] + 1, 10 * (batch.window[:, -1, 0, 0] + 1))
     assert seen == {(1, 2), (5, 6)}
     apart = replace(clip, frames=np.array([0, 2, 4, 6]))
     with pytest.raises(ValueError, match="follow one another"):
@@ -483,10 +483,10 @@ def test_flicker_is_the_error_of_the_change_and_not_of_the_image():
     refiner = Refiner(TINY, LossWeights(flicker=7.0, mouth=3.0))
     loss = refiner.generator_losses(batch)["flicker_loss"].detach()
     made = refiner.generator(batch.window, batch.identity).output.detach()
-    error = ((made[1] - made[0]) - (batch.truth[1] - batch.truth[0])).abs().numpy()
+    error = ((made[1] - made[0]) - (batch.gt[1] - batch.gt[0])).abs().numpy()
     weight = np.broadcast_to(1 + 2 * batch.mouth[1].numpy(), error.shape)
     assert float(loss) == pytest.approx(7 * np.average(error, weights=weight), rel=1e-5)
-    darker = batch._replace(truth=batch.truth - 0.1)
+    darker = batch._replace(gt=batch.gt - 0.1)
     assert float(refiner.generator_losses(darker)["flicker_loss"].detach()) == pytest.approx(float(loss), rel=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The sample clip against its truth: the tracker, the parser and the sync score must find what was put in."""
+"""The sample clip against its ground truth: the tracker, the parser and the sync score must find what was put in."""
 
 import json
 
@@ -18,8 +18,8 @@ from nerfstudio_talking.process.parsing.clip_parsing import parse_clip
 
 
 @pytest.fixture(scope="module")
-def truth():
-    with np.load(SAMPLE / "truth.npz") as archive:
+def gt():
+    with np.load(SAMPLE / "ground_truth.npz") as archive:
         return dict(archive)
 
 
@@ -49,8 +49,8 @@ def test_clip_is_small_and_whole():
     assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 1_000_000
 
 
-def test_truth_is_whole(truth):
-    shapes = {name: value.shape for name, value in truth.items()}
+def test_gt_is_whole(gt):
+    shapes = {name: value.shape for name, value in gt.items()}
     assert shapes == {
         "fps": (),
         "focal": (),
@@ -63,48 +63,48 @@ def test_truth_is_whole(truth):
         "layer_frames": (10,),
         "layers": (10, 256, 256),
     }
-    turns = rotations(truth["camera_to_worlds"])
+    turns = rotations(gt["camera_to_worlds"])
     np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turns.shape), atol=1e-6)
-    assert np.linalg.norm(truth["shape"][33] - truth["shape"][263]) == pytest.approx(0.089, abs=1e-5)
-    assert truth["eyes"].min() == 0 and truth["eyes"].max() <= 1
+    assert np.linalg.norm(gt["shape"][33] - gt["shape"][263]) == pytest.approx(0.089, abs=1e-5)
+    assert gt["eyes"].min() == 0 and gt["eyes"].max() <= 1
 
 
-def test_lips_meet_in_silence_and_on_m_b_p(truth):
+def test_lips_meet_in_silence_and_on_m_b_p(gt):
     phonemes = json.loads((SAMPLE / "voice.json").read_text("utf-8"))["phonemes"]
     starts = np.array([start for start, _ in phonemes] + [10.0])
     long_silences = [i for i, (_, s) in enumerate(phonemes) if s == "_" and starts[i + 1] - starts[i] > 0.3]
     assert len(long_silences) == 3
     for i in long_silences:
-        inside = truth["lips"][int(np.ceil(starts[i] * 25)) + 3 : int(starts[i + 1] * 25) - 3]
+        inside = gt["lips"][int(np.ceil(starts[i] * 25)) + 3 : int(starts[i + 1] * 25) - 3]
         assert inside.max() < 0.005
     closers = [i for i, (_, s) in enumerate(phonemes) if s in ("m", "b", "p")]
     assert len(closers) >= 15
-    least = [truth["lips"][int(starts[i] * 25) : int(starts[i + 1] * 25) + 1].min() for i in closers]
+    least = [gt["lips"][int(starts[i] * 25) : int(starts[i + 1] * 25) + 1].min() for i in closers]
     assert np.median(least) < 0.01
-    assert truth["lips"].max() > 0.2
+    assert gt["lips"].max() > 0.2
 
 
-def test_lips_and_eyes_are_found(landmarks, truth):
+def test_lips_and_eyes_are_found(landmarks, gt):
     assert np.isfinite(landmarks).all()
     gap = np.linalg.norm(landmarks[:, 13, :2] - landmarks[:, 14, :2], axis=1)
     width = np.linalg.norm(landmarks[:, 33, :2] - landmarks[:, 263, :2], axis=1)
-    assert correlation(gap / width, truth["lips"]) > 0.95
-    assert correlation(lip_opening(landmarks, truth["camera_to_worlds"]), truth["lips"]) > 0.95
+    assert correlation(gap / width, gt["lips"]) > 0.95
+    assert correlation(lip_opening(landmarks, gt["camera_to_worlds"]), gt["lips"]) > 0.95
     for side in range(2):
-        assert correlation(lid_gap(landmarks)[:, side], truth["eyes"][:, side]) > 0.85
+        assert correlation(lid_gap(landmarks)[:, side], gt["eyes"][:, side]) > 0.85
 
 
-def test_truth_projects_onto_the_landmarks(landmarks, truth):
+def test_gt_projects_onto_the_landmarks(landmarks, gt):
     """Rigid points under the true pose and focal length lie where the landmark network sees them."""
-    shape = truth["shape"].astype(np.float64)
+    shape = gt["shape"].astype(np.float64)
     rigid = rigid_points(shape)
-    poses = truth["camera_to_worlds"].astype(np.float64)
+    poses = gt["camera_to_worlds"].astype(np.float64)
     points = np.einsum("fpi,fij->fpj", shape[rigid] - poses[:, None, :, 3], poses[:, :, :3])
-    seen = 128.0 + truth["focal"] * points[..., :2] * (1, -1) / -points[..., 2:]
+    seen = 128.0 + gt["focal"] * points[..., :2] * (1, -1) / -points[..., 2:]
     assert np.median(np.linalg.norm(seen - landmarks[:, rigid, :2], axis=-1)) < 1.5
 
 
-def test_poses_are_found(landmarks, truth):
+def test_poses_are_found(landmarks, gt):
     """Turns relative to the first frame, about each axis of the camera."""
     points = landmarks.astype(np.float64)
     shape = mean_shape(points)
@@ -112,7 +112,7 @@ def test_poses_are_found(landmarks, truth):
     poses = bundle_adjust(points[:, rigid, :2], shape[rigid], 256, 256)
     found, true = (
         Rotation.from_matrix(turns @ turns[0].T).as_rotvec(degrees=True)
-        for turns in (rotations(poses.camera_to_worlds), rotations(truth["camera_to_worlds"]))
+        for turns in (rotations(poses.camera_to_worlds), rotations(gt["camera_to_worlds"]))
     )
     assert np.ptp(true, axis=0).min() > 7
     for axis, least in enumerate((0.9, 0.98, 0.95)):  # pitch, yaw, roll
@@ -121,22 +121,22 @@ def test_poses_are_found(landmarks, truth):
     assert np.median(poses.error) < 0.8
 
 
-def test_layers_are_found(frames, landmarks, truth):
-    picks = truth["layer_frames"]
+def test_layers_are_found(frames, landmarks, gt):
+    picks = gt["layer_frames"]
     few = [frames[i] for i in picks]
     masks = np.stack(list(person_masks(few)))
     parsed = np.stack(list(parse_clip(lambda: iter(few), landmarks[picks][..., :2], masks)))
     for found, true, least in (
-        (parsed != CLASS_ID["background"], truth["layers"] > 0, 0.95),
-        (parsed == CLASS_ID["cloth"], truth["layers"] == 1, 0.85),
+        (parsed != CLASS_ID["background"], gt["layers"] > 0, 0.95),
+        (parsed == CLASS_ID["cloth"], gt["layers"] == 1, 0.85),
     ):
         assert (found & true).sum() / (found | true).sum() > least
 
 
-def test_audio_is_in_time(truth):
+def test_audio_is_in_time(gt):
     samples = read_audio(SAMPLE / "sample.mp4")
-    found = estimate_offset(truth["lips"], samples, 25.0)
+    found = estimate_offset(gt["lips"], samples, 25.0)
     assert found.significant
     assert abs(found.lag_frames) <= 1
     late = np.concatenate([np.zeros(5 * 640, np.float32), samples])
-    assert estimate_offset(truth["lips"], late, 25.0).lag_frames == pytest.approx(found.lag_frames + 5, abs=1)
+    assert estimate_offset(gt["lips"], late, 25.0).lag_frames == pytest.approx(found.lag_frames + 5, abs=1)

@@ -92,9 +92,9 @@ def drawn():
     rng = np.random.default_rng(0)
     shifts = [(6 * np.sin(i / 2), 2 * np.cos(i / 3)) for i in range(FRAMES)]
     scene = [drawn_frame(shift, rng) for shift in shifts]
-    frames, truth, points = (np.stack(part) for part in zip(*scene))
-    masks = np.stack([coarse_mask(ids, rng) for ids in truth])
-    return frames, truth, points, masks
+    frames, gt, points = (np.stack(part) for part in zip(*scene))
+    masks = np.stack([coarse_mask(ids, rng) for ids in gt])
+    return frames, gt, points, masks
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +109,16 @@ def overlap(a, b):
 
 
 def test_every_class_is_found(drawn, parsed):
-    truth = drawn[1]
-    assert (parsed == truth).mean() > 0.985
+    gt = drawn[1]
+    assert (parsed == gt).mean() > 0.985
     least = {"background": 0.98, "skin": 0.95, "hair": 0.9, "neck": 0.85, "cloth": 0.95, "ears": 0.75}
     for name in PARSING_CLASSES:
-        assert overlap(parsed == CLASS_ID[name], truth == CLASS_ID[name]) > least.get(name, 0.99), name
+        assert overlap(parsed == CLASS_ID[name], gt == CLASS_ID[name]) > least.get(name, 0.99), name
 
 
 def test_the_outline_is_better_than_the_mask(drawn, parsed):
-    _, truth, _, masks = drawn
-    assert ((parsed > 0) != (truth > 0)).sum() < 0.6 * ((masks > 127) != (truth > 0)).sum()
+    _, gt, _, masks = drawn
+    assert ((parsed > 0) != (gt > 0)).sum() < 0.6 * ((masks > 127) != (gt > 0)).sum()
 
 
 def test_a_still_image_does_not_flicker(drawn):
@@ -130,12 +130,12 @@ def test_a_still_image_does_not_flicker(drawn):
 
 
 def test_frames_larger_than_the_working_size(drawn):
-    frames, truth, points, masks = drawn
+    frames, gt, points, masks = drawn
     large = [cv2.resize(frame, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC) for frame in frames[:4]]
     large_masks = np.stack([cv2.resize(mask, None, fx=3, fy=3) for mask in masks[:4]])
     maps = list(parse_clip(lambda: iter(large), points[:4] * 3, large_masks))
     assert maps[0].shape == (3 * SIZE, 3 * SIZE)
-    assert (maps[3] == np.kron(truth[3], np.ones((3, 3), np.uint8))).mean() > 0.98
+    assert (maps[3] == np.kron(gt[3], np.ones((3, 3), np.uint8))).mean() > 0.98
 
 
 def test_bad_input_is_told(drawn):
