@@ -29,7 +29,7 @@ def log_mel(samples: Float[np.ndarray, " samples"], rate: int = 16000) -> Float3
         rate: samples per second.
     """
     decibels, active = _mel_decibels(samples, rate)
-    return normalised(decibels, active)
+    return normalize(decibels, active)
 
 
 def mfcc(
@@ -50,7 +50,7 @@ def mfcc(
         width = min(9, len(stream) - 1 + len(stream) % 2)
         orders = [librosa.feature.delta(stream.T, width=width, order=order, mode="nearest").T for order in (1, 2)]
         stream = np.concatenate([stream, *orders], axis=1)
-    return normalised(stream, active, smallest_std=1e-2)
+    return normalize(stream, active, smallest_std=1e-2)
 
 
 def _mel_decibels(
@@ -80,7 +80,7 @@ def _mel_decibels(
     return decibels, loudness > loud - _ACTIVE_DB
 
 
-def normalised(
+def normalize(
     stream: Float[np.ndarray, "rows channels"],
     active: Bool[np.ndarray, " rows"],
     smallest_std: float = _SMALLEST_STD_DB,

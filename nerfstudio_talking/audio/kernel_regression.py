@@ -1,7 +1,7 @@
 """The mouth's shape as a few numbers, and its prediction from audio.
 
 Landmarks of lips and chin are carried into the head's frame, so that head motion drops out, and reduced to their
-principal components: the *articulation* of a frame. It is what a short clip can teach about audio: a regression with
+principal components: the *mouth shape* of a frame. It is what a short clip can teach about audio: a regression with
 one equation per frame and a known target, instead of a network that learns four hundred frames by heart.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AudioRegression:
-    """Kernel ridge regression of articulation on audio: kernel((x - mean) / std, support) @ dual + bias."""
+    """Kernel ridge regression of mouth shape on audio: kernel((x - mean) / std, support) @ dual + bias."""
 
     mean: Float[np.ndarray, " inputs"]
     std: Float[np.ndarray, " inputs"]
@@ -31,7 +31,7 @@ class AudioRegression:
     """Cross-validated standard deviation of what the prediction misses."""
 
     def predict(self, inputs: Float[np.ndarray, "frames inputs"]) -> Float[np.ndarray, "frames count"]:
-        """Articulation of frames from their audio."""
+        """Mouth shape of frames from their audio."""
         x = torch.from_numpy((inputs - self.mean) / self.std)
         return audio_kernel(x, torch.from_numpy(self.support)).numpy() @ self.dual + self.bias
 
@@ -63,7 +63,7 @@ def fit_audio_regression(
 
     Args:
         inputs: audio features of each frame, flattened.
-        targets: articulation of each frame.
+        targets: mouth shape of each frame.
         folds: contiguous blocks held out in turn (neighbouring frames are too alike for random ones).
         guard: frames left out on both sides of a held-out block, since windows overlap.
         max_gain: upper bound of the stretch.
@@ -91,16 +91,16 @@ def fit_audio_regression(
         for row, penalty in enumerate(penalties):
             held_out[row, block] = gram[np.ix_(block, rest)] @ (vectors @ (projected / (values + penalty)[:, None]))
     best = ((held_out - y) ** 2).mean(1).argmin(0)  # (count,)
-    dual, told = np.zeros_like(y[keep]), np.zeros_like(y)
+    dual, predicted = np.zeros_like(y[keep]), np.zeros_like(y)
     correlation, error = np.zeros(y.shape[1]), np.zeros(y.shape[1])
     for column, row in enumerate(best):
-        predicted = held_out[row, :, column] - held_out[row, :, column].mean()
-        spread, true_spread = predicted.std() + 1e-9, y[:, column].std() + 1e-9
-        correlation[column] = (predicted * y[:, column]).mean() / (spread * true_spread)
+        demeaned = held_out[row, :, column] - held_out[row, :, column].mean()
+        spread, true_spread = demeaned.std() + 1e-9, y[:, column].std() + 1e-9
+        correlation[column] = (demeaned * y[:, column]).mean() / (spread * true_spread)
         # noise is never turned up: where nothing is predicted the least-squares shrinkage stays
         stretch = correlation[column] > 0.2 and (stretched is None or column < stretched)
         gain = np.clip(true_spread / spread, 1.0, max_gain) if stretch else 1.0
-        error[column] = (gain * predicted - y[:, column]).std()
-        told[:, column] = bias[column] + gain * held_out[row, :, column]
+        error[column] = (gain * demeaned - y[:, column]).std()
+        predicted[:, column] = bias[column] + gain * held_out[row, :, column]
         dual[:, column] = gain * np.linalg.solve(square + penalties[row] * np.eye(len(keep)), y[keep, column])
-    return AudioRegression(mean, std, x[keep], dual, bias, correlation, error), told
+    return AudioRegression(mean, std, x[keep], dual, bias, correlation, error), predicted

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32
 
-from nerfstudio_talking.audio.features import normalised
+from nerfstudio_talking.audio.features import normalize
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def speech_model_features(
             rows = forward(torch.from_numpy(audio[first * _HOP : first * _HOP + length])[None])[0]
         pieces.append(rows[_CONTEXT : _CONTEXT + count].float().cpu().numpy())
     stream = np.concatenate(pieces)
-    return normalised(stream, np.ones(len(stream), dtype=bool), smallest_std=1e-3)
+    return normalize(stream, np.ones(len(stream), dtype=bool), smallest_std=1e-3)
 
 
 def _loaded(name_or_path: str):

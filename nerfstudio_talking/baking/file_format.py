@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
-from nerfstudio_talking.baking.polynomial_basis import ResponseTerms
-from nerfstudio_talking.baking.sparse_grid import Columns
+from nerfstudio_talking.baking.polynomial_basis import PolynomialBasis
+from nerfstudio_talking.baking.sparse_grid import SparseGrid
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import save_atomically
 
@@ -25,35 +25,35 @@ BAKE_NAME = "baked.pt"
 class Bake:
     """The head's volume on the vertices that are ever seen, and how each answers to audio, eyes and view."""
 
-    columns: Columns
+    grid: SparseGrid
     box: Float[Tensor, "2 3"]
     """Corners of the grid, metres."""
     num_samples: int
     """Places along a ray."""
-    terms: ResponseTerms
+    terms: PolynomialBasis
     rest: Float[Tensor, "blocks block"]
     """Constant term of the vertices' channels, vertex by vertex, in blocks for the kernel."""
-    response: Int16[Tensor, "blocks terms block"]
+    coefficients: Int16[Tensor, "blocks terms block"]
     """The other terms, in steps."""
     steps: Float[Tensor, "terms channels"]
     """What one step of the response means."""
     model_digest: str
     """Of the weights that were frozen."""
-    figures: dict[str, float]
+    metrics: dict[str, float]
     """What the gate measured."""
 
 
 def save_bake(bake: Bake, path: Path) -> None:
     """Write atomically; `torch.load(weights_only=True)` reads it."""
-    columns = bake.columns
+    grid = bake.grid
     record = {
         "version": BAKE_VERSION,
-        "shape": list(columns.shape),
-        **{name: torch.from_numpy(getattr(columns, name)) for name in ("first", "last", "offset")},
+        "shape": list(grid.shape),
+        **{name: torch.from_numpy(getattr(grid, name)) for name in ("first", "last", "offset")},
         "terms": bake.terms.tensors(),
         **{name: getattr(bake, name) for name in ("box", "num_samples", "rest", "response", "steps")},
         "model_digest": bake.model_digest,
-        "figures": bake.figures,
+        "figures": bake.metrics,
     }
     save_atomically(record, path)
 
@@ -82,11 +82,11 @@ def load_bake(path: Path, digest: str) -> Bake:
             found=f"one of weights {record['model_digest'][:12]}",
             hint=hint,
         )
-    columns = Columns(tuple(record["shape"]), *(record[name].numpy() for name in ("first", "last", "offset")))
+    grid = SparseGrid(tuple(record["shape"]), *(record[name].numpy() for name in ("first", "last", "offset")))
     return Bake(
-        columns,
-        terms=ResponseTerms(**record["terms"]),
+        grid,
+        terms=PolynomialBasis(**record["terms"]),
         **{name: record[name] for name in ("box", "num_samples", "rest", "response", "steps")},
         model_digest=record["model_digest"],
-        figures=record["figures"],
+        metrics=record["figures"],
     )

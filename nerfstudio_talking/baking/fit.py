@@ -14,8 +14,8 @@ from torch import Tensor
 from nerfstudio_talking.baking.config import BakeConfig
 from nerfstudio_talking.baking.file_format import Bake
 from nerfstudio_talking.baking.kernels import BLOCK, CHANNELS
-from nerfstudio_talking.baking.polynomial_basis import fit_matrix, response_terms
-from nerfstudio_talking.baking.sparse_grid import Columns, columns_of
+from nerfstudio_talking.baking.polynomial_basis import fit_matrix, polynomial_basis
+from nerfstudio_talking.baking.sparse_grid import SparseGrid, sparse_grid_of
 from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.model_components.renderers import intersect_box, ray_weights
@@ -49,24 +49,26 @@ def bakeable(model: object) -> TalkingPortraitModel:
 
 
 @torch.no_grad()
-def freeze(model: TalkingPortraitModel, config: BakeConfig) -> Bake:
+def fit_bake(model: TalkingPortraitModel, config: BakeConfig) -> Bake:
     """Bake a portrait's head. The model must be in evaluation mode."""
     generator = torch.Generator().manual_seed(config.seed)
     count = max(config.views, config.conditions)
     conditions = sample_conditions(model, count, generator)
     seen = seen_cells(model, conditions, config, generator)
-    columns = columns_of(seen.numpy())
-    return fit_vertices(model, columns, conditions, config)
+    grid = sparse_grid_of(seen.numpy())
+    return fit_vertices(model, grid, conditions, config)
 
 
 def sample_conditions(model: PortraitModel, count: int, generator: torch.Generator) -> Conditions:
-    """Conditions of training frames; every second articulation is the tracked one, whose spread is wider."""
-    frames = torch.from_numpy(model.clip.train_frames)
+    """Conditions of training frames; every second mouth shape is the tracked one, whose spread is wider."""
+    frames = torch.from_numpy(model.sequence.train_frames)
     pick = torch.randint(len(frames), (3, count), generator=generator)
     by_audio, by_eyes = (model.frame_condition(frames[pick[k]]) for k in (0, 1))
     audio = by_audio.audio.clone()
-    if model.articulator is not None:
-        audio[::2] = model.articulator.as_told(model.articulator.tracked[frames[pick[0, ::2]]])
+    if model.mouth_shape_predictor is not None:
+        audio[::2] = model.mouth_shape_predictor.from_prediction(
+            model.mouth_shape_predictor.tracked[frames[pick[0, ::2]]]
+        )
     return Conditions(audio, by_eyes.eyes, model.conditioning.camera_to_worlds[frames[pick[2]]])
 
 
@@ -125,15 +127,15 @@ def seen_cells(
     return F.interpolate(seen, size=shape, mode="nearest")[0, 0] > 0
 
 
-def fit_vertices(model: TalkingPortraitModel, columns: Columns, conditions: Conditions, config: BakeConfig) -> Bake:
+def fit_vertices(model: TalkingPortraitModel, grid: SparseGrid, conditions: Conditions, config: BakeConfig) -> Bake:
     """The bake of the vertices in `columns`, fitted to the field under sampled conditions."""
     field = model.field
     box = field.box
     used = slice(0, config.conditions)
     audio, eyes, positions = conditions.audio[used], conditions.eyes[used], conditions.poses[used, :, 3]
-    terms = response_terms(audio, eyes, positions)
+    terms = polynomial_basis(audio, eyes, positions)
     matrix = fit_matrix(terms(audio, eyes, positions))
-    points = torch.from_numpy(columns.points()) * (box[1] - box[0]) + box[0]
+    points = torch.from_numpy(grid.points()) * (box[1] - box[0]) + box[0]
     # densities that a part of a ray cannot tell from nothing, or from a wall, need no exact fit
     part = float((box[1] - box[0])[2]) / model.config.num_samples
     low, high = float(np.log(2e-3 / part)), float(np.log(12.0 / part))
@@ -154,14 +156,14 @@ def fit_vertices(model: TalkingPortraitModel, columns: Columns, conditions: Cond
             coefficients[:, begin : begin + chunk.shape[0] * CHANNELS] = matrix @ torch.stack(rows)
     by_channel = coefficients[1:].view(len(matrix) - 1, -1, CHANNELS)
     steps = (by_channel.abs().amax(1) / 32767).clamp_min(1e-12)
-    response = (by_channel / steps[:, None]).round().to(torch.int16)
+    coefficients = (by_channel / steps[:, None]).round().to(torch.int16)
     return Bake(
-        columns,
+        grid,
         box.clone(),
         model.config.num_samples,
         terms,
         coefficients[0].view(blocks, BLOCK).clone(),
-        response.view(len(steps), blocks, BLOCK).transpose(0, 1).contiguous(),
+        coefficients.view(len(steps), blocks, BLOCK).transpose(0, 1).contiguous(),
         steps,
         weights_digest(model),
         {},

@@ -16,7 +16,7 @@ _TINY, _OPAQUE = np.float32(1e-9), np.float32(OPAQUE)
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, cache=True)
-def blend(rest, response, terms, out):
+def blend(rest, coefficients, terms, out):
     """Fill `out` with what the vertices are in one frame: rest + sum over terms of response * term.
 
     Args:
@@ -30,7 +30,7 @@ def blend(rest, response, terms, out):
         for i in range(BLOCK):
             values[i] = rest[block, i]
         for k in range(terms.shape[0]):
-            row, term = response[block, k], terms[k]
+            row, term = coefficients[block, k], terms[k]
             for i in range(BLOCK):
                 values[i] += np.float32(row[i]) * term[i]
 

@@ -15,11 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 MAX_AUDIO = 6
-"""Principal components of the audio condition that a polynomial takes: as many as an articulation has coefficients."""
+"""Principal components of the audio condition that a polynomial takes: as many as a mouth shape has coefficients."""
 
 
 @dataclass(frozen=True)
-class ResponseTerms:
+class PolynomialBasis:
     """Terms of the polynomial: a constant, audio, eyes, products within audio and within eyes, and the view."""
 
     mean: Float[Tensor, " audio"]
@@ -65,16 +65,16 @@ class ResponseTerms:
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
-def response_terms(
+def polynomial_basis(
     audio: Float[Tensor, "samples audio"], eyes: Float[Tensor, "samples eyes"], positions: Float[Tensor, "samples 3"]
-) -> ResponseTerms:
+) -> PolynomialBasis:
     """Terms scaled to sampled conditions."""
     mean = audio.mean(0)
     _, spread, axes = torch.linalg.svd(audio - mean, full_matrices=False)
     kept = spread[:MAX_AUDIO] > 1e-6 * spread[0].clamp_min(1e-6)
     directions = (axes[:MAX_AUDIO][kept] / spread[:MAX_AUDIO][kept, None] * len(audio) ** 0.5).T
     inputs = torch.cat([(audio - mean) @ directions, eyes, _view(positions)], -1)
-    return ResponseTerms(mean, directions, inputs.amin(0), inputs.amax(0))
+    return PolynomialBasis(mean, directions, inputs.amin(0), inputs.amax(0))
 
 
 def fit_matrix(terms: Float[Tensor, "samples terms"], penalty: float = 0.3) -> Float[Tensor, "terms samples"]:

@@ -18,7 +18,7 @@ from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
 
 
-class Player:
+class BakeRenderer:
     """Renders frames of the model's track as the recording camera sees them, in constant memory.
 
     The conditions of all frames are encoded when the player is made; make another one after `model.drive`.
@@ -37,15 +37,15 @@ class Player:
         self.condition = _all_conditions(model)
         self.terms = bake.terms(self.condition.audio, self.condition.eyes, self.condition.poses[:, :, 3])
         rows = (torch.arange(height) + 0.5) / height * 2 - 1
-        columns = (torch.arange(width) + 0.5) / width * 2 - 1
-        self._uv = torch.stack([columns.repeat(height), rows.repeat_interleave(width)], -1)
+        grid = (torch.arange(width) + 0.5) / width * 2 - 1
+        self._uv = torch.stack([grid.repeat(height), rows.repeat_interleave(width)], -1)
         self._background = model.background_of(self._uv)
         self._torso_region = sample_maps(model.torso_region, self._uv[None])[0, :, 0] > 0
         self._maps = model.torso.reference_maps()
         self._values = np.empty_like(bake.rest.numpy())
         self._rgba = np.empty((height, width, 4), np.float32)
         self._box = bake.box.numpy()
-        self._ranges, self._bounds = bake.columns.ranges(), bake.columns.bounds()
+        self._ranges, self._bounds = bake.grid.ranges(), bake.grid.bounds()
 
     @property
     def num_frames(self) -> int:
@@ -77,13 +77,13 @@ class Player:
 
     def _head(self, frame: int) -> Float[Tensor, "pixels 4"]:
         """Premultiplied colour and opacity of the head. The result is overwritten by the next frame."""
-        bake, columns = self.bake, self.bake.columns
+        bake, grid = self.bake, self.bake.grid
         terms = self.terms[frame, 1:, None] * bake.steps  # (terms, channels)
-        blend(bake.rest.numpy(), bake.response.numpy(), terms.repeat(1, BLOCK // CHANNELS).numpy(), self._values)
+        blend(bake.rest.numpy(), bake.coefficients.numpy(), terms.repeat(1, BLOCK // CHANNELS).numpy(), self._values)
         focal = self.model.track.focal * self.width / self.model.track.width
         march(
-            self.condition.poses[frame].numpy(), np.float32(focal), self._box, columns.shape, columns.first,
-            columns.offset, self._ranges, self._bounds, self._values.reshape(-1, CHANNELS), bake.num_samples,
+            self.condition.poses[frame].numpy(), np.float32(focal), self._box, grid.shape, grid.first,
+            grid.offset, self._ranges, self._bounds, self._values.reshape(-1, CHANNELS), bake.num_samples,
             self._rgba,
         )  # fmt: skip
         return torch.from_numpy(self._rgba).view(-1, 4)
@@ -111,10 +111,10 @@ def baked_outputs(model: TalkingPortraitModel, camera: Cameras) -> dict[str, Ten
     same = torch.allclose(camera.camera_to_worlds.view(-1, 3, 4)[0].cpu(), recorded, atol=1e-5)
     if camera.times is None or not same or abs(float(camera.fx.item()) - focal) > 1e-3 * focal:
         return {}
-    player = model.player
-    if player is None or (player.width, player.height) != size or player.track is not track:
+    renderer = model.renderer
+    if renderer is None or (renderer.width, renderer.height) != size or renderer.track is not track:
         assert model.config.baked is not None
-        player = Player(model, load_bake(model.config.baked, weights_digest(model)), *size)
-        model.player = player
-    rgb, accumulation = player.render(frame)
+        renderer = BakeRenderer(model, load_bake(model.config.baked, weights_digest(model)), *size)
+        model.renderer = renderer
+    rgb, accumulation = renderer.render(frame)
     return {"rgb": rgb, "accumulation": accumulation.clone()}

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float32, Int32
 
 
 @dataclass(frozen=True)
-class Columns:
+class SparseGrid:
     """The vertices of some cells of a regular grid, one run along z above each (x, y).
 
-    Where a run lies fits into the processor's cache, so that a ray finds out at once whether a cell is there; and the
+    Where a run lies fits into the CPU's cache, so that a ray finds out at once whether a cell is there; and the
     two vertices of a cell that lie behind each other are neighbours in memory.
     """
 
@@ -58,7 +58,7 @@ class Columns:
         return (vertex / np.array(self.shape)).astype(np.float32)
 
 
-def columns_of(active: Bool[np.ndarray, "nx ny nz"]) -> Columns:
+def sparse_grid_of(active: Bool[np.ndarray, "nx ny nz"]) -> SparseGrid:
     """Columns that hold all eight vertices of every active cell. A run spans what lies between them."""
     nx, ny, nz = active.shape
     vertices = np.zeros((nx + 1, ny + 1, nz + 1), dtype=bool)
@@ -69,4 +69,4 @@ def columns_of(active: Bool[np.ndarray, "nx ny nz"]) -> Columns:
     first = np.where(some, vertices.argmax(2), 0).ravel().astype(np.int32)
     last = np.where(some, nz + 1 - vertices[:, :, ::-1].argmax(2), 0).ravel().astype(np.int32)
     offset = np.concatenate([[0], np.cumsum(last - first)[:-1]]).astype(np.int32)
-    return Columns((nx, ny, nz), first, last, offset)
+    return SparseGrid((nx, ny, nz), first, last, offset)

@@ -13,17 +13,17 @@ from jaxtyping import Bool
 from nerfstudio.utils.rich_utils import get_progress
 from torch import Tensor
 
-from nerfstudio_talking.baking.renderer import Player
-from nerfstudio_talking.dataparsers.portrait import clip_outputs
+from nerfstudio_talking.baking.renderer import BakeRenderer
+from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.dataset_io.parsing_labels import class_mask
-from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.images import psnr
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
 
 
 @dataclass(frozen=True)
-class GateFigures:
+class BakeValidation:
     """Means over held-out frames, dB."""
 
     full: float
@@ -44,19 +44,19 @@ class GateFigures:
         return max(loss for loss in losses if not math.isnan(loss))
 
 
-def gate_figures(model: TalkingPortraitModel, player: Player, most: int = 12) -> GateFigures:
+def validate_bake(model: TalkingPortraitModel, renderer: BakeRenderer, most: int = 12) -> BakeValidation:
     """Compare baked and full rendering on evenly spaced held-out frames with the audio of their own time."""
-    clip = model.clip
-    cameras = clip_outputs(clip, "val", model.scene_box).cameras
-    chosen = np.unique(np.linspace(0, len(clip.eval_frames) - 1, most).round().astype(int))
+    sequence = model.sequence
+    cameras = sequence_outputs(sequence, "val", model.scene_box).cameras
+    chosen = np.unique(np.linspace(0, len(sequence.eval_frames) - 1, most).round().astype(int))
     rows = []
     with get_progress("Comparing", suffix="frames/s") as progress:
         for index in progress.track(chosen.tolist()):
-            frame = int(clip.eval_frames[index])
+            frame = int(sequence.eval_frames[index])
             full = model.get_outputs_for_camera(cameras[index : index + 1])["rgb"].cpu()
-            baked = player.render(frame)[0]
-            gt = torch.from_numpy(read_image(clip.image_paths[frame], "RGB").copy()).float() / 255
-            mouth = _mouth_mask(clip, frame)
+            baked = renderer.render(frame)[0]
+            gt = torch.from_numpy(read_image(sequence.image_paths[frame], "RGB").copy()).float() / 255
+            mouth = _mouth_mask(sequence, frame)
             about = [x[mouth] for x in (full, baked, gt)] if mouth is not None else None
             rows.append(
                 (
@@ -67,7 +67,7 @@ def gate_figures(model: TalkingPortraitModel, player: Player, most: int = 12) ->
                     psnr(about[1], about[2]) if about else math.nan,
                 )
             )
-    return GateFigures(*(_mean(column) for column in zip(*rows)))
+    return BakeValidation(*(_mean(column) for column in zip(*rows)))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -75,17 +75,15 @@ def _mean(values: Sequence[float]) -> float:
     return fmean(known) if known else math.nan
 
 
-def _mouth_mask(clip: Clip, frame: int) -> Bool[Tensor, "height width"] | None:
+def _mouth_mask(sequence: TalkingSequence, frame: int) -> Bool[Tensor, "height width"] | None:
     """A box about the lips, a quarter of their width wider on each side."""
-    if clip.parsing_paths is None:
+    if sequence.parsing_paths is None:
         return None
-    lips = class_mask(load_parsing(clip, frame), ("lips", "inner_mouth"))
-    rows, columns = np.flatnonzero(lips.any(1)), np.flatnonzero(lips.any(0))
+    lips = class_mask(load_parsing(sequence, frame), ("lips", "inner_mouth"))
+    rows, grid = np.flatnonzero(lips.any(1)), np.flatnonzero(lips.any(0))
     if not len(rows):
         return None
-    margin = max((columns[-1] - columns[0]) // 4, 1)
+    margin = max((grid[-1] - grid[0]) // 4, 1)
     mask = torch.zeros(lips.shape, dtype=torch.bool)
-    mask[max(rows[0] - margin, 0) : rows[-1] + margin + 1, max(columns[0] - margin, 0) : columns[-1] + margin + 1] = (
-        True
-    )
+    mask[max(rows[0] - margin, 0) : rows[-1] + margin + 1, max(grid[0] - margin, 0) : grid[-1] + margin + 1] = True
     return mask

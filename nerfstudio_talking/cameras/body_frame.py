@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerfstudio_talking.cameras.image_plane import carry
+from nerfstudio_talking.cameras.image_plane import apply_affine
 
 
 def middle_frame(poses: Float[np.ndarray, "frames 3 4"]) -> int:
@@ -47,7 +47,7 @@ def to_body(
     depth = (-local[:, 2:]).clamp_min(1e-3)
     scale = local.new_tensor([width / (2 * focal), -height / (2 * focal)])  # of positions, at a distance of one metre
     seen = local[:, :2] / (depth * scale)
-    rest = carry(seen, motions, back=True) * depth * scale
+    rest = apply_affine(seen, motions, inverse=True) * depth * scale
     return torch.cat([rest, -depth], -1) @ rest_pose[:, :3].T + rest_pose[:, 3]
 
 

@@ -47,14 +47,14 @@ def plane_positions(
     return torch.stack([u, v], dim=-1).clamp(-10.0, 10.0)
 
 
-def carry(
-    positions: Float[Tensor, "*bs 2"], motions: Float[Tensor, "*bs 2 3"], back: bool = False
+def apply_affine(
+    positions: Float[Tensor, "*bs 2"], motions: Float[Tensor, "*bs 2 3"], inverse: bool = False
 ) -> Float[Tensor, "*bs 2"]:
     """Positions at rest carried by affine motions to where they are seen; `back` from there to rest."""
     # written out: batches of two-by-two products and solutions cost many times their arithmetic
     (a, b, dx), (c, d, dy) = (motions[..., row, :].unbind(-1) for row in (0, 1))
     x, y = positions.unbind(-1)
-    if not back:
+    if not inverse:
         return torch.stack([a * x + b * y + dx, c * x + d * y + dy], -1)
     x, y, scale = x - dx, y - dy, 1 / (a * d - b * c)
     return torch.stack([(d * x - b * y) * scale, (a * y - c * x) * scale], -1)

@@ -11,7 +11,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 from rich.table import Table
 
-from nerfstudio_talking.dataset_io.validation import clip_problems, load_any_clip
+from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
 from nerfstudio_talking.io.errors import TalkingError
 
 
@@ -26,7 +26,7 @@ class Check:
 
     def main(self) -> None:
         """Print a summary; raise where anything is wrong."""
-        clip = load_any_clip(self.data)
+        clip = load_any_sequence(self.data)
         track = clip.track
         table = Table(title=escape(str(self.data)), show_header=False)
         for name, value in {
@@ -40,7 +40,7 @@ class Check:
         }.items():
             table.add_row(name, value)
         CONSOLE.print(table)
-        problems = clip_problems(clip, self.images)
+        problems = sequence_problems(clip, self.images)
         for problem in problems:
             CONSOLE.print(f"[red]- {escape(problem)}", soft_wrap=True)
         if problems:

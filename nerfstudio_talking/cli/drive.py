@@ -126,9 +126,9 @@ def _baked_frames(
     model: PortraitModel, bake: Bake, width: int, height: int
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     from nerfstudio_talking.baking.fit import bakeable
-    from nerfstudio_talking.baking.renderer import Player
+    from nerfstudio_talking.baking.renderer import BakeRenderer
 
-    return Player(bakeable(model.to("cpu")), bake, width, height).frames()
+    return BakeRenderer(bakeable(model.to("cpu")), bake, width, height).frames()
 
 
 def _full_frames(model: PortraitModel, width: int, height: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:

@@ -207,27 +207,29 @@ class MotionShow:
         return face.shapes(face.encode(shapes), 1.0 - np.clip(track.eyes.mean(1), 0.0, 1.0)), track.camera_to_worlds
 
     def _write_video(self, model: MotionModel) -> None:
-        from nerfstudio_talking.dataset_io.sequence import load_clip
+        from nerfstudio_talking.dataset_io.sequence import load_sequence
         from nerfstudio_talking.face.mesh_export import draw_mesh
         from nerfstudio_talking.media.images import read_image
         from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.media.writing import VideoWriter
         from nerfstudio_talking.motion.generation import load_motion
 
-        clip = load_clip(self.data)
-        track = clip.track
+        sequence = load_sequence(self.data)
+        track = sequence.track
         shapes, poses = self._faces(model)
         fps = track.fps if self.motion is None else load_motion(self.motion).fps
         audio = track.audio_path if self.motion is None else self.audio
         samples = None if audio is None else (read_audio(audio), 16000)
         size = (track.width // 2 * 2, track.height // 2 * 2)
-        assert clip.background is not None
+        assert sequence.background is not None
         with (
             VideoWriter(self.output, fps, *size, audio=samples) as writer,
             get_progress("Drawing", suffix="frames/s") as progress,
         ):
             for frame in progress.track(range(len(shapes))):
-                under = clip.background if self.motion is not None else read_image(clip.image_paths[frame], "RGB")
+                under = (
+                    sequence.background if self.motion is not None else read_image(sequence.image_paths[frame], "RGB")
+                )
                 drawn = draw_mesh(under, shapes[frame], poses[frame], track.focal)
                 writer.write(drawn[: size[1], : size[0]])
         CONSOLE.print(f"[green]Wrote {escape(str(self.output))}: {len(shapes)} frames.", soft_wrap=True)

@@ -25,9 +25,9 @@ class CameraPath:
     def main(self) -> None:
         """Write the path."""
         from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
-        from nerfstudio_talking.dataset_io.validation import load_any_clip
+        from nerfstudio_talking.dataset_io.validation import load_any_sequence
 
-        track = load_any_clip(self.data).track
+        track = load_any_sequence(self.data).track
         start, stop = parse_frame_range(self.frames, track.num_frames)
         path = camera_path(track, start, stop)
         self.output.parent.mkdir(parents=True, exist_ok=True)

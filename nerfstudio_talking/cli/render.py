@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nerfstudio.scripts.render import RenderCameraPath
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from nerfstudio_talking.dataset_io.validation import load_any_clip
+from nerfstudio_talking.dataset_io.validation import load_any_sequence
 from nerfstudio_talking.io.errors import TalkingError
 
 
@@ -32,7 +32,7 @@ class Render(RenderCameraPath):
         path = json.loads(self.camera_path_filename.read_text(encoding="utf-8"))
         manager = read_run(self.load_config).pipeline.datamanager
         data = manager.data or manager.dataparser.data  # type: ignore[attr-defined]
-        track = load_any_clip(data).track
+        track = load_any_sequence(data).track
         if track.audio_path is None:
             raise TalkingError(
                 self.load_config, expected="a clip with audio", found="none", hint="Use ns-render for a silent video."

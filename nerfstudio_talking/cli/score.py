@@ -48,7 +48,7 @@ class Score:
 
         from nerfstudio_talking.io.files import write_json
         from nerfstudio_talking.metrics import score_files
-        from nerfstudio_talking.metrics.registry import written
+        from nerfstudio_talking.metrics.registry import format_table
         from nerfstudio_talking.reports import score_report
 
         settings = score_files.ScoreSettings(
@@ -78,7 +78,7 @@ class Score:
             ("better", "left"),
         ):
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
-        for row in written(result.scores):
+        for row in format_table(result.scores):
             table.add_row(*(escape(cell) for cell in row))
         CONSOLE.print(table)
         for note in result.notes:

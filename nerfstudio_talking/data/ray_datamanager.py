@@ -58,7 +58,7 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         count = len(dataset)
         self._frames = FrameCache(count, height, width, int(self.config.cache_gigabytes * 1e9))
         self._parsing: Tensor | None = None
-        if dataset.clip.parsing_paths is not None:
+        if dataset.sequence.parsing_paths is not None:
             self._parsing = torch.empty(count, height, width, dtype=torch.uint8)
         size = self._frames.nbytes + (0 if self._parsing is None else self._parsing.nbytes)
         halved = ", chroma at half the resolution" if self._frames.halved else ""
@@ -80,7 +80,7 @@ class TalkingDataManager(VanillaDataManager[TalkingDataset]):
         if self._parsing is not None:
             self._parsing = self._parsing.to(self.device)
         frames = [dataset.track_frame(index) for index in range(count)]
-        weights = torch.from_numpy(frame_weights(dataset.clip.track.eyes[frames])).float()
+        weights = torch.from_numpy(frame_weights(dataset.sequence.track.eyes[frames])).float()
         self.sampler = self.config.pixel_sampler.setup(num_rays_per_batch=self.config.train_num_rays_per_batch)
         assert isinstance(self.sampler, FramePixelSampler)
         self.sampler.prepare(self._parsing, weights)

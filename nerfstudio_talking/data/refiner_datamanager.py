@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nerfstudio_talking.data.refiner_frames import portrait_checkpoint, rendered_frames
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
-from nerfstudio_talking.dataset_io.sequence import Clip, load_clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing, load_sequence
 from nerfstudio_talking.face.measurements import fill_gaps
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
@@ -23,8 +23,8 @@ from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.regions import boxes_from_parsing
 from nerfstudio_talking.refiner import identity
 from nerfstudio_talking.refiner.network import Batch
-from nerfstudio_talking.refiner.paired_dataset import PairedClip, draw_batch
-from nerfstudio_talking.refiner.roi import WHOLE, Area, face_area
+from nerfstudio_talking.refiner.paired_dataset import PairedSequence, draw_batch
+from nerfstudio_talking.refiner.roi import WHOLE, Roi, face_roi
 
 
 @dataclass
@@ -65,12 +65,12 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
 class _Person(NamedTuple):
     """Somebody to train on."""
 
-    clip: Clip
+    sequence: TalkingSequence
     source: Path | None
     """Where the rendering comes from."""
     mouths: Tensor
     """Box of the mouth in each training frame, (frames, 4) pixels."""
-    area: Area
+    roi: Roi
 
 
 class RefinerDataManager(VanillaDataManager[TalkingDataset]):
@@ -90,34 +90,34 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
                 found=f"{len(config.also)} datasets and {len(config.also_rendered)} renderings",
                 hint="Name one portrait, folder or video for each further dataset, in the same order.",
             )
-        self._clips: list[PairedClip] | None = None
+        self._clips: list[PairedSequence] | None = None
         self._people: list[_Person] = []
         super().__init__(config, *args, **kwargs)
 
     def create_train_dataset(self) -> TalkingDataset:
         """The training frames; their metadata carry the whole clip as rendered, and by whom."""
         dataset = super().create_train_dataset()
-        config, clip = self.config, dataset.clip
-        frames = rendered_frames(config.rendered, clip, config.rendered_cache)
+        config, sequence = self.config, dataset.sequence
+        frames = rendered_frames(config.rendered, sequence, config.rendered_cache)
         dataset.metadata["rendered"] = torch.from_numpy(frames)
         if self.test_mode != "val":  # not in training: the checkpoint tells, and no other dataset is needed
-            known = (clip.track.digest, _digest(config.rendered, clip), WHOLE)
+            known = (sequence.track.digest, _digest(config.rendered, sequence), WHOLE)
             dataset.metadata["known"] = [known] * (1 + len(config.also))
             return dataset
-        share = len(clip.train_frames) / clip.track.num_frames
+        share = len(sequence.train_frames) / sequence.track.num_frames
         sources = config.also_rendered or [None] * len(config.also)
-        others = [(load_clip(folder, share), source) for folder, source in zip(config.also, sources)]
-        self._people = [self._person(*one) for one in [(clip, config.rendered), *others]]
+        others = [(load_sequence(folder, share), source) for folder, source in zip(config.also, sources)]
+        self._people = [self._person(*one) for one in [(sequence, config.rendered), *others]]
         dataset.metadata["known"] = [
-            (one.clip.track.digest, _digest(one.source, one.clip), one.area) for one in self._people
+            (one.sequence.track.digest, _digest(one.source, one.sequence), one.roi) for one in self._people
         ]
         return dataset
 
-    def _person(self, clip: Clip, source: Path | None) -> _Person:
-        boxes = _boxes(clip)
-        track = clip.track
-        area = face_area(boxes["face"], track.height, track.width) if self.config.face_only else WHOLE
-        return _Person(clip, source, boxes["mouth"], area)
+    def _person(self, sequence: TalkingSequence, source: Path | None) -> _Person:
+        boxes = _boxes(sequence)
+        track = sequence.track
+        roi = face_roi(boxes["face"], track.height, track.width) if self.config.face_only else WHOLE
+        return _Person(sequence, source, boxes["mouth"], roi)
 
     def setup_train(self) -> None:
         """Nothing yet: pairs are read when the first is asked for, since evaluation needs none."""
@@ -148,28 +148,28 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
     def get_train_rays_per_batch(self) -> int:
         """Pixels of a step."""
         assert self.train_dataset is not None
-        track = self.train_dataset.clip.track
+        track = self.train_dataset.sequence.track
         return (1 + self.successive) * self.config.windows_per_batch * track.height * track.width
 
-    def _pair(self) -> list[PairedClip]:
+    def _pair(self) -> list[PairedSequence]:
         assert self.train_dataset is not None
-        clips = [one.clip for one in self._people]
+        clips = [one.sequence for one in self._people]
         renderings: list[Tensor] = [self.train_dataset.metadata["rendered"]]
         for one in self._people[1:]:
-            renderings.append(torch.from_numpy(rendered_frames(one.source, one.clip, self.config.rendered_cache)))
-        gt_videos = [torch.from_numpy(_gt(clip)) for clip in clips]
+            renderings.append(torch.from_numpy(rendered_frames(one.source, one.sequence, self.config.rendered_cache)))
+        gt_videos = [torch.from_numpy(_gt(sequence)) for sequence in clips]
         features = self._identities(clips, gt_videos)
         return [
-            PairedClip(rendered, gt, one.clip.train_frames, feature, one.mouths, one.area)
+            PairedSequence(rendered, gt, one.sequence.train_frames, feature, one.mouths, one.roi)
             for one, rendered, gt, feature in zip(self._people, renderings, gt_videos, features)
         ]
 
-    def _identities(self, clips: list[Clip], gt_videos: list[Tensor]) -> list[Tensor]:
+    def _identities(self, clips: list[TalkingSequence], gt_videos: list[Tensor]) -> list[Tensor]:
         """Identity features of every clip's training frames."""
         dim = self.identity_dim
         if dim == 0:  # without a memory the generator is told nothing
             return [torch.zeros(len(gt), 0) for gt in gt_videos]
-        faces = [_faces(clip, gt.numpy()) for clip, gt in zip(clips, gt_videos)]
+        faces = [_faces(sequence, gt.numpy()) for sequence, gt in zip(clips, gt_videos)]
         lengths = [len(rows) for rows in faces]
         every = np.concatenate(faces)
         weights = self.config.arcface_weights
@@ -186,7 +186,7 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
                     )
             else:
                 numbers = np.repeat(np.arange(len(clips)), lengths)
-                seconds = np.concatenate([clip.train_frames / clip.track.fps for clip in clips])
+                seconds = np.concatenate([sequence.train_frames / sequence.track.fps for sequence in clips])
                 seed = self.config.seed
                 encoder = identity.train_identity(
                     every, numbers, seconds, dim, seed=seed, advance=lambda: progress.advance(task)
@@ -195,28 +195,28 @@ class RefinerDataManager(VanillaDataManager[TalkingDataset]):
         return list(features.split(lengths))
 
 
-def _gt(clip: Clip) -> np.ndarray:
-    track = clip.track
-    frames = np.empty((len(clip.train_frames), track.height, track.width, 3), dtype=np.uint8)
-    for row, frame in enumerate(clip.train_frames):
-        frames[row] = read_image(clip.image_paths[frame], "RGB")
+def _gt(sequence: TalkingSequence) -> np.ndarray:
+    track = sequence.track
+    frames = np.empty((len(sequence.train_frames), track.height, track.width, 3), dtype=np.uint8)
+    for row, frame in enumerate(sequence.train_frames):
+        frames[row] = read_image(sequence.image_paths[frame], "RGB")
     return frames
 
 
-def _boxes(clip: Clip) -> dict[str, Tensor]:
+def _boxes(sequence: TalkingSequence) -> dict[str, Tensor]:
     """Face and mouth in the training frames, (frames, 4) each; the whole image where they are not to be seen."""
-    whole = (0.0, 0.0, float(clip.track.width), float(clip.track.height))
-    if clip.parsing_paths is None:
-        return dict.fromkeys(("face", "mouth"), torch.tensor(whole).repeat(len(clip.train_frames), 1))
-    boxes = [boxes_from_parsing(load_parsing(clip, int(frame))) for frame in clip.train_frames]
+    whole = (0.0, 0.0, float(sequence.track.width), float(sequence.track.height))
+    if sequence.parsing_paths is None:
+        return dict.fromkeys(("face", "mouth"), torch.tensor(whole).repeat(len(sequence.train_frames), 1))
+    boxes = [boxes_from_parsing(load_parsing(sequence, int(frame))) for frame in sequence.train_frames]
     return {name: torch.tensor([box[name] or whole for box in boxes]) for name in ("face", "mouth")}
 
 
-def _faces(clip: Clip, gt: np.ndarray) -> np.ndarray:
+def _faces(sequence: TalkingSequence, gt: np.ndarray) -> np.ndarray:
     """Aligned faces of the training frames, by the landmarks; the middle of the image where a clip has none."""
-    landmarks = clip.track.landmarks
+    landmarks = sequence.track.landmarks
     if landmarks is not None and landmarks.shape[1] in (68, 478) and np.isfinite(landmarks).any():
-        points = fill_gaps(landmarks.astype(np.float64))[clip.train_frames]
+        points = fill_gaps(landmarks.astype(np.float64))[sequence.train_frames]
         return identity.aligned_faces(list(gt), points)
     import cv2
 
@@ -224,8 +224,8 @@ def _faces(clip: Clip, gt: np.ndarray) -> np.ndarray:
     return np.stack([cv2.resize(frame, (identity.CROP,) * 2, interpolation=cv2.INTER_AREA) for frame in gt])
 
 
-def _digest(source: Path | None, clip: Clip) -> str:
+def _digest(source: Path | None, sequence: TalkingSequence) -> str:
     """What tells renderings apart: the portrait's weights, or the clip's where there is no portrait."""
     if source is not None and source.suffix.lower() in (".yml", ".yaml"):
         return file_digest(portrait_checkpoint(source))
-    return clip.track.digest
+    return sequence.track.digest

@@ -10,14 +10,14 @@ from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
-from nerfstudio_talking.dataset_io.sequence import Clip
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.frame_folder import fill_folder, read_rendered
 
 
 def rendered_frames(
-    source: Path | None, clip: Clip, cache: Path | None = None
+    source: Path | None, sequence: TalkingSequence, cache: Path | None = None
 ) -> UInt8[np.ndarray, "frames height width 3"]:
     """Every frame of a clip as rendered.
 
@@ -30,15 +30,15 @@ def rendered_frames(
     Raises:
         TalkingError: there is no such source, or it shows another clip.
     """
-    track = clip.track
+    track = sequence.track
     if source is None:
         from nerfstudio_talking.mesh_rendering.textured_face import mesh_frames
 
         with get_progress("Drawing the personal mesh", suffix="frames/s") as progress:
             task = progress.add_task("Drawing the personal mesh", total=track.num_frames)
-            return mesh_frames(clip, advance=lambda: progress.advance(task))
+            return mesh_frames(sequence, advance=lambda: progress.advance(task))
     if source.suffix.lower() in (".yml", ".yaml"):
-        source = _render_portrait(source, clip, cache)
+        source = _render_portrait(source, sequence, cache)
     return read_rendered(source, track.num_frames, track.height, track.width)
 
 
@@ -58,30 +58,30 @@ def portrait_checkpoint(load_config: Path) -> Path:
     return checkpoints[-1]
 
 
-def _render_portrait(load_config: Path, clip: Clip, cache: Path | None) -> Path:
+def _render_portrait(load_config: Path, sequence: TalkingSequence, cache: Path | None) -> Path:
     """The folder that a portrait's rendering of the clip lies in, rendered as far as it was not."""
     from nerfstudio_talking.inference.checkpoints import load_portrait, read_run
 
     checkpoint = portrait_checkpoint(load_config)
     name = f"{checkpoint.stem}-{file_digest(checkpoint)[:12]}"
     folder = (cache or load_config.parent / "rendered") / name
-    num_frames = clip.track.num_frames
+    num_frames = sequence.track.num_frames
     parser = getattr(read_run(load_config).pipeline.datamanager, "dataparser", None)
     share = getattr(parser, "train_fraction", None)
-    if share is not None and len(clip.train_frames) != int(num_frames * share + 1e-9):
+    if share is not None and len(sequence.train_frames) != int(num_frames * share + 1e-9):
         CONSOLE.print(
             f"[yellow]The portrait was trained on {share:.3f} of the frames, the refiner on "
-            f"{len(clip.train_frames) / num_frames:.3f}: give both one "
+            f"{len(sequence.train_frames) / num_frames:.3f}: give both one "
             "`talking-portrait-data --train-fraction`, or what is scored as held out was seen.[/]"
         )
     if all((folder / f"{frame:06d}.png").is_file() for frame in range(num_frames)):
         return folder
     pipeline, model = load_portrait(load_config)
     track = model.track
-    if track.digest != clip.track.digest or track.num_frames != num_frames:
+    if track.digest != sequence.track.digest or track.num_frames != num_frames:
         raise TalkingError(
             load_config,
-            expected=f"a portrait of this clip ({clip.track.digest[:12]}, {num_frames} frames)",
+            expected=f"a portrait of this clip ({sequence.track.digest[:12]}, {num_frames} frames)",
             found=f"one of clip {track.digest[:12]}, {track.num_frames} frames",
             hint="Give the --data that the portrait was trained on.",
         )

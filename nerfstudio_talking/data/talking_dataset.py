@@ -7,7 +7,7 @@ import torch
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 
 
 class TalkingDataset(InputDataset):
@@ -16,9 +16,9 @@ class TalkingDataset(InputDataset):
     exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, "parsing"]  # noqa: RUF012
 
     @property
-    def clip(self) -> Clip:
+    def sequence(self) -> TalkingSequence:
         """The clip that the frames come from."""
-        return self.metadata["clip"]
+        return self.metadata["sequence"]
 
     def track_frame(self, image_idx: int) -> int:
         """Position in the track of one of the split's frames."""
@@ -26,9 +26,9 @@ class TalkingDataset(InputDataset):
 
     def parsing(self, image_idx: int) -> np.ndarray | None:
         """Class ids (H, W) uint8 of a frame, at the size of its image in this dataset."""
-        if self.clip.parsing_paths is None:
+        if self.sequence.parsing_paths is None:
             return None
-        ids = load_parsing(self.clip, self.track_frame(image_idx))
+        ids = load_parsing(self.sequence, self.track_frame(image_idx))
         height, width = (int(getattr(self.cameras, side)[image_idx].item()) for side in ("height", "width"))
         if ids.shape != (height, width):
             rows = (np.arange(height) + 0.5) * ids.shape[0] / height

@@ -9,8 +9,8 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from nerfstudio_talking.dataparsers.portrait import PortraitDataParser
-from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_clip
-from nerfstudio_talking.dataset_io.sequence import Clip
+from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_sequence
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 
 
 @dataclass
@@ -32,9 +32,9 @@ class AdNerfDataParser(PortraitDataParser):
 
     config: AdNerfDataParserConfig
 
-    def load_clip(self) -> Clip:
+    def load_sequence(self) -> TalkingSequence:
         """Read the folder."""
-        return load_ad_nerf_clip(self.config.data, self.config.audio, self.config.fps)
+        return load_ad_nerf_sequence(self.config.data, self.config.audio, self.config.fps)
 
 
 ad_nerf_data = DataParserSpecification(

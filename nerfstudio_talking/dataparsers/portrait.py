@@ -13,27 +13,27 @@ from nerfstudio.data.scene_box import SceneBox
 
 from nerfstudio_talking.cameras.head_box import head_box
 from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
-from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 
 
-def clip_box(clip: Clip, most: int = 24) -> SceneBox:
+def sequence_box(sequence: TalkingSequence, most: int = 24) -> SceneBox:
     """The head's box from some training frames."""
-    if clip.parsing_paths is None:
+    if sequence.parsing_paths is None:
         return SceneBox(aabb=torch.tensor([[-0.15, -0.18, -0.16], [0.15, 0.2, 0.13]]))
-    frames = np.unique(np.linspace(0, len(clip.train_frames) - 1, most).astype(int))
-    chosen = clip.train_frames[frames]
-    masks = (class_mask(load_parsing(clip, int(frame)), HEAD_CLASSES) for frame in chosen)
-    box = head_box(masks, clip.track.camera_to_worlds[chosen], clip.track.focal)
+    frames = np.unique(np.linspace(0, len(sequence.train_frames) - 1, most).astype(int))
+    chosen = sequence.train_frames[frames]
+    masks = (class_mask(load_parsing(sequence, int(frame)), HEAD_CLASSES) for frame in chosen)
+    box = head_box(masks, sequence.track.camera_to_worlds[chosen], sequence.track.focal)
     return SceneBox(aabb=torch.from_numpy(box).float())
 
 
-def clip_outputs(clip: Clip, split: str, scene_box: SceneBox | None = None) -> DataparserOutputs:
+def sequence_outputs(sequence: TalkingSequence, split: str, scene_box: SceneBox | None = None) -> DataparserOutputs:
     """Cameras with times, images, the head's box, and the clip itself as metadata.
 
     Training and evaluation frames share the clip's clock; world is the head, so nothing is oriented, centred or scaled.
     """
-    track = clip.track
-    frames = clip.train_frames if split == "train" else clip.eval_frames
+    track = sequence.track
+    frames = sequence.train_frames if split == "train" else sequence.eval_frames
     cameras = Cameras(
         camera_to_worlds=torch.from_numpy(track.camera_to_worlds[frames]).float(),
         fx=track.focal,
@@ -46,10 +46,10 @@ def clip_outputs(clip: Clip, split: str, scene_box: SceneBox | None = None) -> D
         times=torch.from_numpy(track.times[frames])[:, None],
     )
     return DataparserOutputs(
-        image_filenames=[clip.image_paths[frame] for frame in frames],
+        image_filenames=[sequence.image_paths[frame] for frame in frames],
         cameras=cameras,
-        scene_box=scene_box or clip_box(clip),
-        metadata={"clip": clip, "frame_indices": frames},
+        scene_box=scene_box or sequence_box(sequence),
+        metadata={"sequence": sequence, "frame_indices": frames},
         dataparser_scale=1.0,
         dataparser_transform=torch.eye(4)[:3],
     )
@@ -63,16 +63,16 @@ class PortraitDataParser(DataParser):
     """Read by nerfstudio's renderer; images keep their size."""
 
     @abstractmethod
-    def load_clip(self) -> Clip:
+    def load_sequence(self) -> TalkingSequence:
         """Read the clip."""
 
     @cached_property
-    def _clip(self) -> Clip:
-        return self.load_clip()
+    def _clip(self) -> TalkingSequence:
+        return self.load_sequence()
 
     @cached_property
     def _scene_box(self) -> SceneBox:
-        return clip_box(self._clip)
+        return sequence_box(self._clip)
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
-        return clip_outputs(self._clip, split, self._scene_box)
+        return sequence_outputs(self._clip, split, self._scene_box)

@@ -9,7 +9,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from nerfstudio_talking.dataparsers.portrait import PortraitDataParser
-from nerfstudio_talking.dataset_io.sequence import Clip, load_clip
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_sequence
 
 
 @dataclass
@@ -29,9 +29,9 @@ class TalkingPortraitDataParser(PortraitDataParser):
 
     config: TalkingPortraitDataParserConfig
 
-    def load_clip(self) -> Clip:
+    def load_sequence(self) -> TalkingSequence:
         """Read the folder."""
-        return load_clip(self.config.data, self.config.train_fraction)
+        return load_sequence(self.config.data, self.config.train_fraction)
 
 
 talking_portrait_data = DataParserSpecification(

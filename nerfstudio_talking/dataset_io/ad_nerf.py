@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from nerfstudio_talking.dataset_io.sequence import Clip
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
@@ -40,7 +40,7 @@ def is_ad_nerf(folder: Path) -> bool:
     return (folder / "transforms_train.json").is_file()
 
 
-def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS) -> Clip:
+def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _FPS) -> TalkingSequence:
     """Read a folder of the AD-NeRF family.
 
     Frames of transforms_train.json and transforms_val.json are joined in the order of their ids and share one clock;
@@ -95,7 +95,7 @@ def load_ad_nerf_clip(folder: Path, audio: str | None = None, fps: float = _FPS)
         provenance={"layout": "ad-nerf", "parsing": has_parsing},
     )
     evaluate = np.flatnonzero(~in_train)
-    return Clip(
+    return TalkingSequence(
         track=track,
         image_paths=images,
         train_frames=np.flatnonzero(in_train),

@@ -28,7 +28,7 @@ _HINT = "Process the video again: `ns-talking process VIDEO --output DIR`."
 
 
 @dataclass(frozen=True)
-class Clip:
+class TalkingSequence:
     """A dataset in memory, but for its frames, which stay on disk."""
 
     track: TalkingTrack
@@ -61,20 +61,20 @@ def split_frames(num_frames: int, train_fraction: float = 10 / 11) -> tuple[np.n
     return frames[:count], frames[count:] if num_frames > 1 else frames
 
 
-def load_parsing(clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"]:
+def load_parsing(sequence: TalkingSequence, frame: int) -> UInt8[np.ndarray, "height width"]:
     """Class ids of a frame of the track.
 
     Raises:
         TalkingError: the map cannot be read or holds other ids.
     """
-    assert clip.parsing_paths is not None
-    path = clip.parsing_paths[frame]
-    image = read_image(path, "RGB" if clip.parsing_format == "ad-nerf" else None)
-    if clip.parsing_format == "ad-nerf":
+    assert sequence.parsing_paths is not None
+    path = sequence.parsing_paths[frame]
+    image = read_image(path, "RGB" if sequence.parsing_format == "ad-nerf" else None)
+    if sequence.parsing_format == "ad-nerf":
         return from_ad_nerf(image)
     if image.ndim == 3:
         image = image[..., 0]
-    if clip.parsing_format == "bisenet":
+    if sequence.parsing_format == "bisenet":
         return from_bisenet(image)
     if image.max(initial=0) >= len(PARSING_CLASSES):
         raise TalkingError(
@@ -83,7 +83,7 @@ def load_parsing(clip: Clip, frame: int) -> UInt8[np.ndarray, "height width"]:
     return image
 
 
-def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
+def load_sequence(folder: Path, train_fraction: float = 10 / 11) -> TalkingSequence:
     """Read a dataset folder of our own layout (see track.py).
 
     Raises:
@@ -114,7 +114,7 @@ def load_clip(folder: Path, train_fraction: float = 10 / 11) -> Clip:
     except (OSError, ValueError, KeyError) as error:
         raise TalkingError(record_path, expected="the references' frames", found=str(error), hint=_HINT) from error
     train, evaluate = split_frames(track.num_frames, train_fraction)
-    return Clip(
+    return TalkingSequence(
         track=track,
         image_paths=images,
         train_frames=train,

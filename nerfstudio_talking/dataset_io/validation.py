@@ -6,30 +6,30 @@ from pathlib import Path
 
 import numpy as np
 
-from nerfstudio_talking.dataset_io.ad_nerf import is_ad_nerf, load_ad_nerf_clip
+from nerfstudio_talking.dataset_io.ad_nerf import is_ad_nerf, load_ad_nerf_sequence
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
-from nerfstudio_talking.dataset_io.sequence import Clip, load_clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing, load_sequence
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import image_size, read_image
 
 
-def load_any_clip(folder: Path) -> Clip:
+def load_any_sequence(folder: Path) -> TalkingSequence:
     """The clip of a folder of either layout.
 
     Raises:
         TalkingError: it is neither, or something in it is missing.
     """
-    return load_ad_nerf_clip(folder) if is_ad_nerf(folder) else load_clip(folder)
+    return load_ad_nerf_sequence(folder) if is_ad_nerf(folder) else load_sequence(folder)
 
 
-def clip_problems(clip: Clip, images: bool = True) -> list[str]:
+def sequence_problems(sequence: TalkingSequence, images: bool = True) -> list[str]:
     """What is wrong with a clip that could be loaded, a sentence each; empty where nothing is.
 
     Args:
         clip: the clip.
         images: decode every image too, which finds truncated ones.
     """
-    track = clip.track
+    track = sequence.track
     problems = []
     for name in ("camera_to_worlds", "audio", "eyes"):
         if not np.isfinite(getattr(track, name)).all():
@@ -46,30 +46,30 @@ def clip_problems(clip: Clip, images: bool = True) -> list[str]:
         problems.append("The camera stands behind the head: z must come out of the face towards it.")
     if track.audio.std() < 1e-6:
         problems.append("The audio features are constant: is the audio silent?")
-    if clip.background is None:
+    if sequence.background is None:
         problems.append("There is no background image.")
-    elif clip.background.shape[:2] != (track.height, track.width):
-        problems.append(f"The background is {clip.background.shape[1]}x{clip.background.shape[0]}.")
-    if clip.parsing_paths is None:
+    elif sequence.background.shape[:2] != (track.height, track.width):
+        problems.append(f"The background is {sequence.background.shape[1]}x{sequence.background.shape[0]}.")
+    if sequence.parsing_paths is None:
         problems.append("There are no parsing maps.")
     if images:
-        problems += _image_problems(clip)
+        problems += _image_problems(sequence)
     return problems
 
 
-def _image_problems(clip: Clip) -> list[str]:
+def _image_problems(sequence: TalkingSequence) -> list[str]:
     problems, heads = [], 0
-    size = (clip.track.width, clip.track.height)
-    for frame, path in enumerate(clip.image_paths):
+    size = (sequence.track.width, sequence.track.height)
+    for frame, path in enumerate(sequence.image_paths):
         try:
             found = image_size(path)
             read_image(path)
             if found != size:
                 problems.append(f"{path.name} is {found[0]}x{found[1]}, not {size[0]}x{size[1]}.")
-            if clip.parsing_paths is not None:
-                heads += bool((load_parsing(clip, frame) == CLASS_ID["skin"]).any())
+            if sequence.parsing_paths is not None:
+                heads += bool((load_parsing(sequence, frame) == CLASS_ID["skin"]).any())
         except TalkingError as error:
             problems.append(str(error))
-    if clip.parsing_paths is not None and heads < 0.5 * len(clip.image_paths):
-        problems.append(f"Only {heads} of {len(clip.image_paths)} parsing maps show a face.")
+    if sequence.parsing_paths is not None and heads < 0.5 * len(sequence.image_paths):
+        problems.append(f"Only {heads} of {len(sequence.image_paths)} parsing maps show a face.")
     return problems

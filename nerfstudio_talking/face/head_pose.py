@@ -87,10 +87,10 @@ def bundle_adjust(
     seen = frames_seen(points)
     if seen.sum() < 3 or len(shape) < 8:
         raise ValueError(f"bundle adjustment needs 3 frames and 8 points, got {seen.sum()} and {len(shape)}")
-    centred = (np.asarray(points, dtype=np.float64) - (width / 2, height / 2)) * (1.0, -1.0)
-    start = _fill(_weak_perspective(centred[seen], shape), seen)
+    resize_map = (np.asarray(points, dtype=np.float64) - (width / 2, height / 2)) * (1.0, -1.0)
+    start = _fill(_weak_perspective(resize_map[seen], shape), seen)
     focal = settings.distance * float(np.exp(np.median(start[seen, 5])))
-    pose, person, focal = _solve(centred, seen, start, np.asarray(shape, np.float64), focal, fps, settings)
+    pose, person, focal = _solve(resize_map, seen, start, np.asarray(shape, np.float64), focal, fps, settings)
     pose, person = _regauge(pose, person, shape, focal)
     pose = _fill(pose[seen], seen)
     camera_to_worlds = _camera_to_worlds(pose, focal)

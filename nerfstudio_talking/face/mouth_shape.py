@@ -19,7 +19,7 @@ def inner_lip_gap(shapes: Float[np.ndarray, "frames coordinates"], num_points: i
 
 
 @dataclass(frozen=True)
-class ArticulationBasis:
+class MouthShapeBasis:
     """Coefficients of mouth shapes: the lip gap first, then principal components of what the gap does not explain."""
 
     mean: Float[np.ndarray, " coordinates"]
@@ -39,9 +39,9 @@ class ArticulationBasis:
         return np.concatenate([opening[:, None], rest @ self.components.T / self.scale], axis=1)
 
 
-def articulation_basis(
+def mouth_shape_basis(
     shapes: Float[np.ndarray, "frames coordinates"], gap: Float[np.ndarray, " frames"], count: int
-) -> ArticulationBasis:
+) -> MouthShapeBasis:
     """The basis of `count` coefficients from tracked shapes and their lip gaps (rows with NaN are left out).
 
     The gap comes first because it is what viewers judge, and because the components of largest variance are often
@@ -56,4 +56,4 @@ def articulation_basis(
     _, singular, components = np.linalg.svd(rest, full_matrices=False)
     kept = min(count - 1, len(components))
     scale = np.maximum(singular[:kept] / np.sqrt(len(rest)), 1e-9)
-    return ArticulationBasis(mean, gap_mean, gap_scale, slope, components[:kept], scale)
+    return MouthShapeBasis(mean, gap_mean, gap_scale, slope, components[:kept], scale)

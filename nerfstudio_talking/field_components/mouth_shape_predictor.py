@@ -1,4 +1,4 @@
-"""Audio to articulation as a module: a kernel regression and the field's audio encoder, averaged."""
+"""Audio to mouth shape as a module: a kernel regression and the field's audio encoder, averaged."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_r
 from nerfstudio_talking.cameras.image_plane import unproject_landmarks
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.landmark_sets import mouth_points
-from nerfstudio_talking.face.mouth_shape import articulation_basis, inner_lip_gap
+from nerfstudio_talking.face.mouth_shape import inner_lip_gap, mouth_shape_basis
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
 
 
-def mouth_shapes(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"] | None:
+def mouth_coordinates(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"] | None:
     """Mouth shapes of a track in the head's frame, or None where it carries no landmarks to tell them from."""
     if track.landmarks is None or track.landmarks.shape[1] not in (68, 468, 478):
         return None
@@ -25,11 +25,11 @@ def mouth_shapes(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"]
     return flat.reshape(len(flat), -1)
 
 
-class Articulator(nn.Module):
-    """Predicts the articulation of frames from audio; knows the tracked one of the clip it was made from.
+class MouthShapePredictor(nn.Module):
+    """Predicts the mouth shape of frames from audio; knows the tracked one of the clip it was made from.
 
     Audio learns the lips' shape from a target, undisturbed by the image. The volume is shown the tracked
-    articulation of some training frames, and learns what lips of a known shape look like; of the others it is shown
+    mouth shape of some training frames, and learns what lips of a known shape look like; of the others it is shown
     what audio tells of them, by a regression that has not seen them, and learns how far to believe it. One more channel
     of the condition, hearsay, says which of the two it is (0 throughout where `told_share` is 0).
     """
@@ -40,9 +40,9 @@ class Articulator(nn.Module):
     dual: Tensor
     bias: Tensor
     tracked: Tensor
-    told: Tensor
-    doubt: Tensor
-    emphasis: Tensor
+    predicted: Tensor
+    prediction_std: Tensor
+    channel_scale: Tensor
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class Articulator(nn.Module):
         count: int,
         dropout: float,
         noise: float,
-        told_share: float = 0.5,
+        predicted_mouth_prob: float = 0.5,
     ) -> None:
         super().__init__()
-        shapes = mouth_shapes(track)
+        shapes = mouth_coordinates(track)
         if shapes is None:
             raise ValueError("the track has no landmarks")
         assert track.landmarks is not None
         gap = inner_lip_gap(shapes, track.landmarks.shape[1])
-        tracked = articulation_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
+        tracked = mouth_shape_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
         seen = ~np.isnan(tracked).any(1)
         for column in tracked.T:
             column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
@@ -72,46 +72,46 @@ class Articulator(nn.Module):
         for name in ("mean", "std", "support", "dual", "bias"):
             self.register_buffer(name, torch.from_numpy(getattr(fit, name)).float())
         self.register_buffer("tracked", torch.from_numpy(tracked).float(), persistent=False)
-        self.told_share = told_share
-        told = tracked.copy()
-        told[usable] = held_out
-        self.register_buffer("told", torch.from_numpy(told).float(), persistent=False)
+        self.predicted_mouth_prob = predicted_mouth_prob
+        predicted = tracked.copy()
+        predicted[usable] = held_out
+        self.register_buffer("predicted", torch.from_numpy(predicted).float(), persistent=False)
         # the gap stays as it is: fields that are taught to doubt it open the mouth too little
-        doubt = torch.from_numpy(fit.error).float().index_fill(0, torch.tensor(0), 0.0)
-        self.register_buffer("doubt", doubt, persistent=False)
+        prediction_std = torch.from_numpy(fit.error).float().index_fill(0, torch.tensor(0), 0.0)
+        self.register_buffer("prediction_std", prediction_std, persistent=False)
         # of the condition's channels: networks lean on large inputs, and the gap is what opens the lips
-        emphasis = torch.full((tracked.shape[1],), 0.5).index_fill(0, torch.tensor(0), 2.0)
-        self.register_buffer("emphasis", emphasis, persistent=False)
+        channel_scale = torch.full((tracked.shape[1],), 0.5).index_fill(0, torch.tensor(0), 2.0)
+        self.register_buffer("channel_scale", channel_scale, persistent=False)
         self.encoder = AudioEncoder(track.audio.shape[2], 32, dropout, noise)
-        self.to_articulation = nn.Linear(32, tracked.shape[1])
+        self.to_mouth_shape = nn.Linear(32, tracked.shape[1])
 
     @property
     def condition_dim(self) -> int:
-        """Channels of the condition: the articulation, and hearsay."""
+        """Channels of the condition: the mouth shape, and hearsay."""
         return self.tracked.shape[1] + 1
 
     def condition(
-        self, articulation: Float[Tensor, "frames count"], hearsay: Bool[Tensor, " frames"]
+        self, mouth_shape: Float[Tensor, "frames count"], is_predicted: Bool[Tensor, " frames"]
     ) -> Float[Tensor, "frames channels"]:
-        """The condition for an articulation that is told by audio, or tracked."""
-        return torch.cat([articulation * self.emphasis, hearsay[:, None].to(articulation)], dim=1)
+        """The condition for a mouth shape that is told by audio, or tracked."""
+        return torch.cat([mouth_shape * self.channel_scale, is_predicted[:, None].to(mouth_shape)], dim=1)
 
-    def as_told(self, articulation: Float[Tensor, "frames count"]) -> Float[Tensor, "frames channels"]:
-        """The condition for an articulation, believed as far as audio is."""
-        hearsay = torch.full((len(articulation),), self.told_share > 0, device=articulation.device)
-        return self.condition(articulation, hearsay)
+    def from_prediction(self, mouth_shape: Float[Tensor, "frames count"]) -> Float[Tensor, "frames channels"]:
+        """The condition for a mouth shape, believed as far as audio is."""
+        is_predicted = torch.full((len(mouth_shape),), self.predicted_mouth_prob > 0, device=mouth_shape.device)
+        return self.condition(mouth_shape, is_predicted)
 
-    def shown(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames channels"]:
+    def training_condition(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames channels"]:
         """The condition of training frames, drawn anew at each call: told for a share of them, else tracked.
 
-        Of a tracked articulation the lip gap is exact, and each other coefficient carries noise of its prediction's
+        Of a tracked mouth shape the lip gap is exact, and each other coefficient carries noise of its prediction's
         held-out error. Without it the volume leans on coefficients that audio tells badly, and they move the lips at
         other times than the gap does.
         """
         tracked = self.tracked[frames]
-        hearsay = torch.rand(len(frames), device=frames.device) < self.told_share
-        doubted = tracked + self.doubt * torch.randn_like(tracked)
-        return self.condition(torch.where(hearsay[:, None], self.told[frames], doubted), hearsay)
+        is_predicted = torch.rand(len(frames), device=frames.device) < self.predicted_mouth_prob
+        perturbed = tracked + self.prediction_std * torch.randn_like(tracked)
+        return self.condition(torch.where(is_predicted[:, None], self.predicted[frames], perturbed), is_predicted)
 
     def regression_inputs(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames inputs"]:
         """Each frame's window averaged to at most eight steps, mel bands to at most twenty, and flattened."""
@@ -127,7 +127,7 @@ class Articulator(nn.Module):
         self, windows: Float[Tensor, "frames neighbours window channels"]
     ) -> Float[Tensor, "frames count"]:
         """The audio encoder's prediction."""
-        return self.to_articulation(self.encoder(windows))
+        return self.to_mouth_shape(self.encoder(windows))
 
     def forward(
         self,
@@ -135,4 +135,4 @@ class Articulator(nn.Module):
         windows: Float[Tensor, "frames neighbours window channels"],
     ) -> Float[Tensor, "frames channels"]:
         """The condition of frames from their audio: the mean of both predictions."""
-        return self.as_told(0.5 * (self.from_regression(audio) + self.from_encoder(windows)))
+        return self.from_prediction(0.5 * (self.from_regression(audio) + self.from_encoder(windows)))

@@ -1,4 +1,4 @@
-"""The torso: a field over the proxy plane, built from reference images (Wang et al. 2025)."""
+"""The torso: a field over the image plane, built from reference images (Wang et al. 2025)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nerfstudio.field_components.encodings import NeRFEncoding
 from nerfstudio.field_components.mlp import MLP
 from torch import Tensor, nn
 
-from nerfstudio_talking.cameras.image_plane import carry, project
+from nerfstudio_talking.cameras.image_plane import apply_affine, project
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.reference_features import ReferenceUNet, sample_maps
 
@@ -20,7 +20,7 @@ TorsoKind = Literal["reference", "deformable_grid"]
 
 @dataclass
 class TorsoSamples:
-    """Attributes of positions on the proxy plane."""
+    """Attributes of positions on the image plane."""
 
     rgb: Float[Tensor, "points 3"]
     alpha: Float[Tensor, "points 1"]
@@ -29,7 +29,7 @@ class TorsoSamples:
 
 
 class TorsoField(nn.Module):
-    """Colour and opacity of positions on the proxy plane under a head pose.
+    """Colour and opacity of positions on the image plane under a head pose.
 
     Three anchor points move with the head. From them and from the position a network predicts where to look: in a
     2-D hash table of the body at rest, and in each reference image, both its pixels and its features. The pose
@@ -105,7 +105,7 @@ class TorsoField(nn.Module):
         """Where the anchors are seen beside the body at rest."""
         seen = project(self.anchors, poses, *self.image)  # (F, 3, 2)
         if self.kind == "reference":
-            seen = carry(seen, motions[:, None].expand(-1, seen.shape[1], -1, -1), back=True)
+            seen = apply_affine(seen, motions[:, None].expand(-1, seen.shape[1], -1, -1), inverse=True)
         return seen.flatten(1)
 
     def reference_maps(self) -> Float[Tensor, "references features h w"] | None:
@@ -123,7 +123,7 @@ class TorsoField(nn.Module):
         """Colour and opacity.
 
         Args:
-            positions: on the proxy plane, in [-1, 1].
+            positions: on the image plane, in [-1, 1].
             poses: recording camera of each distinct frame.
             motions: of the body in each distinct frame (see track.py).
             frames: (points,) index into `poses` and `motions`.
@@ -133,14 +133,14 @@ class TorsoField(nn.Module):
         anchors = (self._anchors(poses, motions) - self.anchor_rest) * 5.0
         code = anchors[frames]
         if self.kind == "reference":
-            positions = carry(positions, motions[frames], back=True)
+            positions = apply_affine(positions, motions[frames], inverse=True)
         offsets = 0.2 * self.deform_net(torch.cat([self.position_encoding(positions), code], -1)).float()
         rest = positions + offsets[:, :2]
         features = [self.planes(rest * 0.5 + 0.5)]
         if maps is None:
             out = self.color_net(torch.cat([*features, code], -1)).float()
             return TorsoSamples(torch.sigmoid(out[:, :3]), torch.sigmoid(out[:, 3:4]), offsets[:, :2])
-        shown = carry(rest[None], self.reference_motions[:, None])  # (K, N, 2)
+        shown = apply_affine(rest[None], self.reference_motions[:, None])  # (K, N, 2)
         uv = shown + offsets[:, 2:].view(len(rest), -1, 2).transpose(0, 1)
         pixels = sample_maps(self.references, uv)  # (K, N, 4)
         features += [*pixels.unbind(0), *sample_maps(maps, uv).unbind(0)]

@@ -16,14 +16,14 @@ from nerfstudio_talking.io.digests import digest_tensor, file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
 from nerfstudio_talking.refiner.network import StreamRefiner
-from nerfstudio_talking.refiner.roi import as_area
+from nerfstudio_talking.refiner.roi import as_roi
 
 _PREFIX = "_model."
 _PROCESSES = "module."
 """After it in the names of what several processes have trained."""
 
 
-def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: str) -> StreamRefiner:
+def load_refiner(load_config: Path, portrait_config: Path | None, sequence_digest: str) -> StreamRefiner:
     """The refiner of a training run, ready for a video; its dataset and renderings are not read.
 
     A refiner that was trained on other renderings than this portrait's is taken, and that is said.
@@ -54,8 +54,8 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
     except RuntimeError as error:
         found = str(error).splitlines()[1].strip()
         raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, hint=hint) from error
-    this = digest_tensor(clip_digest)
-    clips, rendered_by = (state[name].view(-1, len(this)) for name in ("clip_digest", "rendered_by"))
+    this = digest_tensor(sequence_digest)
+    clips, rendered_by = (state[name].view(-1, len(this)) for name in ("sequence_digest", "rendered_by"))
     same = (clips == this).all(1)
     if not same.any():
         CONSOLE.print(
@@ -66,7 +66,7 @@ def load_refiner(load_config: Path, portrait_config: Path | None, clip_digest: s
         portrait = digest_tensor(file_digest(portrait_checkpoint(portrait_config)))
         if not (rendered_by[same] == portrait).all(1).any():
             CONSOLE.print("[yellow]The refiner was trained on other renderings than this portrait's.[/]")
-    return StreamRefiner(refiner, as_area(state["areas"][same][0]))
+    return StreamRefiner(refiner, as_roi(state["areas"][same][0]))
 
 
 def refined_frames(

@@ -38,7 +38,7 @@ def flow_field(
     return flow
 
 
-def carried_along(
+def warp(
     image: Shaped[np.ndarray, "height width *channels"],
     flow: Float32[np.ndarray, "height width 2"],
     cubic: bool = False,

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int64, UInt8
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
-from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.face.linear_face_model import (
     FaceModel,
     canonical_face,
@@ -70,16 +70,16 @@ def texture_positions() -> Float[np.ndarray, "478 2"]:
     return (flat - low) / (high - low) * (_TEXTURE - 4) + 2
 
 
-def textured_face(clip: Clip) -> TexturedFace:
+def textured_face(sequence: TalkingSequence) -> TexturedFace:
     """The personal model and texture from the training frames of a clip.
 
     Raises:
         TalkingError: the clip has no FaceMesh landmarks.
     """
-    track = clip.track
+    track = sequence.track
     shapes, _ = face_shapes(track)
-    train = clip.train_frames
-    closure = _closure(clip)
+    train = sequence.train_frames
+    closure = _closure(sequence)
     count = min(_COMPONENTS, len(train) - 1)
     basis = face_basis([(shapes[train], closure[train])], count)
     model = FaceModel(shapes[train].mean(0) - closure[train].mean() * basis.lid, basis)
@@ -91,7 +91,7 @@ def textured_face(clip: Clip) -> TexturedFace:
     inner: list[np.ndarray] = []
     flat_area = signed_areas(where, triangles[:skin])
     for frame in train[np.unique(np.linspace(0, len(train) - 1, _FRAMES).astype(int))]:
-        image = read_image(clip.image_paths[frame], "RGB")
+        image = read_image(sequence.image_paths[frame], "RGB")
         points = landmarks_of_shapes(shapes[frame][None], track.camera_to_worlds[frame][None], *size)[0]
         seen = np.clip(signed_areas(points, triangles[:skin]) / np.maximum(flat_area, 1e-6), 0, None) ** 2
         share = np.where(layout.triangle >= 0, seen[np.maximum(layout.triangle, 0)], 0.0)[..., None]
@@ -99,8 +99,8 @@ def textured_face(clip: Clip) -> TexturedFace:
         colours = sample(image, interpolate(layout, triangles[:skin], points))
         total += share * colours
         weight += share
-        if clip.parsing_paths is not None:
-            inner.append(image[load_parsing(clip, int(frame)) == CLASS_ID["inner_mouth"]])
+        if sequence.parsing_paths is not None:
+            inner.append(image[load_parsing(sequence, int(frame)) == CLASS_ID["inner_mouth"]])
     colours = np.concatenate(inner) if inner else np.zeros((0, 3))
     mouth = np.median(colours, axis=0) if len(colours) else np.array([60, 25, 25])
     # what no frame showed is filled from beside, or its black would seep in along the rim
@@ -139,27 +139,27 @@ def draw_face(
 
 
 def mesh_frames(
-    clip: Clip, face: TexturedFace | None = None, advance: Callable[[], Any] = lambda: None
+    sequence: TalkingSequence, face: TexturedFace | None = None, advance: Callable[[], Any] = lambda: None
 ) -> UInt8[np.ndarray, "frames height width 3"]:
     """Every frame of a clip as the personal mesh shows it, in the tracked motion.
 
     Raises:
         TalkingError: the clip has no FaceMesh landmarks.
     """
-    track = clip.track
-    face = face or textured_face(clip)
+    track = sequence.track
+    face = face or textured_face(sequence)
     shapes, _ = face_shapes(track)
-    shapes = face.model.shapes(face.model.encode(shapes), _closure(clip))
-    lenders = backdrop_frames(pose_vectors(track.camera_to_worlds), clip.train_frames)
+    shapes = face.model.shapes(face.model.encode(shapes), _closure(sequence))
+    lenders = backdrop_frames(pose_vectors(track.camera_to_worlds), sequence.train_frames)
     mean = np.tile(face.model.mean, (track.num_frames, 1, 1))
     posed = landmarks_of_shapes(mean, track.camera_to_worlds, track.focal, track.width, track.height)
     frames = np.empty((track.num_frames, track.height, track.width, 3), dtype=np.uint8)
-    background, bodies = clip.background, track.body
+    background, bodies = sequence.background, track.body
     for lender in np.unique(lenders):
-        image = read_image(clip.image_paths[lender], "RGB")
+        image = read_image(sequence.image_paths[lender], "RGB")
         backdrops = dict.fromkeys(np.flatnonzero(lenders == lender).tolist(), image)
-        if clip.parsing_paths is not None and background is not None and bodies is not None:
-            layers = person_layers(image, load_parsing(clip, int(lender)))
+        if sequence.parsing_paths is not None and background is not None and bodies is not None:
+            layers = person_layers(image, load_parsing(sequence, int(lender)))
             for frame in backdrops:
                 head = affine_between(posed[lender], posed[frame])
                 body = body_between(bodies[lender], bodies[frame], track.width, track.height)
@@ -184,8 +184,8 @@ def backdrop_frames(
     return train[np.where(near, np.inf, distance).argmin(1)]
 
 
-def _closure(clip: Clip) -> np.ndarray:
-    opening = np.nan_to_num(clip.track.eyes.mean(1), nan=1.0).astype(np.float64)
+def _closure(sequence: TalkingSequence) -> np.ndarray:
+    opening = np.nan_to_num(sequence.track.eyes.mean(1), nan=1.0).astype(np.float64)
     return 1.0 - np.clip(opening, 0.0, 1.0)
 
 

@@ -133,12 +133,12 @@ class FaceMotion(Metric):
         scale = float(np.percentile(seen, 95)) if len(seen) else np.nan
         scores = {}
         for prefix, curve in (("", lips), ("gt_", true_lips)):
-            scores |= sync_figures(sync_score(curve, samples, self.fps, rate), prefix)
+            scores |= sync_metrics(sync_score(curve, samples, self.fps, rate), prefix)
             scores[f"{prefix}lips_closed_in_silence"] = stability.closed_in_silence(curve, silent, scale)
         return scores
 
 
-def sync_figures(estimate: OffsetEstimate, prefix: str = "") -> dict[str, float]:
+def sync_metrics(estimate: OffsetEstimate, prefix: str = "") -> dict[str, float]:
     """The weight-free sync score as flat floats: score at the best lag, that lag, score in place, the null's top."""
     lag = estimate.lag_frames if np.isfinite(estimate.score) else np.nan
     return {

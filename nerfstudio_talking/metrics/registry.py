@@ -50,7 +50,7 @@ class ScoreRow(NamedTuple):
     better: str
 
 
-def written(scores: dict[str, float]) -> list[ScoreRow]:
+def format_table(scores: dict[str, float]) -> list[ScoreRow]:
     """The scores as lines of a table, in a fixed order; a name it does not know comes last, as it is."""
     rows = []
     for name, (text, better, shape) in SCORE_NAMES.items():

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from nerfstudio_talking.face.measurements import fill_gaps
-from nerfstudio_talking.media.optical_flow import carried_along, flow_field
+from nerfstudio_talking.media.optical_flow import flow_field, warp
 
 GRID = 16
 """Cells of the motion grid on each side of the image."""
@@ -145,7 +145,7 @@ def warping_error(
     if not mask.any():
         return float("nan")
     back = flow_field(after, before)
-    return float(np.mean(cv2.mean(cv2.absdiff(carried_along(before, back), after), mask.astype(np.uint8))[:3]))
+    return float(np.mean(cv2.mean(cv2.absdiff(warp(before, back), after), mask.astype(np.uint8))[:3]))
 
 
 def flicker(frames: tuple[np.ndarray, np.ndarray], mask: Bool[np.ndarray, "height width"]) -> float:

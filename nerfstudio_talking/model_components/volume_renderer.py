@@ -26,7 +26,7 @@ class FrameRays:
     of_ray: Int64[Tensor, " rays"]
     """Row of each ray in `condition`."""
     uv: Float[Tensor, "rays 2"]
-    """Where the ray meets the proxy plane, in [-1, 1] of the recorded image."""
+    """Where the ray meets the image plane, in [-1, 1] of the recorded image."""
 
 
 Deformation = Callable[[Float[Tensor, "points 3"], Int64[Tensor, " points"], FrameCondition], Deformed]

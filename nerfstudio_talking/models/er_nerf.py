@@ -46,7 +46,7 @@ class ERNeRFModelConfig(TalkingPortraitModelConfig):
     """Target class to instantiate."""
     region_module: RegionModule = "mlp"
     """How a modality is spread over space."""
-    audio_condition: Literal["articulation", "code"] = "code"
+    audio_condition: Literal["mouth_shape", "code"] = "code"
     """What audio tells the volume."""
     audio_dropout: float = 0.0
     """Dropout in the audio encoder."""

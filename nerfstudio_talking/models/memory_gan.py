@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from nerfstudio_talking.dataset_io.sequence import Clip
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
 from nerfstudio_talking.io.digests import digest_tensor
 from nerfstudio_talking.metrics.images import psnr
 from nerfstudio_talking.refiner.frame_window import stack_windows, to_network, to_unit
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
-from nerfstudio_talking.refiner.roi import Area, as_area
+from nerfstudio_talking.refiner.roi import Roi, as_roi
 
 
 @dataclass
@@ -43,7 +43,7 @@ class MemoryGanModelConfig(ModelConfig):
         return Refiner(self.network, self.losses)
 
 
-class Turn(NamedTuple):
+class TrainStep(NamedTuple):
     """A step of training and its windows."""
 
     step: int
@@ -55,28 +55,28 @@ class MemoryGanModel(Model):
 
     config: MemoryGanModelConfig
     rendered: Tensor
-    clip_digest: Tensor
+    sequence_digest: Tensor
     rendered_by: Tensor
-    areas: Tensor
+    rois: Tensor
 
     def populate_modules(self) -> None:
         """Build the refiner; note which clips and which portraits it is trained on, one after the other."""
         super().populate_modules()
         metadata = self.kwargs["metadata"]
-        self.clip: Clip = metadata["clip"]
+        self.sequence: TalkingSequence = metadata["sequence"]
         self.refiner = self.config.build()
-        self.conditioning = ConditioningTrack(self.clip.track)
+        self.conditioning = ConditioningTrack(self.sequence.track)
         self.register_buffer("rendered", metadata["rendered"], persistent=False)
         self._ddp_params_and_buffers_to_ignore = ["rendered"]  # the same in every process: not to be sent each step
-        clips, rendered_by, areas = zip(*metadata["known"])
-        self.register_buffer("clip_digest", torch.cat([digest_tensor(digest) for digest in clips]))
+        clips, rendered_by, rois = zip(*metadata["known"])
+        self.register_buffer("sequence_digest", torch.cat([digest_tensor(digest) for digest in clips]))
         self.register_buffer("rendered_by", torch.cat([digest_tensor(digest) for digest in rendered_by]))
-        self.register_buffer("areas", torch.tensor(areas))
+        self.register_buffer("areas", torch.tensor(rois))
 
     @property
-    def area(self) -> Area:
+    def roi(self) -> Roi:
         """What is refined of the clip's images."""
-        return as_area(self.areas[0])
+        return as_roi(self.rois[0])
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         """Generator and discriminator."""
@@ -88,7 +88,7 @@ class MemoryGanModel(Model):
 
     def get_outputs(self, ray_bundle: Any) -> dict[str, Tensor]:
         """Losses of a `Turn`: even steps are the discriminator's, odd ones the generator's. Refuses rays."""
-        if not isinstance(ray_bundle, Turn):
+        if not isinstance(ray_bundle, TrainStep):
             raise NotImplementedError("the refiner renders whole images: get_outputs_for_camera")
         step, batch = ray_bundle
         return self.refiner.generator_losses(batch) if step % 2 else self.refiner.discriminator_losses(batch)
@@ -103,7 +103,7 @@ class MemoryGanModel(Model):
         frames, _ = self.conditioning.frames_of(camera.times, 1)
         window = stack_windows(self.rendered, frames[:1].to(self.rendered.device))
         was_training = self.refiner.training
-        refined = self.refiner.eval().refine(window, self.area)
+        refined = self.refiner.eval().refine(window, self.roi)
         self.refiner.train(was_training)
         size = (int(camera.height.flatten()[0]), int(camera.width.flatten()[0]))
         images = {
@@ -124,7 +124,7 @@ class MemoryGanModel(Model):
         """Weighted absolute error of one held-out frame of the clip; `ground truth` (height, width, 3) in [0, 1]."""
         window = stack_windows(self.rendered, torch.tensor([frame], device=self.rendered.device))
         target = to_network((gt * 255).to(self.device)).permute(2, 0, 1)[None]
-        return {"l1_loss": self.config.losses.l1 * F.l1_loss(self.refiner.refine(window, self.area).output, target)}
+        return {"l1_loss": self.config.losses.l1 * F.l1_loss(self.refiner.refine(window, self.roi).output, target)}
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None

@@ -24,12 +24,12 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from nerfstudio_talking.cameras.image_plane import plane_positions
 from nerfstudio_talking.data.ray_sampling import region_box
 from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, class_mask
-from nerfstudio_talking.dataset_io.sequence import Clip
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack, FrameCondition
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
-from nerfstudio_talking.field_components.mouth_shape_predictor import Articulator, mouth_shapes
+from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShapePredictor, mouth_coordinates
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
@@ -52,15 +52,15 @@ class PortraitModelConfig(ModelConfig):
     enable_collider: bool = False
     """Rays are cut to the volume's box by the model itself."""
     eval_num_rays_per_chunk: int = 1 << 16
-    """Rays rendered at a time; a processor is quickest with what its caches hold, a GPU with more."""
+    """Rays rendered at a time; a CPU is quickest with what its caches hold, a GPU with more."""
     region_module: RegionModule = "external"
     """How a modality is spread over space: external attention with the condition, ER-NeRF's network, or not at all."""
-    audio_condition: Literal["articulation", "code"] = "articulation"
+    audio_condition: Literal["mouth_shape", "code"] = "mouth_shape"
     """What audio tells the volume: the mouth's shape, learned from tracked landmarks (short clips), or a free code,
     learned from the image (minutes of speech, or clips without landmarks)."""
-    articulation_dim: int = 6
+    mouth_shape_dim: int = 6
     """Components of the mouth's shape."""
-    told_share: float = 0.5
+    predicted_mouth_prob: float = 0.5
     """Share of the training frames whose mouth's shape the volume is told by audio, as ever after; it is shown the
     tracked one of the others."""
     audio_dim: int = 32
@@ -101,8 +101,8 @@ class PortraitModelConfig(ModelConfig):
     """Whether the parsing teaches the volume's features; without, it is only read off them."""
     semantic_loss_mult: float = 0.01
     """Weight of the parsing."""
-    articulation_loss_mult: float = 0.1
-    """Weight of the articulation predicted from audio."""
+    mouth_shape_loss_mult: float = 0.1
+    """Weight of the mouth shape predicted from audio."""
     patch_loss_mult: float = 0.02
     """Weight of LPIPS, or of 1 - SSIM where its weights are not to be had, on mouth patches in the lips phase."""
     lpips_weights: Path | None = None
@@ -127,27 +127,27 @@ class PortraitModel(Model):
     field: ConditionedField
     background: Tensor
     palette: Tensor
-    clip_digest: Tensor
+    sequence_digest: Tensor
 
     def populate_modules(self) -> None:
         """Take the clip from the dataparser's metadata; build what every portrait needs around the volume."""
         super().populate_modules()
         config = self.config
-        self.clip: Clip = self.kwargs["metadata"]["clip"]
-        self.track: TalkingTrack = self.clip.track
+        self.sequence: TalkingSequence = self.kwargs["metadata"]["sequence"]
+        self.track: TalkingTrack = self.sequence.track
         self.plane_distance = float(np.median(np.linalg.norm(self.track.camera_to_worlds[:, :, 3], axis=1)))
         self.conditioning = ConditioningTrack(self.track)
         self._populate_audio()
         self.occupancy = OccupancyGrid(config.occupancy_resolution, config.occupancy_threshold)
-        background = self.clip.background
+        background = self.sequence.background
         if background is None:
             background = np.full((self.track.height, self.track.width, 3), 255, np.uint8)
         self.register_buffer("background", torch.from_numpy(background).permute(2, 0, 1)[None].float() / 255, False)
         self.register_buffer("palette", torch.from_numpy(PALETTE).float() / 255, persistent=False)
         for name, classes in _REACH.items():
             self.register_classes(f"{name}_reach", classes)
-        self.register_buffer("clip_digest", digest_tensor(self.track.digest))
-        self.register_load_state_dict_pre_hook(_refuse_other_clip)
+        self.register_buffer("sequence_digest", digest_tensor(self.track.digest))
+        self.register_load_state_dict_pre_hook(_refuse_other_sequence)
         self.opening_view = OpeningView(self.track.camera_to_worlds, self.track.focal, self.track.height)
         self._warned_no_time = False
         self._lpips: tuple[torch.nn.Module | None] | None = None
@@ -156,19 +156,19 @@ class PortraitModel(Model):
     def _populate_audio(self) -> None:
         """The articulator, or the encoder of a free code."""
         config = self.config
-        self.articulator: Articulator | None = None
+        self.mouth_shape_predictor: MouthShapePredictor | None = None
         self.audio_encoder: AudioEncoder | None = None
-        if config.audio_condition == "articulation" and mouth_shapes(self.track) is not None:
-            self.articulator = Articulator(
+        if config.audio_condition == "mouth_shape" and mouth_coordinates(self.track) is not None:
+            self.mouth_shape_predictor = MouthShapePredictor(
                 self.track,
-                self.clip.train_frames,
-                config.articulation_dim,
+                self.sequence.train_frames,
+                config.mouth_shape_dim,
                 config.audio_dropout,
                 config.audio_noise,
-                config.told_share,
+                config.predicted_mouth_prob,
             )
             return
-        if config.audio_condition == "articulation":
+        if config.audio_condition == "mouth_shape":
             CONSOLE.print("[yellow]The clip carries no landmarks: audio conditions the volume by a free code.")
         self.audio_encoder = AudioEncoder(
             self.track.audio.shape[2], config.audio_dim, config.audio_dropout, config.audio_noise
@@ -189,7 +189,9 @@ class PortraitModel(Model):
         return ConditionedField(
             box,
             {
-                "audio": config.audio_dim if self.articulator is None else self.articulator.condition_dim,
+                "audio": config.audio_dim
+                if self.mouth_shape_predictor is None
+                else self.mouth_shape_predictor.condition_dim,
                 "eyes": self.track.eyes.shape[1],
             },
             ellipsoids,
@@ -219,9 +221,9 @@ class PortraitModel(Model):
         self.track = track
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """Tables learn fast, networks slowly, the articulation from audio apart."""
+        """Tables learn fast, networks slowly, the mouth shape from audio apart."""
         tables = [module.table for module in self.modules() if isinstance(module, HashPlanes)]
-        audio = list((self.articulator or self.audio_encoder).parameters())  # type: ignore[union-attr]
+        audio = list((self.mouth_shape_predictor or self.audio_encoder).parameters())  # type: ignore[union-attr]
         apart = {id(p) for p in [*tables, *audio, self.device_indicator_param]}
         return {
             "tables": tables,
@@ -242,15 +244,15 @@ class PortraitModel(Model):
         ]
 
     def frame_condition(self, frames: Tensor) -> FrameCondition:
-        """The conditions of distinct frames of the track; in training partly under the tracked articulation."""
+        """The conditions of distinct frames of the track; in training partly under the tracked mouth shape."""
         track = self.conditioning
-        if self.articulator is None:
+        if self.mouth_shape_predictor is None:
             assert self.audio_encoder is not None
             audio = self.audio_encoder(track.windows(frames))
         elif self.training:
-            audio = self.articulator.shown(frames)
+            audio = self.mouth_shape_predictor.training_condition(frames)
         else:
-            audio = self.articulator(track.audio[frames], track.windows(frames))
+            audio = self.mouth_shape_predictor(track.audio[frames], track.windows(frames))
         # open eyes are the rest position: a blink is then a signal, and its absence none
         return FrameCondition(audio, 2 * (1 - track.eyes[frames]), track.camera_to_worlds[frames], track.body[frames])
 
@@ -267,22 +269,22 @@ class PortraitModel(Model):
         return FrameRays(origins, directions, condition, of_ray, uv)
 
     def background_of(self, uv: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 3"]:
-        """The background behind positions on the proxy plane."""
+        """The background behind positions on the image plane."""
         return sample_maps(self.background, uv[None])[0]
 
-    def articulation_error(self) -> Float[Tensor, ""]:
-        """Mean square error of the encoder's articulation on random training frames."""
-        assert self.articulator is not None
-        frames = torch.from_numpy(np.random.choice(self.clip.train_frames, 12)).to(self.device)
-        predicted = self.articulator.from_encoder(self.conditioning.windows(frames))
-        return F.mse_loss(predicted, self.articulator.tracked[frames])
+    def mouth_shape_error(self) -> Float[Tensor, ""]:
+        """Mean square error of the encoder's mouth shape on random training frames."""
+        assert self.mouth_shape_predictor is not None
+        frames = torch.from_numpy(np.random.choice(self.sequence.train_frames, 12)).to(self.device)
+        predicted = self.mouth_shape_predictor.from_encoder(self.conditioning.windows(frames))
+        return F.mse_loss(predicted, self.mouth_shape_predictor.tracked[frames])
 
     def forward(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        """The outputs; in training also the articulation's error, since DistributedDataParallel joins the gradients of
+        """The outputs; in training also the mouth shape's error, since DistributedDataParallel joins the gradients of
         the processes for what is computed in here alone."""
         outputs: dict[str, Any] = super().forward(ray_bundle)
-        if self.training and self.articulator is not None:
-            outputs["articulation_error"] = self.articulation_error()
+        if self.training and self.mouth_shape_predictor is not None:
+            outputs["mouth_shape_error"] = self.mouth_shape_error()
         return outputs
 
     def get_metrics_dict(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -293,7 +295,7 @@ class PortraitModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Photometric loss; in training also entropy, spread, saliency, articulation and patch losses."""
+        """Photometric loss; in training also entropy, spread, saliency, mouth shape and patch losses."""
         config = self.config
         image = batch["image"].to(self.device)
         losses = {"rgb_loss": self.photometric_loss(outputs["rgb"], image, batch)}
@@ -303,8 +305,8 @@ class PortraitModel(Model):
         entropy = -(accumulation * accumulation.log() + (1 - accumulation) * (1 - accumulation).log())
         losses["entropy_loss"] = config.entropy_loss_mult * entropy.mean()
         losses["spread_loss"] = config.spread_loss_mult * outputs["spread"].mean()
-        if self.articulator is not None:
-            losses["articulation_loss"] = config.articulation_loss_mult * outputs["articulation_error"]
+        if self.mouth_shape_predictor is not None:
+            losses["mouth_shape_loss"] = config.mouth_shape_loss_mult * outputs["mouth_shape_error"]
         if "parsing" in batch:
             parsing = self.parsing_of(batch)
             stray = sum(
@@ -376,9 +378,9 @@ class PortraitModel(Model):
         return metrics, images
 
 
-def _refuse_other_clip(module: torch.nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _refuse_other_sequence(module: torch.nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """A checkpoint belongs to one clip: its background and poses come from there."""
-    saved, own = state.get(prefix + "clip_digest"), module.clip_digest
+    saved, own = state.get(prefix + "sequence_digest"), module.sequence_digest
     if saved is not None and not torch.equal(saved.cpu(), own.cpu()):  # type: ignore[arg-type]
         names = [bytes(digest.cpu().tolist()).decode()[:12] for digest in (saved, own)]  # type: ignore[union-attr]
         raise TalkingError(

@@ -73,7 +73,7 @@ class SSPNeRFModel(PortraitModel):
         super().populate_modules()
         track = self.track
         image = (track.focal, track.width, track.height)
-        poses = track.camera_to_worlds[self.clip.train_frames]
+        poses = track.camera_to_worlds[self.sequence.train_frames]
         head_box = self.scene_box.aabb.cpu().numpy()
         box = portrait_box(head_box, poses, *image)
         ellipsoids = np.stack([np.stack(head_ellipsoid(head_box)), np.stack(torso_ellipsoid(head_box, box))])

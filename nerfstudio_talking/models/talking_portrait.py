@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nerfstudio_talking.cameras.head_box import head_ellipsoid
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
-from nerfstudio_talking.dataset_io.sequence import Clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.fields.torso_field import TorsoField, TorsoKind
 from nerfstudio_talking.model_components.renderers import over
@@ -25,7 +25,7 @@ from nerfstudio_talking.model_components.volume_renderer import FrameRays, rende
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
 
 if TYPE_CHECKING:
-    from nerfstudio_talking.baking.renderer import Player
+    from nerfstudio_talking.baking.renderer import BakeRenderer
 
 
 @dataclass
@@ -57,14 +57,14 @@ class TalkingPortraitModel(PortraitModel):
     def populate_modules(self) -> None:
         """Build the head's volume and the torso's field."""
         super().populate_modules()
-        config, clip = self.config, self.clip
+        config, sequence = self.config, self.sequence
         if not config.body_motion:
             self.track = self.track.replace(body=None)
             self.conditioning.load(self.track)
         box = self.scene_box.aabb
         head = torch.from_numpy(np.stack(head_ellipsoid(box.cpu().numpy())))[None]
         self.field = self.make_field(box, head)
-        references = clip.torso_references
+        references = sequence.torso_references
         if references is None:
             references = np.zeros((1, self.track.height, self.track.width, 4), np.uint8)
         self.torso = TorsoField(
@@ -73,18 +73,18 @@ class TalkingPortraitModel(PortraitModel):
             self.track.width,
             self.track.height,
             kind=config.torso,
-            reference_motions=None if clip.torso_frames is None else self.conditioning.body[clip.torso_frames],
+            reference_motions=None if sequence.torso_frames is None else self.conditioning.body[sequence.torso_frames],
             hidden_dim=config.torso_hidden_dim,
             implementation=config.implementation,
             mlp_implementation=self.mlp_implementation,
         )
-        trained = torch.from_numpy(clip.train_frames)
+        trained = torch.from_numpy(sequence.train_frames)
         self.torso.set_rest(self.conditioning.camera_to_worlds[trained], self.conditioning.body[trained])
-        self.register_buffer("torso_region", _torso_region(clip), persistent=False)
+        self.register_buffer("torso_region", _torso_region(sequence), persistent=False)
         self.register_classes("head_classes", HEAD_CLASSES)
         self.register_classes("torso_classes", TORSO_CLASSES)
         self._eval_maps: Tensor | None = None
-        self.player: Player | None = None
+        self.renderer: BakeRenderer | None = None
 
     def train(self, mode: bool = True) -> TalkingPortraitModel:
         """Switch between training and evaluation; what evaluation keeps is forgotten."""
@@ -164,16 +164,16 @@ class TalkingPortraitModel(PortraitModel):
         return losses
 
 
-def _torso_region(clip: Clip, most: int = 64, side: int = 64) -> Float[Tensor, "1 1 side side"]:
+def _torso_region(sequence: TalkingSequence, most: int = 64, side: int = 64) -> Float[Tensor, "1 1 side side"]:
     """Coarse map of where the torso is seen in the training frames, with a margin, upwards under the chin most."""
-    if clip.parsing_paths is None:
+    if sequence.parsing_paths is None:
         return torch.ones(1, 1, side, side)
-    chosen = clip.train_frames[:: max(len(clip.train_frames) // most, 1)]
+    chosen = sequence.train_frames[:: max(len(sequence.train_frames) // most, 1)]
     seen = torch.zeros(1, 1, side, side)
     for frame in chosen:
-        torso = torch.from_numpy(class_mask(load_parsing(clip, int(frame)), TORSO_CLASSES))
+        torso = torch.from_numpy(class_mask(load_parsing(sequence, int(frame)), TORSO_CLASSES))
         seen = torch.maximum(seen, F.adaptive_max_pool2d(torso[None, None].float(), side))
-    if clip.torso_references is not None:
-        alpha = torch.from_numpy(clip.torso_references[..., 3]).amax(0)[None, None]
+    if sequence.torso_references is not None:
+        alpha = torch.from_numpy(sequence.torso_references[..., 3]).amax(0)[None, None]
         seen = torch.maximum(seen, F.adaptive_max_pool2d((alpha > 0).float(), side))
     return F.max_pool2d(seen, 5, 1, 2)

@@ -17,7 +17,7 @@ from nerfstudio_talking.io.files import new_file
 from nerfstudio_talking.motion.audio_features import cepstral_windows, loudness, silence
 from nerfstudio_talking.motion.blinks import sample_eyes
 from nerfstudio_talking.motion.driving_track import driving_track
-from nerfstudio_talking.motion.head_process import bounded, sample_head_process
+from nerfstudio_talking.motion.head_process import sample_head_process, soft_clamp
 from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, resampled
 
@@ -72,13 +72,13 @@ def generate_motion(
     patches = cepstral_windows(samples, MOTION_FPS, own_count)
     level = loudness(samples, MOTION_FPS, own_count)
     expression, pose = model.predict(patches)
-    expression = bounded(expression * person.expression_gain, *person.expression_range)
+    expression = soft_clamp(expression * person.expression_gain, *person.expression_range)
     quiet = silence(level, MOTION_FPS)[:, None]
     expression = expression + quiet * (person.expression_rest - expression)
     head_rng, eye_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     told = person.pose_gain * pose * person.pose_scale
     wander = sample_head_process(person.process, level, MOTION_FPS, head_rng)
-    pose = bounded(person.process.mean + told + wander, person.process.low, person.process.high)
+    pose = soft_clamp(person.process.mean + told + wander, person.process.low, person.process.high)
     eyes = sample_eyes(person.blinking, own_count, MOTION_FPS, eye_rng)
     pose, expression, eyes = (resampled(curve, MOTION_FPS, fps, count) for curve in (pose, expression, eyes))
     lips = model.face().lip_opening(expression)

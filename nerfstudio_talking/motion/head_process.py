@@ -81,14 +81,14 @@ def fit_head_process(
     if len(pose) < 10 * order:
         raise ValueError(f"order {order} needs {10 * order} frames, not {len(pose)}")
     unit = np.maximum(pose.std(0), 1e-9)
-    centred = (residual - residual.mean(0)) / unit
-    matrices, noise = vector_autoregression(centred, order)
+    resize_map = (residual - residual.mean(0)) / unit
+    matrices, noise = vector_autoregression(resize_map, order)
     spread = np.sqrt(np.diag(stationary_covariance(matrices, noise @ noise.T)))
     process = HeadProcess(
         mean=pose.mean(0),
         low=pose.min(0),
         high=pose.max(0),
-        scale=unit * centred.std(0) / np.maximum(spread, 1e-9),
+        scale=unit * resize_map.std(0) / np.maximum(spread, 1e-9),
         matrices=matrices,
         noise=noise,
         rate=np.array([1.0, 0.0]),
@@ -181,7 +181,7 @@ def _played(
     return CubicSpline(np.arange(len(path)), path, axis=0)(clock)
 
 
-def bounded(
+def soft_clamp(
     values: Float[np.ndarray, "frames axes"], low: Float[np.ndarray, " axes"], high: Float[np.ndarray, " axes"]
 ) -> Float[np.ndarray, "frames axes"]:
     """Values held within a range, a tenth wider, per axis.

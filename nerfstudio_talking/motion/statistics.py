@@ -41,7 +41,7 @@ def motion_statistics(pose: Float[np.ndarray, "frames 6"], fps: float) -> Motion
     return MotionStatistics(np.sqrt((velocity**2).mean(0)), high - low, np.stack(bands, axis=1))
 
 
-def manner_distance(a: MotionStatistics, b: MotionStatistics) -> dict[str, float]:
+def statistics_distance(a: MotionStatistics, b: MotionStatistics) -> dict[str, float]:
     """How far two manners are apart: mean absolute logarithm of the ratios of speeds, ranges and octaves, and its mean.
 
     0 for the same manner, ln 2 = 0.69 where one moves twice as far or as fast in everything. Symmetric; time, sign and

@@ -53,16 +53,16 @@ class PortraitPipeline(VanillaPipeline):
         from nerfstudio_talking.metrics.parsing import ParsingAgreement, ids_of_colours
         from nerfstudio_talking.metrics.suite import PortraitScores
 
-        clip, dataset = model.clip, self.datamanager.eval_dataset
+        sequence, dataset = model.sequence, self.datamanager.eval_dataset
         assert dataset is not None
         kept = sorted(kept, key=lambda rendering: rendering.index)
-        frames = [int(clip.eval_frames[rendering.index]) for rendering in kept]
+        frames = [int(sequence.eval_frames[rendering.index]) for rendering in kept]
         audio = None
-        if clip.track.audio_path is not None and frames == list(range(frames[0], frames[0] + len(frames))):
-            fps = clip.track.fps
-            samples = read_audio(clip.track.audio_path)
+        if sequence.track.audio_path is not None and frames == list(range(frames[0], frames[0] + len(frames))):
+            fps = sequence.track.fps
+            samples = read_audio(sequence.track.audio_path)
             audio = (samples[round(frames[0] / fps * 16000) : round((frames[-1] + 1) / fps * 16000)], 16000)
-        scores = PortraitScores(clip.track.fps, audio, self.config.lpips_weights, self.config.fid_weights)
+        scores = PortraitScores(sequence.track.fps, audio, self.config.lpips_weights, self.config.fid_weights)
         agreement = ParsingAgreement()
         with get_progress("Scoring the video") as progress:
             for rendering, frame in progress.track(list(zip(kept, frames))):

@@ -9,7 +9,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from torch import Tensor
 
 from nerfstudio_talking.data.refiner_datamanager import RefinerDataManager, RefinerDataManagerConfig
-from nerfstudio_talking.models.memory_gan import MemoryGanModel, MemoryGanModelConfig, Turn
+from nerfstudio_talking.models.memory_gan import MemoryGanModel, MemoryGanModelConfig, TrainStep
 
 
 @dataclass
@@ -51,7 +51,7 @@ class RefinerPipeline(VanillaPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         """The losses of this step's turn; as metrics those of both sides: logged steps are even."""
         _, batch = self.datamanager.next_train(step)
-        losses = self._model(Turn(step, batch["batch"]))
+        losses = self._model(TrainStep(step, batch["batch"]))
         self._last |= {name: value.detach() for name, value in losses.items()}
         return {}, losses, dict(self._last)
 

@@ -20,7 +20,7 @@ MOST_WIDENING = 8
 """Channels of the deepest levels over those of the first."""
 
 
-class Refined(NamedTuple):
+class RefinedFrames(NamedTuple):
     """What the generator makes of a window, in [-1, 1]."""
 
     output: Float[Tensor, "batch 3 height width"]
@@ -87,10 +87,10 @@ class AttentionUNet(nn.Module):
 
     def forward(
         self, window: Float[Tensor, "batch 9 height width"], identity: Float[Tensor, "batch identity"]
-    ) -> Refined:
+    ) -> RefinedFrames:
         """Refine the last frame of each window."""
         height, width = window.shape[-2:]
-        padded = filled_up(window, 2**self.levels)
+        padded = pad_to_multiple(window, 2**self.levels)
         style = self.style(identity)
         x, skips = padded, []
         for level, convolution in enumerate(self.down):
@@ -111,7 +111,7 @@ class AttentionUNet(nn.Module):
         # the painter starts from what it was given: what is left to learn is the difference
         painted = torch.tanh(self.colour(x) + torch.atanh(rendered.clamp(-0.99, 0.99)))
         mask = torch.sigmoid(self.attention(x))
-        return Refined(blend(rendered, painted, mask), painted, mask)
+        return RefinedFrames(blend(rendered, painted, mask), painted, mask)
 
 
 def blend(
@@ -123,7 +123,7 @@ def blend(
     return (1 - mask) * rendered + mask * painted
 
 
-def filled_up(
+def pad_to_multiple(
     image: Float[Tensor, "batch channels height width"], multiple: int
 ) -> Float[Tensor, "batch channels rows columns"]:
     """Rows and columns added below and to the right until both are whole multiples; mirrored as far as they reach."""

@@ -14,7 +14,7 @@ from torch.nn import Parameter
 
 from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
 from nerfstudio_talking.refiner.frame_window import SlidingWindow, to_unit
-from nerfstudio_talking.refiner.generator import AttentionUNet, Refined
+from nerfstudio_talking.refiner.generator import AttentionUNet, RefinedFrames
 from nerfstudio_talking.refiner.losses import (
     LossWeights,
     adversarial_loss,
@@ -24,7 +24,7 @@ from nerfstudio_talking.refiner.losses import (
     weighted_error,
 )
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
-from nerfstudio_talking.refiner.roi import WHOLE, Area, area_pixels, put_back
+from nerfstudio_talking.refiner.roi import WHOLE, Roi, paste_back, roi_pixels
 from nerfstudio_talking.refiner.steadying import steadied
 
 
@@ -59,7 +59,7 @@ class RefinerSettings:
     and be averaged into it (`steadying.steadied`); 0, as published, leaves it as it is."""
 
     @property
-    def told_dim(self) -> int:
+    def style_dim(self) -> int:
         """Channels that the generator is told of an identity: one, always zero, without a memory."""
         return self.identity_dim if self.memory_slots else 1
 
@@ -88,7 +88,7 @@ class Refiner(nn.Module):
     def __init__(self, settings: RefinerSettings, weights: LossWeights | None = None) -> None:
         super().__init__()
         self.settings, self.weights = settings, weights or LossWeights()
-        self.generator = AttentionUNet(settings.width, settings.levels, settings.told_dim)
+        self.generator = AttentionUNet(settings.width, settings.levels, settings.style_dim)
         self.discriminator = PatchDiscriminator(settings.width, settings.patch_layers)
         self.memory: IdentityMemory | None = None
         self.key_encoder: KeyEncoder | None = None
@@ -115,15 +115,15 @@ class Refiner(nn.Module):
     def identity_of(self, window: Float[Tensor, "batch 9 height width"]) -> Float[Tensor, "batch identity"]:
         """The identity feature that the memory finds for the last frame of windows; zeros without a memory."""
         if self.memory is None or self.key_encoder is None:
-            return window.new_zeros(len(window), self.settings.told_dim)
+            return window.new_zeros(len(window), self.settings.style_dim)
         return self.memory.retrieve(self.key_encoder(window[:, -3:]))
 
     def refine(
         self,
         window: Float[Tensor, "batch 9 height width"],
-        area: Area = WHOLE,
+        roi: Roi = WHOLE,
         identity: Callable[[Tensor], Tensor] | None = None,
-    ) -> Refined:
+    ) -> RefinedFrames:
         """Refine the last frame of windows in an area of the image.
 
         Args:
@@ -131,17 +131,17 @@ class Refiner(nn.Module):
             area: what is refined.
             identity: of the windows' parts in the area; what the memory finds where not given.
         """
-        rows, columns = area_pixels(area, *window.shape[-2:])
+        rows, columns = roi_pixels(roi, *window.shape[-2:])
         part = self._steadied(window[..., rows, columns])
         told = (identity or self.identity_of)(part)
-        return put_back(self.generator(part, told), window[:, -3:], area)
+        return paste_back(self.generator(part, told), window[:, -3:], roi)
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of the discriminator's turn."""
-        self._listen("discriminator")
+        self._set_requires_grad("discriminator")
         window = self._steadied(batch.window)
         with torch.no_grad():
-            made = self.generator(window, self._told(batch, window)).output
+            made = self.generator(window, self._style(batch, window)).output
         real = adversarial_loss(self.discriminator(window, batch.gt), True)
         false = adversarial_loss(self.discriminator(window, made), False)
         return {"discriminator_loss": (real + false) / 2}
@@ -151,9 +151,9 @@ class Refiner(nn.Module):
 
         Where the flicker counts, every other window of the batch is that of the frame after the one before it.
         """
-        self._listen("generator")
+        self._set_requires_grad("generator")
         weights, window = self.weights, self._steadied(batch.window)
-        refined = self.generator(window, self._told(batch, window))
+        refined = self.generator(window, self._style(batch, window))
         judged = self.discriminator(window, refined.output)
         counts = 1 + (weights.mouth - 1) * batch.mouth
         losses = {
@@ -176,13 +176,13 @@ class Refiner(nn.Module):
             self.memory.update(key.detach(), batch.identity)
         return losses
 
-    def _told(self, batch: Batch, window: Tensor) -> Tensor:
+    def _style(self, batch: Batch, window: Tensor) -> Tensor:
         return batch.identity if self.memory is not None else self.identity_of(window)
 
     def _steadied(self, window: Tensor) -> Tensor:
         return steadied(window, self.settings.steady)
 
-    def _listen(self, turn: str) -> None:
+    def _set_requires_grad(self, turn: str) -> None:
         """Only the side whose turn it is gathers gradients: what has none is left alone by its optimiser."""
         for name, parameters in self.param_groups().items():
             for parameter in parameters:
@@ -200,8 +200,8 @@ class StreamRefiner:
         area: of the image that is refined.
     """
 
-    def __init__(self, refiner: Refiner, area: Area = WHOLE) -> None:
-        self.refiner, self.area = refiner.eval(), area
+    def __init__(self, refiner: Refiner, roi: Roi = WHOLE) -> None:
+        self.refiner, self.roi = refiner.eval(), roi
         self.begin()
 
     def begin(self) -> None:
@@ -218,7 +218,7 @@ class StreamRefiner:
     def __call__(self, frame: UInt8[Tensor, "height width 3"]) -> UInt8[Tensor, "height width 3"]:
         """The next frame, refined; on the frame's device."""
         device = next(self.refiner.generator.parameters()).device
-        refined = self.refiner.refine(self._window.push(frame.to(device)), self.area, self._identity).output[0]
+        refined = self.refiner.refine(self._window.push(frame.to(device)), self.roi, self._identity).output[0]
         return (to_unit(refined).permute(1, 2, 0) * 255).round().to(torch.uint8).to(frame.device)
 
     def _identity(self, window: Tensor) -> Tensor:

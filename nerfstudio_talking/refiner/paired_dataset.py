@@ -11,11 +11,11 @@ from torch import Tensor
 
 from nerfstudio_talking.refiner.frame_window import stack_windows, to_network
 from nerfstudio_talking.refiner.network import Batch
-from nerfstudio_talking.refiner.roi import WHOLE, Area, area_pixels
+from nerfstudio_talking.refiner.roi import WHOLE, Roi, roi_pixels
 
 
 @dataclass(frozen=True)
-class PairedClip:
+class PairedSequence:
     """One clip, rendered and true, frame by frame."""
 
     rendered: UInt8[Tensor, "frames height width 3"]
@@ -27,7 +27,7 @@ class PairedClip:
     """Identity features of the true frames."""
     mouths: Float32[Tensor, "train 4"]
     """Left, top, right, bottom of the mouth in the true frames, pixels."""
-    area: Area = WHOLE
+    roi: Roi = WHOLE
     """What is learned of the image."""
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class PairedClip:
 
 
 def draw_batch(
-    clips: list[PairedClip],
+    clips: list[PairedSequence],
     step: int,
     size: int,
     seed: int = 0,
@@ -80,7 +80,7 @@ def draw_batch(
         chosen = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
     frames, index = torch.from_numpy(clip.frames[chosen]), torch.from_numpy(chosen)
     height, width = clip.gt.shape[1:3]
-    rows, columns = area_pixels(clip.area, height, width)
+    rows, columns = roi_pixels(clip.roi, height, width)
     mirrored = False
     if jitter > 0:
         rows, columns = (_shifted(side, n, jitter, rng) for side, n in ((rows, height), (columns, width)))

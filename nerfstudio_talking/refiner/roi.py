@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerfstudio_talking.refiner.generator import Refined
+from nerfstudio_talking.refiner.generator import RefinedFrames
 
-Area = tuple[float, float, float, float]
+Roi = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the image's width and height."""
-WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
+WHOLE: Roi = (0.0, 0.0, 1.0, 1.0)
 _MARGIN = 0.15
 """Of the box about the faces, on every side: heads go a little farther than they were seen."""
 _RIM = 1 / 16
 """Of the area's shorter side: width of the rim in which the refined part fades into what surrounds it."""
 
 
-def face_area(boxes: Float[Tensor, "frames 4"], height: int, width: int) -> Area:
+def face_roi(boxes: Float[Tensor, "frames 4"], height: int, width: int) -> Roi:
     """The area about the faces of all frames.
 
     Args:
@@ -37,26 +37,26 @@ def face_area(boxes: Float[Tensor, "frames 4"], height: int, width: int) -> Area
     return left, top, right, bottom
 
 
-def as_area(row: Float[Tensor, " 4"]) -> Area:
+def as_roi(row: Float[Tensor, " 4"]) -> Roi:
     """The area that a row of a checkpoint holds."""
     left, top, right, bottom = row.tolist()
     return left, top, right, bottom
 
 
-def area_pixels(area: Area, height: int, width: int) -> tuple[slice, slice]:
+def roi_pixels(roi: Roi, height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of an area, at least one of each."""
     sides = []
-    for low, high, size in ((area[1], area[3], height), (area[0], area[2], width)):
+    for low, high, size in ((roi[1], roi[3], height), (roi[0], roi[2], width)):
         first = min(max(round(low * size), 0), size - 1)
         sides.append(slice(first, max(min(round(high * size), size), first + 1)))
     return sides[0], sides[1]
 
 
-def put_back(part: Refined, rendered: Float[Tensor, "batch 3 height width"], area: Area) -> Refined:
+def paste_back(part: RefinedFrames, rendered: Float[Tensor, "batch 3 height width"], roi: Roi) -> RefinedFrames:
     """What was refined of an area, in the whole image; it fades out towards the area's rim, but not where that is
     the image's own."""
     height, width = rendered.shape[-2:]
-    rows, columns = area_pixels(area, height, width)
+    rows, columns = roi_pixels(roi, height, width)
     fade = _fade(rows, height, part.mask)[:, None] * _fade(columns, width, part.mask)
     mask = torch.zeros_like(rendered[:, :1])
     mask[..., rows, columns] = part.mask * fade
@@ -64,7 +64,7 @@ def put_back(part: Refined, rendered: Float[Tensor, "batch 3 height width"], are
     painted[..., rows, columns] = part.painted
     given = rendered[..., rows, columns]
     output[..., rows, columns] = given + fade * (part.output - given)
-    return Refined(output, painted, mask)
+    return RefinedFrames(output, painted, mask)
 
 
 def _fade(side: slice, size: int, like: Tensor) -> Float[Tensor, " pixels"]:

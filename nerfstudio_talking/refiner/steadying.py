@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from nerfstudio_talking.media.optical_flow import carried_along, flow_field
+from nerfstudio_talking.media.optical_flow import flow_field, warp
 from nerfstudio_talking.refiner.frame_window import WINDOW, to_network, to_unit
 
 
@@ -37,7 +37,7 @@ def steadied(window: Float[Tensor, "batch 9 height width"], tolerance: float) ->
 def aligned(frames: Float32[np.ndarray, "frames height width 3"]) -> Float32[np.ndarray, "frames height width 3"]:
     """Frames carried along the motion to where the last one shows the same; levels of 255, oldest first."""
     seen = frames.round().astype(np.uint8)
-    moved = [carried_along(frame, flow_field(seen[-1], old), cubic=True) for frame, old in zip(frames[:-1], seen)]
+    moved = [warp(frame, flow_field(seen[-1], old), cubic=True) for frame, old in zip(frames[:-1], seen)]
     return np.stack([*moved, frames[-1]])
 
 

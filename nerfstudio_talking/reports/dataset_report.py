@@ -24,7 +24,7 @@ from nerfstudio_talking.dataset_io.track import (
 )
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
-from nerfstudio_talking.reports.svg import Curve, embedded, plot
+from nerfstudio_talking.reports.svg import Curve, embed_image, plot
 
 REPORT_NAME = "report.html"
 _SAMPLES = 5
@@ -123,7 +123,7 @@ def _curves(folder: Path, track: TalkingTrack) -> Iterator[str]:
     if curves:
         yield plot("Lips and audio", curves, seconds, "each from its 2nd to its 98th percentile")
     features = track.audio[:, track.audio.shape[1] // 2].T[::-1]
-    grey = embedded((_unit(features) * 255).astype(np.uint8), f"{track.audio_kind} features over time")
+    grey = embed_image((_unit(features) * 255).astype(np.uint8), f"{track.audio_kind} features over time")
     yield f'<figure class="wide"><figcaption>{_text(track.audio_kind)}: features over time</figcaption>{grey}</figure>'
     names = ("right eye", "left eye") if track.eyes.shape[1] == 2 else ("eyes",) * track.eyes.shape[1]
     colours = ("#1e8449", "#7d3c98")
@@ -215,7 +215,7 @@ def _css() -> list[str]:
 
 
 def _figure(image: np.ndarray, caption: str) -> str:
-    return f"<figure>{embedded(image, caption)}<figcaption>{_text(caption)}</figcaption></figure>"
+    return f"<figure>{embed_image(image, caption)}<figcaption>{_text(caption)}</figcaption></figure>"
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:

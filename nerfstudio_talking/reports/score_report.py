@@ -11,9 +11,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
 from nerfstudio_talking.io.files import part_of, publish
-from nerfstudio_talking.metrics.registry import written
+from nerfstudio_talking.metrics.registry import format_table
 from nerfstudio_talking.metrics.score_files import VideoScores
-from nerfstudio_talking.reports.svg import Curve, embedded, plot
+from nerfstudio_talking.reports.svg import Curve, embed_image, plot
 
 SHEET_NAME, PAGE_NAME = "worst_frames.png", "score.html"
 _CELL, _BAND, _GAP = 240, 18, 4
@@ -94,7 +94,7 @@ def write_page(
     if sheet is not None:
         parts += [
             "<h2>Worst frames: ground truth, rendering, four times the difference</h2>",
-            embedded(sheet, "worst frames"),
+            embed_image(sheet, "worst frames"),
         ]
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}: scores</title>'
@@ -108,7 +108,7 @@ def write_page(
 
 def _table(result: VideoScores) -> str:
     rows = []
-    for row in written(result.scores):
+    for row in format_table(result.scores):
         cells = "".join(f'<td class="n">{html.escape(cell)}</td>' for cell in (row.rendering, row.gt))
         rows.append(f"<tr><td>{html.escape(row.text)}</td>{cells}<td>{html.escape(row.better)}</td></tr>")
     head = "<tr><th>score</th><th>rendering</th><th>ground truth itself</th><th>better</th></tr>"

@@ -69,7 +69,7 @@ def _runs(mask: np.ndarray) -> list[slice]:
     return [slice(start, stop) for start, stop in zip(edges[::2], edges[1::2])]
 
 
-def embedded(image: UInt8[np.ndarray, "height width *channels"], text: str) -> str:
+def embed_image(image: UInt8[np.ndarray, "height width *channels"], text: str) -> str:
     """An image as an <img> that carries its own data; JPEG, or PNG where it has an alpha channel."""
     buffer = io.BytesIO()
     kind = "png" if image.ndim == 3 and image.shape[2] == 4 else "jpeg"

@@ -51,7 +51,7 @@ class Ablate:
     only: tuple[str, ...] = ()
     """Names of variants or groups to run; all where not given."""
     jobs: int = 1
-    """Runs at a time, the processors shared out among them."""
+    """Runs at a time, the CPUs shared out among them."""
     tables_only: bool = False
     """Run nothing, write the tables of what is finished."""
 

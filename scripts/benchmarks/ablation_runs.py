@@ -48,7 +48,7 @@ class Programs:
         """Run a program, its output in a file.
 
         Returns:
-            Seconds on the clock, and of the processors.
+            Seconds on the clock, and of the CPUs.
 
         Raises:
             TalkingError: it fails.

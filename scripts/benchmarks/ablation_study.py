@@ -105,7 +105,7 @@ def slug(name: str) -> str:
 class Run:
     """One training and its evaluation."""
 
-    clip: str
+    sequence: str
     data: Path
     variant_name: str
     variant: Variant
@@ -118,7 +118,7 @@ class Run:
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.clip}, {self.variant_name}, seed {self.seed}"
+        return f"{self.sequence}, {self.variant_name}, seed {self.seed}"
 
     @property
     def stamp(self) -> str:
@@ -128,7 +128,7 @@ class Run:
     @property
     def folder(self) -> Path:
         """Where nerfstudio puts the run."""
-        return self.output / self.clip / self.variant.method / self.stamp
+        return self.output / self.sequence / self.variant.method / self.stamp
 
     def settings(self) -> dict[str, Any]:
         """What decides about the outcome. A record with other settings is of another run.
@@ -140,13 +140,13 @@ class Run:
         if not track.is_file():
             raise TalkingError(
                 self.data,
-                expected=f"the dataset of the clip '{self.clip}'",
+                expected=f"the dataset of the clip '{self.sequence}'",
                 found="no track.json",
                 hint="Process the clip with ns-talking process, or name its folder: --clips NAME FOLDER.",
             )
         record = json.loads(track.read_text(encoding="utf-8"))
         return {
-            "clip": record["digest"],
+            "sequence": record["digest"],
             "size": [record["width"], record["height"]],
             "method": self.variant.method,
             "options": [*self.options, *self.variant.options],
@@ -161,7 +161,7 @@ class Run:
         return [
             str(program),
             *(self.variant.method, "--data", str(self.data)),
-            *("--output-dir", str(self.output), "--experiment-name", self.clip, "--timestamp", self.stamp),
+            *("--output-dir", str(self.output), "--experiment-name", self.sequence, "--timestamp", self.stamp),
             *("--max-num-iterations", str(self.steps), "--steps-per-save", str(self.steps), "--vis", "tensorboard"),
             *("--steps-per-eval-batch", never, "--steps-per-eval-image", never),
             *("--machine.seed", str(self.seed), "--pipeline.datamanager.pixel-sampler.seed", str(self.seed)),
@@ -189,21 +189,21 @@ class Results:
 
     records: dict[tuple[str, str, int], dict[str, Any]] = field(default_factory=dict)
 
-    def values(self, variant: str, clip: str, score: str) -> list[float]:
+    def values(self, variant: str, sequence: str, score: str) -> list[float]:
         """A score, or `train_seconds` and the like, in the order of the seeds; runs that lack it are left out."""
         found = []
         for (name, at, _), record in sorted(self.records.items()):
-            if (name, at) == (variant, clip):
+            if (name, at) == (variant, sequence):
                 value = record["scores"].get(score, record.get(score))
                 found += [] if value is None else [float(value)]
         return found
 
-    def differences(self, variant: str, reference: str, clip: str, score: str) -> list[float]:
+    def differences(self, variant: str, reference: str, sequence: str, score: str) -> list[float]:
         """A score less the reference's of the same seed, where both have it: what both owe to a seed falls out."""
         found = []
         for (name, at, seed), record in sorted(self.records.items()):
-            other = self.records.get((reference, clip, seed))
-            if (name, at) == (variant, clip) and other is not None:
+            other = self.records.get((reference, sequence, seed))
+            if (name, at) == (variant, sequence) and other is not None:
                 pair = record["scores"].get(score), other["scores"].get(score)
                 found += [] if None in pair else [float(pair[0]) - float(pair[1])]
         return found
@@ -212,9 +212,9 @@ class Results:
 def runs_of(study: Study) -> list[Run]:
     """All runs, seed by seed: the first round over all variants is done before the second begins."""
     return [
-        Run(clip, data, name, variant, seed, study.steps, study.rays, study.options, study.output)
+        Run(sequence, data, name, variant, seed, study.steps, study.rays, study.options, study.output)
         for seed in study.seeds
-        for clip, data in study.clips.items()
+        for sequence, data in study.clips.items()
         for name, variant in study.variants.items()
     ]
 
@@ -225,5 +225,5 @@ def finished(runs: list[Run]) -> Results:
     for run in runs:
         record = run.load(RESULT)
         if record is not None:
-            results.records[run.variant_name, run.clip, run.seed] = record
+            results.records[run.variant_name, run.sequence, run.seed] = record
     return results

@@ -26,7 +26,7 @@ class Row:
 
 
 def best_time(call: Callable[[], object], repeats: int, warm: int = 1) -> float:
-    """Seconds of the fastest of some calls: others may hold the processor during the slower ones."""
+    """Seconds of the fastest of some calls: others may hold the CPU during the slower ones."""
     for _ in range(warm):
         call()
     times = []

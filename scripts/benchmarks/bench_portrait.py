@@ -22,7 +22,7 @@ from nerfstudio.models.nerfacto import NerfactoModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
 from nerfstudio_talking.data.ray_datamanager import TalkingDataManager
-from nerfstudio_talking.dataparsers.portrait import clip_outputs
+from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.dataset_io.track import load_track, save_track
 from nerfstudio_talking.models.portrait_model import PortraitModel
 
@@ -155,19 +155,19 @@ def training_rows(pipeline: VanillaPipeline, step: Callable[[], None], seed: int
 def rendering_rows(pipeline: VanillaPipeline, quick: bool) -> list[Row]:
     """Frames per second with torso before and after the bake."""
     from nerfstudio_talking.baking.config import BakeConfig
-    from nerfstudio_talking.baking.fit import bakeable, freeze
-    from nerfstudio_talking.baking.renderer import Player
-    from nerfstudio_talking.baking.validation import gate_figures
+    from nerfstudio_talking.baking.fit import bakeable, fit_bake
+    from nerfstudio_talking.baking.renderer import BakeRenderer
+    from nerfstudio_talking.baking.validation import validate_bake
 
     model = bakeable(pipeline.model)
     pipeline.eval()
-    cameras = clip_outputs(model.clip, "val", model.scene_box).cameras
+    cameras = sequence_outputs(model.sequence, "val", model.scene_box).cameras
     full = best_time(lambda: model.get_outputs_for_camera(cameras[:1]), 2 if quick else 5)
     config = replace(BakeConfig(), conditions=48, cell=1.5, views=24) if quick else BakeConfig()
-    player = Player(model, freeze(model, config), model.track.width, model.track.height)
-    frame = int(model.clip.eval_frames[0])
-    baked = best_time(lambda: player.render(frame), 12, 2)
-    figures = gate_figures(model, player, 3)
+    renderer = BakeRenderer(model, fit_bake(model, config), model.track.width, model.track.height)
+    frame = int(model.sequence.eval_frames[0])
+    baked = best_time(lambda: renderer.render(frame), 12, 2)
+    figures = validate_bake(model, renderer, 3)
     size = f"{model.track.width}x{model.track.height}"
     return [
         Row(
@@ -198,7 +198,7 @@ def scale_rows(folder: Path, sizes: list[tuple[int, int]], repeats: int) -> list
         time_step = best_time(step, repeats)
         pipeline.eval()
         model = portrait_of(pipeline)
-        cameras = clip_outputs(model.clip, "val", model.scene_box).cameras
+        cameras = sequence_outputs(model.sequence, "val", model.scene_box).cameras
         frame = best_time(lambda m=model, c=cameras: m.get_outputs_for_camera(c[:1]), 2)
         rows.append(
             Row(

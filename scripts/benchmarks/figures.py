@@ -19,7 +19,7 @@ from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from PIL import Image
 
 from nerfstudio_talking.cli.drive import Drive
-from nerfstudio_talking.dataparsers.portrait import clip_outputs
+from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.face.measurements import lid_gap, lip_opening
 from nerfstudio_talking.face.tracking import track_faces
 from nerfstudio_talking.inference.checkpoints import load_portrait
@@ -53,7 +53,7 @@ class Figures:
         self.output.mkdir(parents=True, exist_ok=True)
         pipeline, model = load_portrait(self.load_config)
         clip = model.kwargs["metadata"]["clip"]
-        cameras = clip_outputs(clip, "val").cameras.to(pipeline.device)
+        cameras = sequence_outputs(clip, "val").cameras.to(pipeline.device)
         true, rendered = [], []
         scores = PortraitScores(clip.track.fps)
         with get_progress("Rendering held-out frames") as progress:

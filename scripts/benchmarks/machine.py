@@ -12,7 +12,7 @@ import torch
 
 
 def machine() -> str:
-    """Processor, cores and accelerator."""
+    """CPU, cores and accelerator."""
     name = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.is_file():

@@ -30,7 +30,7 @@ from nerfstudio_talking.motion.blinks import find_blinks
 from nerfstudio_talking.motion.generation import MotionTrack, generate_motion
 from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, Recording, load_recording
-from nerfstudio_talking.motion.statistics import loudness_coupling, manner_distance, motion_statistics
+from nerfstudio_talking.motion.statistics import loudness_coupling, motion_statistics, statistics_distance
 
 _MOUTH = [*LIPS_478, *CHIN_478]
 _PHASES = 40
@@ -94,9 +94,9 @@ class MotionFigures:
 
         def row(motions: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
             each = [motion_statistics(pose, MOTION_FPS) for pose, _ in motions]
-            parts = [manner_distance(statistics, held_out) for statistics in each]
+            parts = [statistics_distance(statistics, held_out) for statistics in each]
             result = {key: float(np.mean([part[key] for part in parts])) for key in parts[0]}
-            result["to_whole_clip"] = float(np.mean([manner_distance(s, entire)["distance"] for s in each]))
+            result["to_whole_clip"] = float(np.mean([statistics_distance(s, entire)["distance"] for s in each]))
             couplings = [loudness_coupling(pose, level, MOTION_FPS) for pose, level in motions]
             result |= {"coupling": float(np.mean(couplings)), "coupling_spread": float(np.std(couplings))}
             speeds = [np.linalg.norm(np.diff(pose[:, :3], axis=0), axis=1).mean() for pose, _ in motions]

@@ -27,7 +27,7 @@ from rich.table import Table
 from torch import nn
 
 from nerfstudio_talking.data.refiner_frames import rendered_frames
-from nerfstudio_talking.dataset_io.sequence import Clip, load_clip, load_parsing
+from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing, load_sequence
 from nerfstudio_talking.inference.checkpoints import read_run
 from nerfstudio_talking.inference.refiner import load_refiner, refined_frames
 from nerfstudio_talking.io.files import write_json
@@ -57,13 +57,13 @@ def scores_of(
         pair = [torch.from_numpy(image).float() / 255 for image in (frame, gt)]
         for name, value in image_scores(pair[0], pair[1], region.boxes, network).items():
             values[name].append(value)
-        for name, area in areas_of(region, frame).items():
-            detail = [laplacian_variance(np.ascontiguousarray(image[area])) for image in (frame, gt)]
+        for name, roi in areas_of(region, frame).items():
+            detail = [laplacian_variance(np.ascontiguousarray(image[roi])) for image in (frame, gt)]
             values[f"sharpness_{name}"].append(abs(float(np.log2(max(detail[0], 1e-6) / max(detail[1], 1e-6)))))
             values[f"detail_{name}"].append(detail[0] / max(detail[1], 1e-6))
             if index:
                 before = (frames[index - 1], frame), (gt_videos[index - 1], gt)
-                values[f"flicker_{name}"].append(temporal_error(*before, mask_of(area, frame)))
+                values[f"flicker_{name}"].append(temporal_error(*before, mask_of(roi, frame)))
     return {name: float(np.mean(rows)) for name, rows in values.items()} | warping_of(frames, regions)
 
 
@@ -71,21 +71,21 @@ def warping_of(frames: list[np.ndarray], regions: list[FrameRegions]) -> dict[st
     """Means over frames of what changes without moving, in levels of 255: `warping_...` of each region."""
     values: dict[str, list[float]] = defaultdict(list)
     for (before, frame), region in zip(itertools.pairwise(frames), regions[1:]):
-        for name, area in areas_of(region, frame).items():
-            values[f"warping_{name}"].append(warping_error(before, frame, mask_of(area, frame)))
+        for name, roi in areas_of(region, frame).items():
+            values[f"warping_{name}"].append(warping_error(before, frame, mask_of(roi, frame)))
     return {name: float(np.mean(rows)) for name, rows in values.items()}
 
 
 def areas_of(region: FrameRegions, frame: np.ndarray) -> dict[str, tuple[slice, slice]]:
     """Rows and columns of the boxes that lie in the frame."""
     areas = {name: None if box is None else pixel_box(box, *frame.shape[:2]) for name, box in region.boxes.items()}
-    return {name: area for name, area in areas.items() if area is not None}
+    return {name: roi for name, roi in areas.items() if roi is not None}
 
 
-def mask_of(area: tuple[slice, slice], frame: np.ndarray) -> np.ndarray:
+def mask_of(roi: tuple[slice, slice], frame: np.ndarray) -> np.ndarray:
     """The same as a mask of the frame."""
     mask = np.zeros(frame.shape[:2], dtype=bool)
-    mask[area] = True
+    mask[roi] = True
     return mask
 
 
@@ -110,12 +110,12 @@ class RefinerFigures:
         """Measure, write, tell."""
         runs = [read_run(path) for path in self.refiners]
         shares = {run.pipeline.datamanager.dataparser.train_fraction for run in runs}  # type: ignore[attr-defined]
-        clip = load_clip(self.data, min(shares))
-        track, held = clip.track, clip.eval_frames
-        given = rendered_frames(self.rendered, clip)
+        sequence = load_sequence(self.data, min(shares))
+        track, held = sequence.track, sequence.eval_frames
+        given = rendered_frames(self.rendered, sequence)
         weights = find_weights(self.lpips_weights, ALEXNET_FILES)
         network = None if weights is None else lpips_network(weights)
-        gt_videos, regions = _gt(clip)
+        gt_videos, regions = _gt(sequence)
         before = scores_of(list(given[held]), gt_videos, regions, network)
         groups: dict[str, list[dict[str, float]]] = defaultdict(list)
         images: list[np.ndarray] = []
@@ -158,10 +158,10 @@ def summary(before: dict[str, float], rows: list[dict[str, float]]) -> dict[str,
     return result
 
 
-def _gt(clip: Clip) -> tuple[list[np.ndarray], list[FrameRegions]]:
-    frames = [int(frame) for frame in clip.eval_frames]
-    gt_videos = [read_image(clip.image_paths[frame], "RGB") for frame in frames]
-    return gt_videos, [regions_from_parsing(load_parsing(clip, frame)) for frame in frames]
+def _gt(sequence: TalkingSequence) -> tuple[list[np.ndarray], list[FrameRegions]]:
+    frames = [int(frame) for frame in sequence.eval_frames]
+    gt_videos = [read_image(sequence.image_paths[frame], "RGB") for frame in frames]
+    return gt_videos, [regions_from_parsing(load_parsing(sequence, frame)) for frame in frames]
 
 
 def _name(model: Any) -> str:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from nerfstudio_talking.baking.config import BakeConfig
 from nerfstudio_talking.baking.file_format import load_bake, save_bake
 from nerfstudio_talking.baking.kernels import BLOCK, blend, march
-from nerfstudio_talking.baking.polynomial_basis import fit_matrix, response_terms
-from nerfstudio_talking.baking.sparse_grid import columns_of
+from nerfstudio_talking.baking.polynomial_basis import fit_matrix, polynomial_basis
+from nerfstudio_talking.baking.sparse_grid import sparse_grid_of
 from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.write_behind import write_behind
@@ -62,60 +62,60 @@ def pipeline(talking_dataset):
 
 @pytest.fixture(scope="module")
 def bake(pipeline):
-    from nerfstudio_talking.baking.fit import freeze
+    from nerfstudio_talking.baking.fit import fit_bake
 
-    return freeze(pipeline.model, TINY)
+    return fit_bake(pipeline.model, TINY)
 
 
 def make_player(model, bake, scale=1):
-    from nerfstudio_talking.baking.renderer import Player
+    from nerfstudio_talking.baking.renderer import BakeRenderer
 
-    return Player(model, bake, model.track.width * scale, model.track.height * scale)
+    return BakeRenderer(model, bake, model.track.width * scale, model.track.height * scale)
 
 
 def test_columns_hold_the_corners_of_active_cells():
     active = np.zeros((3, 2, 4), dtype=bool)
     active[0, 0, 1] = active[0, 0, 3] = True  # the run above (0, 0) spans the gap between them
-    columns = columns_of(active)
-    assert columns.shape == (3, 2, 4)
-    assert columns.num_vertices == 4 * 4  # four columns of z = 1 ... 4
+    grid = sparse_grid_of(active)
+    assert grid.shape == (3, 2, 4)
+    assert grid.num_vertices == 4 * 4  # four columns of z = 1 ... 4
     rows = 3
     touched = [0, 1, rows, rows + 1]
-    assert np.flatnonzero(columns.last > columns.first).tolist() == touched
-    assert set(columns.first[touched]) == {1}
-    assert set(columns.last[touched]) == {5}
+    assert np.flatnonzero(grid.last > grid.first).tolist() == touched
+    assert set(grid.first[touched]) == {1}
+    assert set(grid.last[touched]) == {5}
     # a cell is there where all four columns hold it; the gap's cell is, too
-    assert columns.ranges().reshape(3, 2, 2)[0, 0].tolist() == [1, 4]
-    assert all(low >= high for low, high in columns.ranges().reshape(-1, 2)[1:])
-    assert columns.bounds().tolist() == [[0, 0, 1], [1, 1, 4]]
-    points = columns.points()
+    assert grid.ranges().reshape(3, 2, 2)[0, 0].tolist() == [1, 4]
+    assert all(low >= high for low, high in grid.ranges().reshape(-1, 2)[1:])
+    assert grid.bounds().tolist() == [[0, 0, 1], [1, 1, 4]]
+    points = grid.points()
     np.testing.assert_allclose(points[:4], [[0, 0, z / 4] for z in (1, 2, 3, 4)])
-    np.testing.assert_allclose(points[columns.offset[rows + 1]], [1 / 3, 1 / 2, 1 / 4])
+    np.testing.assert_allclose(points[grid.offset[rows + 1]], [1 / 3, 1 / 2, 1 / 4])
 
 
 def test_blend_is_a_matrix_product():
     rng = np.random.default_rng(0)
     rest = rng.standard_normal((3, BLOCK)).astype(np.float32)
-    response = rng.integers(-32767, 32767, (3, 5, BLOCK)).astype(np.int16)
+    coefficients = rng.integers(-32767, 32767, (3, 5, BLOCK)).astype(np.int16)
     terms = rng.standard_normal((5, BLOCK)).astype(np.float32) / 32767
     out = np.empty_like(rest)
-    blend(rest, response, terms, out)
-    np.testing.assert_allclose(out, rest + np.einsum("bki,ki->bi", response.astype(np.float64), terms), atol=1e-5)
+    blend(rest, coefficients, terms, out)
+    np.testing.assert_allclose(out, rest + np.einsum("bki,ki->bi", coefficients.astype(np.float64), terms), atol=1e-5)
 
 
-def march_columns(columns, pose, focal, box, values, samples, out):
+def march_columns(grid, pose, focal, box, values, samples, out):
     march(
-        pose, np.float32(focal), box, columns.shape, columns.first, columns.offset, columns.ranges(), columns.bounds(),
+        pose, np.float32(focal), box, grid.shape, grid.first, grid.offset, grid.ranges(), grid.bounds(),
         values, samples, out,
     )  # fmt: skip
 
 
 def march_all(values, shape, pose, focal, box, samples, size):
     """The kernel on a grid whose cells are all there."""
-    columns = columns_of(np.ones(shape, dtype=bool))
+    grid = sparse_grid_of(np.ones(shape, dtype=bool))
     out = np.empty((*size, 4), np.float32)
     flat = np.ascontiguousarray(values.reshape(-1, 4))
-    march_columns(columns, pose, focal, box, flat, samples, out)
+    march_columns(grid, pose, focal, box, flat, samples, out)
     return out
 
 
@@ -169,10 +169,10 @@ def test_empty_cells_are_skipped():
     pose[2, 3] = 1.0
     active = np.zeros(shape, dtype=bool)
     active[:, :, 1] = True  # one of four layers
-    columns = columns_of(active)
-    values = np.tile(np.array([np.log(10.0), 1, 1, 1], np.float32), (columns.num_vertices, 1))
+    grid = sparse_grid_of(active)
+    values = np.tile(np.array([np.log(10.0), 1, 1, 1], np.float32), (grid.num_vertices, 1))
     out = np.empty((3, 3, 4), np.float32)
-    march_columns(columns, pose, 4000, box, values, 32, out)
+    march_columns(grid, pose, 4000, box, values, 32, out)
     np.testing.assert_allclose(out[1, 1, 3], 1 - np.exp(-10.0 * 0.05), rtol=1e-4)
 
 
@@ -180,7 +180,7 @@ def test_fit_recovers_a_quadratic_and_holds_at_the_border():
     generator = torch.Generator().manual_seed(0)
     audio, eyes = torch.randn(200, 3, generator=generator), torch.rand(200, 2, generator=generator)
     positions = torch.randn(200, 3, generator=generator) * 0.05 + torch.tensor([0.0, 0.0, 0.8])
-    terms = response_terms(audio, eyes, positions)
+    terms = polynomial_basis(audio, eyes, positions)
     matrix = fit_matrix(terms(audio, eyes, positions), penalty=1e-6)
     gt = 0.3 + audio[:, 0] - 2 * audio[:, 1] * audio[:, 2] + eyes[:, 0] * eyes[:, 1]
     coefficients = matrix @ gt
@@ -193,23 +193,23 @@ def test_fit_recovers_a_quadratic_and_holds_at_the_border():
 
 
 def test_baked_frames_are_those_of_the_portrait(pipeline, bake):
-    from nerfstudio_talking.baking.validation import gate_figures
+    from nerfstudio_talking.baking.validation import validate_bake
 
-    figures = gate_figures(pipeline.model, make_player(pipeline.model, bake))
-    assert figures.full > 15  # it has learned something that can be lost
-    assert figures.agreement > 35
-    assert figures.full - figures.baked < 0.2
+    metrics = validate_bake(pipeline.model, make_player(pipeline.model, bake))
+    assert metrics.full > 15  # it has learned something that can be lost
+    assert metrics.agreement > 35
+    assert metrics.full - metrics.baked < 0.2
 
 
 def test_a_coarse_bake_is_worse(pipeline, bake):
     """The gate sees the difference that it is there for."""
-    from nerfstudio_talking.baking.fit import freeze
-    from nerfstudio_talking.baking.validation import gate_figures
+    from nerfstudio_talking.baking.fit import fit_bake
+    from nerfstudio_talking.baking.validation import validate_bake
 
-    coarse = freeze(pipeline.model, replace(TINY, cell=6.0))
-    assert coarse.columns.num_vertices < bake.columns.num_vertices / 20
-    worse = gate_figures(pipeline.model, make_player(pipeline.model, coarse))
-    better = gate_figures(pipeline.model, make_player(pipeline.model, bake))
+    coarse = fit_bake(pipeline.model, replace(TINY, cell=6.0))
+    assert coarse.grid.num_vertices < bake.grid.num_vertices / 20
+    worse = validate_bake(pipeline.model, make_player(pipeline.model, coarse))
+    better = validate_bake(pipeline.model, make_player(pipeline.model, bake))
     assert worse.agreement < better.agreement - 5
 
 
@@ -255,18 +255,18 @@ def test_gate_refuses(pipeline, tmp_path, monkeypatch):
     output = tmp_path / "baked.pt"
     coarse = replace(TINY, cell=8.0)
     with pytest.raises(TalkingError, match="at most -3 dB"):
-        BakePortrait(tmp_path / "config.yml", output, max_loss=-3, bake=coarse, gate_frames=2).main()
+        BakePortrait(tmp_path / "config.yml", output, max_loss=-3, bake=coarse, validation_frames=2).main()
     assert not output.exists()
-    BakePortrait(tmp_path / "config.yml", output, max_loss=90, bake=coarse, gate_frames=2).main()
-    assert load_bake(output, weights_digest(pipeline.model)).figures["full"] > 15
+    BakePortrait(tmp_path / "config.yml", output, max_loss=90, bake=coarse, validation_frames=2).main()
+    assert load_bake(output, weights_digest(pipeline.model)).metrics["full"] > 15
 
 
 def test_evaluation_takes_the_recorded_views_from_the_bake(pipeline, bake, tmp_path):
-    from nerfstudio_talking.dataparsers.portrait import clip_outputs
+    from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 
     model = pipeline.model
     save_bake(bake, tmp_path / "baked.pt")
-    cameras = clip_outputs(model.clip, "val", model.scene_box).cameras
+    cameras = sequence_outputs(model.sequence, "val", model.scene_box).cameras
     full = model.get_outputs_for_camera(cameras[:1])
     elsewhere = copy.deepcopy(cameras[:1])
     elsewhere.camera_to_worlds[0, 0, 3] += 0.05
@@ -274,14 +274,14 @@ def test_evaluation_takes_the_recorded_views_from_the_bake(pipeline, bake, tmp_p
     model.config.baked = tmp_path / "baked.pt"
     try:
         played = model.get_outputs_for_camera(cameras[:1])
-        frame = int(model.clip.eval_frames[0])
+        frame = int(model.sequence.eval_frames[0])
         assert torch.equal(played["rgb"], make_player(model, bake).render(frame)[0])
         assert not torch.equal(played["rgb"], full["rgb"])
         assert torch.equal(played["parsing"], full["parsing"])
         # a view that was not recorded is rendered in full
         assert torch.equal(model.get_outputs_for_camera(elsewhere)["rgb"], aside["rgb"])
     finally:
-        model.config.baked, model.player = None, None
+        model.config.baked, model.renderer = None, None
 
 
 def test_other_methods_are_not_bakeable():
@@ -292,10 +292,10 @@ def test_other_methods_are_not_bakeable():
 
 
 def test_frames_are_written_in_order_and_errors_come_back():
-    written = []
+    format_table = []
     frames = [np.full((2, 2, 3), i, np.uint8) for i in range(7)]
-    assert write_behind(iter(frames), lambda frame: written.append(int(frame[0, 0, 0]))) == 7
-    assert written == list(range(7))
+    assert write_behind(iter(frames), lambda frame: format_table.append(int(frame[0, 0, 0]))) == 7
+    assert format_table == list(range(7))
 
     def fail(frame):
         raise TalkingError("disk", expected="room", found="none", hint="Free some.")

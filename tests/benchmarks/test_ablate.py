@@ -215,7 +215,7 @@ def test_the_study_runs_what_is_left_and_fails_if_one_does(study, tmp_path, monk
     assert "4 of 4 runs" in (tmp_path / "benchmarks.md").read_text()
 
 
-def test_runs_at_a_time_share_the_processors(study, tmp_path, monkeypatch):
+def test_runs_at_a_time_share_the_CPUs(study, tmp_path, monkeypatch):
     together = threading.Barrier(2, timeout=60)  # broken, and the runs with it, unless two of them meet
     _fake_runs(monkeypatch)
     alone = Programs.run

@@ -96,8 +96,8 @@ def test_the_page_keeps_other_sections(tmp_path, foreign):
     for figure in ("1 ms", "2 ms"):
         text = write_section([Row("thing", figure, "other", "3x", "2x")], Peaks(1e10, 2e11), "a machine")
         update_page(page, "bench", text)
-    written = page.read_text()
-    assert written.startswith(foreign.rstrip())
-    assert "| thing | 2 ms | other | 3x | 2x |" in written
-    assert "1 ms" not in written
-    assert "triad 10.0 GB/s, gemm 200 GFLOP/s" in written
+    format_table = page.read_text()
+    assert format_table.startswith(foreign.rstrip())
+    assert "| thing | 2 ms | other | 3x | 2x |" in format_table
+    assert "1 ms" not in format_table
+    assert "triad 10.0 GB/s, gemm 200 GFLOP/s" in format_table

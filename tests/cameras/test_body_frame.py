@@ -8,7 +8,7 @@ from helpers.builders import moving_poses
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.cameras.body_frame import middle_frame, portrait_box, to_body
-from nerfstudio_talking.cameras.image_plane import carry, project
+from nerfstudio_talking.cameras.image_plane import apply_affine, project
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 from nerfstudio_talking.fields.body_deformation import BodyDeformation
 
@@ -40,10 +40,10 @@ def test_the_bodys_motion_is_taken_out():
     pose = torch.from_numpy(moving_poses(3)[1])
     motion = torch.tensor([[1.05, 0.02, 0.1], [-0.03, 0.97, -0.2]])
     points = torch.tensor([[0.05, -0.1, 0.0], [-0.1, -0.15, 0.03]])
-    back = to_body(points, pose.expand(2, 3, 4), motion.expand(2, 2, 3), pose, *IMAGE)
-    seen, rest = (project(p, pose[None], *IMAGE)[0] for p in (points, back))
-    torch.testing.assert_close(carry(rest, motion.expand(2, 2, 3)), seen, atol=1e-4, rtol=0)
-    depth = ((p - pose[:, 3]) @ pose[:, :3] for p in (points, back))
+    inverse = to_body(points, pose.expand(2, 3, 4), motion.expand(2, 2, 3), pose, *IMAGE)
+    seen, rest = (project(p, pose[None], *IMAGE)[0] for p in (points, inverse))
+    torch.testing.assert_close(apply_affine(rest, motion.expand(2, 2, 3)), seen, atol=1e-4, rtol=0)
+    depth = ((p - pose[:, 3]) @ pose[:, :3] for p in (points, inverse))
     a, b = (d[:, 2] for d in depth)
     torch.testing.assert_close(a, b)
 

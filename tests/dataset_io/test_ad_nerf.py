@@ -8,10 +8,10 @@ from helpers.builders import draw_frame, draw_landmarks, moving_poses, speech_li
 from helpers.paths import SHARED
 from PIL import Image
 
-from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_clip
+from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_sequence
 from nerfstudio_talking.dataset_io.parsing_labels import AD_NERF_COLOURS, CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import load_parsing
-from nerfstudio_talking.dataset_io.validation import clip_problems, load_any_clip
+from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
 from nerfstudio_talking.io.errors import TalkingError
 
 IDS = [0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 13]  # holes: frames without landmarks
@@ -48,7 +48,7 @@ def write_ad_nerf_dataset(folder, size=48, audio="aud_ds.npy", rows=14, colour="
 @pytest.mark.parametrize("audio", ["aud_ds.npy", "aud.npy"])
 def test_family_folder(tmp_path, audio):
     write_ad_nerf_dataset(tmp_path / "d", audio=audio)
-    clip = load_any_clip(tmp_path / "d")
+    clip = load_any_sequence(tmp_path / "d")
     track = clip.track
     assert track.frame_ids.tolist() == IDS
     assert clip.train_frames.tolist() == list(range(9))
@@ -63,12 +63,12 @@ def test_family_folder(tmp_path, audio):
     assert clip.torso_references.shape == (3, 48, 48, 4)
     assert set(clip.torso_frames) <= set(clip.train_frames)
     assert track.landmarks.shape == (11, 68, 2)
-    assert clip_problems(clip) == []
+    assert sequence_problems(clip) == []
 
 
 def test_windows_end_before_the_image(tmp_path):
     write_ad_nerf_dataset(tmp_path / "d", rows=13)
-    track = load_ad_nerf_clip(tmp_path / "d").track
+    track = load_ad_nerf_sequence(tmp_path / "d").track
     np.testing.assert_array_equal(track.audio[-1], np.load(tmp_path / "d/aud_ds.npy")[-1])
 
 
@@ -78,7 +78,7 @@ def test_poses_solved_at_another_size(tmp_path):
         path = tmp_path / "d" / f"transforms_{name}.json"
         record = json.loads(path.read_text())
         path.write_text(json.dumps({**record, "focal_len": 900.0, "cx": 225.0, "cy": 225.0}))
-    assert load_ad_nerf_clip(tmp_path / "d").track.focal == pytest.approx(96.0)
+    assert load_ad_nerf_sequence(tmp_path / "d").track.focal == pytest.approx(96.0)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_damaged_folder(tmp_path, damage, message):
     write_ad_nerf_dataset(tmp_path / "d")
     damage(tmp_path / "d")
     if message is None:
-        load_ad_nerf_clip(tmp_path / "d")  # ten frames of audio are missing at most: the last window is held
+        load_ad_nerf_sequence(tmp_path / "d")  # ten frames of audio are missing at most: the last window is held
         return
     with pytest.raises(TalkingError, match=message):
-        load_ad_nerf_clip(tmp_path / "d")
+        load_ad_nerf_sequence(tmp_path / "d")
 
 
 def test_real_transforms_follow_our_convention():

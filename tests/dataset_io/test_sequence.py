@@ -8,9 +8,9 @@ from PIL import Image
 
 from nerfstudio_talking.cameras.head_box import head_box
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, class_mask, from_ad_nerf, from_bisenet
-from nerfstudio_talking.dataset_io.sequence import load_clip, load_parsing, split_frames
+from nerfstudio_talking.dataset_io.sequence import load_parsing, load_sequence, split_frames
 from nerfstudio_talking.dataset_io.track import load_track, save_track
-from nerfstudio_talking.dataset_io.validation import clip_problems, load_any_clip
+from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
 from nerfstudio_talking.io.errors import TalkingError
 
 
@@ -63,9 +63,9 @@ def test_rows_must_match():
 
 
 def test_whole_dataset_has_no_problem(talking_dataset):
-    clip = load_any_clip(talking_dataset)
-    assert clip_problems(clip) == []
-    assert load_parsing(clip, 0).max() <= 10
+    sequence = load_any_sequence(talking_dataset)
+    assert sequence_problems(sequence) == []
+    assert load_parsing(sequence, 0).max() <= 10
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_truncated_dataset_is_refused(talking_dataset, tmp_path, damage, message
     shutil.copytree(talking_dataset, copy)
     damage(copy)
     with pytest.raises(TalkingError, match=message):
-        load_clip(copy)
+        load_sequence(copy)
 
 
 def test_other_schema_is_refused(talking_dataset, tmp_path):
@@ -94,7 +94,7 @@ def test_other_schema_is_refused(talking_dataset, tmp_path):
     record = json.loads((copy / "track.json").read_text())
     (copy / "track.json").write_text(json.dumps({**record, "schema": 99}))
     with pytest.raises(TalkingError, match="schema 1"):
-        load_clip(copy)
+        load_sequence(copy)
 
 
 def test_check_names_every_problem(talking_dataset, tmp_path):
@@ -107,15 +107,15 @@ def test_check_names_every_problem(talking_dataset, tmp_path):
     save_track(track.replace(camera_to_worlds=poses, audio=np.zeros_like(track.audio)), copy)
     image = copy / "images/000007.jpg"
     image.write_bytes(image.read_bytes()[:400])
-    problems = "\n".join(clip_problems(load_clip(copy)))
+    problems = "\n".join(sequence_problems(load_sequence(copy)))
     for word in ("no rotations", "metres", "silent", "000007.jpg"):
         assert word in problems
 
 
 def test_head_box_holds_the_disc(talking_dataset):
-    clip = load_clip(talking_dataset)
-    masks = [class_mask(load_parsing(clip, i), ("skin", "hair", "eyes", "lips")) for i in range(5)]
-    box = head_box(masks, clip.track.camera_to_worlds[:5], clip.track.focal, margin=0.0)
+    sequence = load_sequence(talking_dataset)
+    masks = [class_mask(load_parsing(sequence, i), ("skin", "hair", "eyes", "lips")) for i in range(5)]
+    box = head_box(masks, sequence.track.camera_to_worlds[:5], sequence.track.focal, margin=0.0)
     # a disc of radius 0.1 m, 5 % of the image above the middle: 0.05 * 48 px / 96 px * 0.8 m = 0.02 m
     np.testing.assert_allclose(box[:, 1], [-0.08, 0.12], atol=0.015)
     assert box[0, 0] < -0.09

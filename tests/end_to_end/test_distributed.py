@@ -18,9 +18,9 @@ from helpers.refiners import trainer_config
 from torch.nn.parallel import DistributedDataParallel
 
 METHODS = {
-    "talking-portrait-small": ("field.", "articulator."),
+    "talking-portrait-small": ("field.", "mouth_shape_predictor."),
     "er-nerf-small": ("field.", "audio_encoder."),
-    "ssp-nerf-small": ("field.", "articulator.", "deformation."),
+    "ssp-nerf-small": ("field.", "mouth_shape_predictor.", "deformation."),
     "memory-gan-small": ("refiner.generator.", "refiner.discriminator."),
 }
 """What must learn in each."""

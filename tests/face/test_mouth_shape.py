@@ -9,8 +9,8 @@ from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
 from nerfstudio_talking.cameras.image_plane import unproject_landmarks
 from nerfstudio_talking.dataset_io.track import load_track
 from nerfstudio_talking.face.landmark_sets import LIPS_478, mouth_points
-from nerfstudio_talking.face.mouth_shape import articulation_basis, inner_lip_gap
-from nerfstudio_talking.field_components.mouth_shape_predictor import Articulator
+from nerfstudio_talking.face.mouth_shape import inner_lip_gap, mouth_shape_basis
+from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShapePredictor
 
 
 def test_head_motion_drops_out():
@@ -41,7 +41,7 @@ def test_first_coefficient_is_the_gap_and_the_rest_ignores_it():
     gap, other = rng.random(80), rng.standard_normal(80)
     direction, second = rng.standard_normal((2, 30))
     shapes = gap[:, None] * direction + other[:, None] * second + 1e-3 * rng.standard_normal((80, 30))
-    basis = articulation_basis(shapes, gap, 3)
+    basis = mouth_shape_basis(shapes, gap, 3)
     code = basis.encode(shapes, gap)
     np.testing.assert_allclose(code[:, 0], (gap - gap.mean()) / gap.std(), atol=1e-9)
     assert abs(np.corrcoef(code[:, 1], gap)[0, 1]) < 1e-6
@@ -51,8 +51,8 @@ def test_first_coefficient_is_the_gap_and_the_rest_ignores_it():
 def test_regression_finds_what_audio_tells_and_leaves_the_rest():
     rng = np.random.default_rng(2)
     audio = rng.standard_normal((300, 40))
-    told = audio[:, 0] - audio[:, 1] + 0.1 * rng.standard_normal(300)
-    targets = np.stack([told, rng.standard_normal(300)], 1)
+    predicted = audio[:, 0] - audio[:, 1] + 0.1 * rng.standard_normal(300)
+    targets = np.stack([predicted, rng.standard_normal(300)], 1)
     fit, _ = fit_audio_regression(audio, targets)
     assert fit.correlation[0] > 0.95
     assert fit.correlation[1] < 0.3
@@ -64,13 +64,14 @@ def test_regression_finds_what_audio_tells_and_leaves_the_rest():
 
 def test_regression_is_kernel_ridge():
     rng = np.random.default_rng(3)
-    audio, told = rng.standard_normal((60, 8)), rng.standard_normal((60, 1))
-    told[:, 0] += 2 * audio[:, 0]
-    fit, _ = fit_audio_regression(audio, told, max_gain=1.0)
+    audio, predicted = rng.standard_normal((60, 8)), rng.standard_normal((60, 1))
+    predicted[:, 0] += 2 * audio[:, 0]
+    fit, _ = fit_audio_regression(audio, predicted, max_gain=1.0)
     x = (audio - audio.mean(0)) / (audio.std(0) + 1e-3)
     kernel = rbf_kernel(x, gamma=0.5 / 8) + 0.3 * linear_kernel(x) / 8
     references = [
-        KernelRidge(alpha=alpha, kernel="precomputed").fit(kernel, told - told.mean(0)).predict(kernel) + told.mean(0)
+        KernelRidge(alpha=alpha, kernel="precomputed").fit(kernel, predicted - predicted.mean(0)).predict(kernel)
+        + predicted.mean(0)
         for alpha in np.logspace(-2, 2, 9)
     ]
     assert min(np.abs(fit.predict(audio) - reference).max() for reference in references) < 1e-8
@@ -79,57 +80,61 @@ def test_regression_is_kernel_ridge():
 def test_held_out_frames_are_told_by_the_others():
     """Each block's prediction is scikit-learn's ridge without the block and its guard, of a thinned clip too."""
     rng = np.random.default_rng(4)
-    audio, told = rng.standard_normal((90, 6)), rng.standard_normal((90, 1))
-    told[:, 0] += 2 * audio[:, 0]
+    audio, predicted = rng.standard_normal((90, 6)), rng.standard_normal((90, 1))
+    predicted[:, 0] += 2 * audio[:, 0]
     for most in (90, 45):
-        _, held_out = fit_audio_regression(audio, told, folds=3, guard=4, max_gain=1.0, most=most)
+        _, held_out = fit_audio_regression(audio, predicted, folds=3, guard=4, max_gain=1.0, most=most)
         keep = np.unique(np.linspace(0, 89, most).round().astype(int))
-        x, y = (audio - audio.mean(0)) / (audio.std(0) + 1e-3), told - told[keep].mean(0)
+        x, y = (audio - audio.mean(0)) / (audio.std(0) + 1e-3), predicted - predicted[keep].mean(0)
         kernel = rbf_kernel(x, gamma=0.5 / 6) + 0.3 * linear_kernel(x) / 6
         misses = []
         for alpha in np.logspace(-2, 2, 9):
-            expected = np.zeros_like(told)
+            expected = np.zeros_like(predicted)
             for first in (0, 30, 60):
                 rest = keep[(keep < first - 4) | (keep > first + 29 + 4)]
                 ridge = KernelRidge(alpha=alpha, kernel="precomputed").fit(kernel[np.ix_(rest, rest)], y[rest])
                 expected[first : first + 30] = ridge.predict(kernel[first : first + 30][:, rest])
-            misses.append(np.abs(held_out - expected - told[keep].mean(0)).max())
+            misses.append(np.abs(held_out - expected - predicted[keep].mean(0)).max())
         assert min(misses) < 1e-8
 
 
 def test_the_volume_sees_an_exact_gap_and_a_doubtful_rest_or_what_audio_tells(talking_dataset):
     track = load_track(talking_dataset)
-    articulator = Articulator(track, np.arange(track.num_frames), 3, 0.0, 0.0, told_share=0.25)
+    mouth_shape_predictor = MouthShapePredictor(
+        track, np.arange(track.num_frames), 3, 0.0, 0.0, predicted_mouth_prob=0.25
+    )
     torch.manual_seed(0)
-    seen = articulator.shown(torch.full((8000,), 5))
-    articulation, hearsay = seen[:, :-1] / articulator.emphasis, seen[:, -1]
-    assert seen.shape[1] == articulator.condition_dim
-    assert abs(hearsay.mean() - 0.25) < 0.03
-    tracked, told = articulation[hearsay == 0], articulation[hearsay == 1]
-    torch.testing.assert_close(told, articulator.told[5].expand_as(told))
-    assert not torch.equal(articulator.told, articulator.tracked)
-    torch.testing.assert_close(tracked[:, 0], articulator.tracked[5, 0].expand(len(tracked)))
-    assert (articulator.doubt[1:] > 0).all()
-    torch.testing.assert_close(tracked[:, 1:].std(0), articulator.doubt[1:], rtol=0.05, atol=0.0)
+    seen = mouth_shape_predictor.training_condition(torch.full((8000,), 5))
+    mouth_shape, is_predicted = seen[:, :-1] / mouth_shape_predictor.channel_scale, seen[:, -1]
+    assert seen.shape[1] == mouth_shape_predictor.condition_dim
+    assert abs(is_predicted.mean() - 0.25) < 0.03
+    tracked, predicted = mouth_shape[is_predicted == 0], mouth_shape[is_predicted == 1]
+    torch.testing.assert_close(predicted, mouth_shape_predictor.predicted[5].expand_as(predicted))
+    assert not torch.equal(mouth_shape_predictor.predicted, mouth_shape_predictor.tracked)
+    torch.testing.assert_close(tracked[:, 0], mouth_shape_predictor.tracked[5, 0].expand(len(tracked)))
+    assert (mouth_shape_predictor.prediction_std[1:] > 0).all()
+    torch.testing.assert_close(tracked[:, 1:].std(0), mouth_shape_predictor.prediction_std[1:], rtol=0.05, atol=0.0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_what_audio_tells_is_hearsay_where_the_volume_learned_to_tell_it_apart(talking_dataset, share):
     track = load_track(talking_dataset)
-    articulator = Articulator(track, np.arange(track.num_frames), 3, 0.0, 0.0, told_share=share).eval()
+    mouth_shape_predictor = MouthShapePredictor(
+        track, np.arange(track.num_frames), 3, 0.0, 0.0, predicted_mouth_prob=share
+    ).eval()
     audio = torch.from_numpy(track.audio[:4]).float()
-    seen = articulator(audio, audio[:, None].expand(-1, 8, -1, -1))
+    seen = mouth_shape_predictor(audio, audio[:, None].expand(-1, 8, -1, -1))
     assert (seen[:, -1] == float(share > 0)).all()
     if share == 0:
-        assert (articulator.shown(torch.arange(4))[:, -1] == 0).all()
+        assert (mouth_shape_predictor.training_condition(torch.arange(4))[:, -1] == 0).all()
 
 
 def test_only_the_first_are_stretched():
     rng = np.random.default_rng(3)
     inputs = rng.standard_normal((400, 3))
-    told = inputs[:, :1] + rng.standard_normal((400, 2))
-    both = fit_audio_regression(inputs, told)[0].predict(inputs)
-    one = fit_audio_regression(inputs, told, stretched=1)[0].predict(inputs)
+    predicted = inputs[:, :1] + rng.standard_normal((400, 2))
+    both = fit_audio_regression(inputs, predicted)[0].predict(inputs)
+    one = fit_audio_regression(inputs, predicted, stretched=1)[0].predict(inputs)
     np.testing.assert_allclose(one[:, 0], both[:, 0])
     assert one[:, 1].std() < 0.9 * both[:, 1].std()
 

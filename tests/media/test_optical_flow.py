@@ -7,7 +7,7 @@ import pytest
 from helpers.builders import texture
 from scipy.ndimage import map_coordinates, shift
 
-from nerfstudio_talking.media.optical_flow import carried_along, flow_field
+from nerfstudio_talking.media.optical_flow import flow_field, warp
 
 
 @pytest.mark.parametrize("size", [(128, 128), (128, 700)])  # one that is shrunk for the flow, too
@@ -31,7 +31,7 @@ def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channe
     rng = np.random.default_rng(1)
     image = rng.random((20, 30) if channels is None else (20, 30, channels)).astype(np.float32)
     flow = rng.uniform(-3, 3, (20, 30, 2)).astype(np.float32)
-    result = carried_along(image, flow)
+    result = warp(image, flow)
     rows, columns = np.indices((20, 30))
     where = rows + flow[..., 1], columns + flow[..., 0]
     layers = image.reshape(20, 30, -1)
@@ -46,5 +46,5 @@ def test_carried_brings_a_moved_image_back():
     before = texture(96, 96)
     after = shift(before, (1.5, 0.5, 0), order=3, mode="nearest")
     flow = np.broadcast_to(np.float32([0.5, 1.5]), (96, 96, 2))
-    errors = [np.abs(carried_along(after, flow, cubic) - before)[8:-8, 8:-8].mean() for cubic in (False, True)]
+    errors = [np.abs(warp(after, flow, cubic) - before)[8:-8, 8:-8].mean() for cubic in (False, True)]
     assert errors[1] < 0.5 * errors[0] < 0.1 * np.abs(after - before)[8:-8, 8:-8].mean()

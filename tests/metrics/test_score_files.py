@@ -17,7 +17,7 @@ from nerfstudio_talking.media.reading import read_audio, read_frames
 from nerfstudio_talking.media.writing import VideoWriter
 from nerfstudio_talking.metrics import score_files, syncnet
 from nerfstudio_talking.metrics.action_units import ACTION_UNITS
-from nerfstudio_talking.metrics.registry import SCORE_NAMES, written
+from nerfstudio_talking.metrics.registry import SCORE_NAMES, format_table
 from nerfstudio_talking.reports import score_report
 
 SAMPLE = paths.SAMPLE / "sample.mp4"
@@ -185,7 +185,7 @@ def test_worst_frames_are_apart_and_in_order() -> None:
 
 
 def test_rows_of_the_table() -> None:
-    rows = written({"sync_score": 0.5, "gt_sync_score": 0.61, "psnr": 30.123, "novel": 1.5})
+    rows = format_table({"sync_score": 0.5, "gt_sync_score": 0.61, "psnr": 30.123, "novel": 1.5})
     assert [row[1:3] for row in rows] == [("30.12", ""), ("0.500", "0.610"), ("1.5", "")]
 
 

@@ -40,8 +40,8 @@ from nerfstudio_talking.motion.learning import LearningOptions, Sample, fit_netw
 from nerfstudio_talking.motion.model import MotionModel, Person, load_model, save_model
 from nerfstudio_talking.motion.network import MotionLossWeights, MotionNetwork, MotionNetworkConfig, motion_losses
 from nerfstudio_talking.motion.recording import load_recording, resampled
-from nerfstudio_talking.motion.statistics import loudness_coupling, manner_distance, motion_statistics
-from nerfstudio_talking.motion.training import centred, fine_tune, shrinkage, spread_gain
+from nerfstudio_talking.motion.statistics import loudness_coupling, motion_statistics, statistics_distance
+from nerfstudio_talking.motion.training import fine_tune, resize_map, shrinkage, spread_gain
 
 TINY = MotionNetworkConfig((2, 3, 4, 4), 8, 8, 1, 0.1)
 
@@ -321,18 +321,18 @@ def test_process_has_the_spread_and_the_spectrum_it_was_fitted_to():
     np.testing.assert_allclose(drawn.std(0) / pose.std(0), 1, atol=0.35)
     np.testing.assert_allclose(np.corrcoef(drawn.T), np.corrcoef(pose.T), atol=0.45)
     mine, other = motion_statistics(pose, 25), motion_statistics(3 * swaying(1500, 5), 25)
-    assert manner_distance(motion_statistics(drawn, 25), mine)["distance"] < 0.6
-    assert manner_distance(motion_statistics(drawn, 25), other)["distance"] > 0.8
+    assert statistics_distance(motion_statistics(drawn, 25), mine)["distance"] < 0.6
+    assert statistics_distance(motion_statistics(drawn, 25), other)["distance"] > 0.8
 
 
 def test_bounds_by_hand():
     low, high = np.array([-1.0]), np.array([1.0])
     values = np.array([[0.0], [0.5], [-0.88], [1.2], [50.0], [-50.0]])
-    held = head_process.bounded(values, low, high)[:, 0]
+    held = head_process.soft_clamp(values, low, high)[:, 0]
     np.testing.assert_allclose(held[:3], values[:3, 0])
     assert 0.88 < held[3] < 1.2
     np.testing.assert_allclose(held[4:], [1.2, -1.2])
-    ramp = head_process.bounded(np.linspace(-3, 3, 6001)[:, None], low, high)[:, 0]
+    ramp = head_process.soft_clamp(np.linspace(-3, 3, 6001)[:, None], low, high)[:, 0]
     assert np.diff(ramp).min() >= 0
     assert np.abs(np.diff(ramp, 2)).max() < 1e-5  # no corner
 
@@ -454,7 +454,7 @@ def test_resumed_is_uninterrupted(tmp_path):
 
 def test_blocks_are_centred():
     values = np.array([[1.0], [3.0], [10.0], [20.0], [30.0]])
-    found = centred(values, [np.array([0, 1]), np.array([2, 3, 4])])
+    found = resize_map(values, [np.array([0, 1]), np.array([2, 3, 4])])
     np.testing.assert_allclose(found[:, 0], [-1, 1, -10, 0, 10])
 
 
@@ -584,14 +584,14 @@ def test_generated_motion_drives_a_portrait(model):
 def test_manner_distance():
     pose = swaying(500)
     mine = motion_statistics(pose, 25)
-    assert manner_distance(mine, mine)["distance"] == 0
-    assert manner_distance(motion_statistics(3 - pose, 25), mine)["distance"] == pytest.approx(0, abs=1e-9)
+    assert statistics_distance(mine, mine)["distance"] == 0
+    assert statistics_distance(motion_statistics(3 - pose, 25), mine)["distance"] == pytest.approx(0, abs=1e-9)
     twice = motion_statistics(2 * pose, 25)
-    for value in manner_distance(twice, mine).values():
+    for value in statistics_distance(twice, mine).values():
         assert value == pytest.approx(np.log(2))
-    assert manner_distance(mine, twice) == pytest.approx(manner_distance(twice, mine))
+    assert statistics_distance(mine, twice) == pytest.approx(statistics_distance(twice, mine))
     slow = motion_statistics(np.repeat(swaying(250), 2, 0), 25)
-    assert manner_distance(slow, motion_statistics(swaying(500), 25))["speed"] > 0.2
+    assert statistics_distance(slow, motion_statistics(swaying(500), 25))["speed"] > 0.2
     tone = np.zeros((500, 6))
     tone[:, 0] = 0.1 * np.sin(2 * np.pi * 1.5 * np.arange(500) / 25)
     spectrum = motion_statistics(tone, 25).spectrum[0]

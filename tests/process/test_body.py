@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nerfstudio_talking.cameras.image_plane import carry
+from nerfstudio_talking.cameras.image_plane import apply_affine
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.process.body import track_body
 
@@ -89,8 +89,8 @@ def test_no_clothes_in_sight_means_rest(clip):
 def test_carry_and_back():
     motion = torch.tensor([[[0.0, -2.0, 0.5], [2.0, 0.0, -1.0]]])
     positions = torch.tensor([[1.0, 3.0]])
-    torch.testing.assert_close(carry(positions, motion), torch.tensor([[-5.5, 1.0]]))
-    torch.testing.assert_close(carry(carry(positions, motion), motion, back=True), positions)
+    torch.testing.assert_close(apply_affine(positions, motion), torch.tensor([[-5.5, 1.0]]))
+    torch.testing.assert_close(apply_affine(apply_affine(positions, motion), motion, inverse=True), positions)
 
 
 def test_the_torso_moves_as_the_body_does():
@@ -109,6 +109,6 @@ def test_the_torso_moves_as_the_body_does():
     positions, frame = torch.rand(50, 2) - 0.5, torch.zeros(50, dtype=torch.long)
     maps = field.reference_maps()
     at_rest = field(positions, pose, still, frame, maps)
-    carried = field(carry(positions, moved.expand(50, -1, -1)), pose, moved, frame, maps)
+    carried = field(apply_affine(positions, moved.expand(50, -1, -1)), pose, moved, frame, maps)
     torch.testing.assert_close(carried.rgb, at_rest.rgb, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(carried.alpha, at_rest.alpha, atol=1e-4, rtol=1e-3)

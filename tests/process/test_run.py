@@ -13,7 +13,7 @@ from helpers.paths import SHARED
 from PIL import Image
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
-from nerfstudio_talking.dataset_io.sequence import load_clip
+from nerfstudio_talking.dataset_io.sequence import load_sequence
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.writing import VideoWriter
 from nerfstudio_talking.process.audio_track import cut_audio
@@ -105,7 +105,7 @@ def test_killed_and_resumed_gives_the_same_files(datasets):
 @pytest.mark.slow
 def test_the_dataset_is_whole(datasets):
     video, straight, _ = datasets
-    clip = load_clip(straight)
+    clip = load_sequence(straight)
     track = clip.track
     assert (track.num_frames, track.width, track.height, track.fps) == (40, 128, 128, 25.0)
     assert track.audio.shape[0] == 40

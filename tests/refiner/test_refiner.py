@@ -24,7 +24,7 @@ from nerfstudio_talking.media.frame_folder import fill_folder, read_rendered
 from nerfstudio_talking.mesh_rendering.rasterizer import interpolate, rasterise, signed_areas
 from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
 from nerfstudio_talking.refiner.frame_window import SlidingWindow, stack_windows, window_frames
-from nerfstudio_talking.refiner.generator import AttentionUNet, blend, filled_up
+from nerfstudio_talking.refiner.generator import AttentionUNet, blend, pad_to_multiple
 from nerfstudio_talking.refiner.identity import (
     CROP,
     align_face,
@@ -42,7 +42,7 @@ from nerfstudio_talking.refiner.losses import (
 )
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings, StreamRefiner
-from nerfstudio_talking.refiner.paired_dataset import PairedClip, draw_batch
+from nerfstudio_talking.refiner.paired_dataset import PairedSequence, draw_batch
 from nerfstudio_talking.refiner.steadying import aligned, averaged, steadied
 
 TINY = RefinerSettings(
@@ -187,7 +187,7 @@ def test_published_generator_halves_256_pixels_to_one():
 
 def test_filling_up_keeps_the_image():
     image = torch.rand(1, 2, 5, 9)
-    padded = filled_up(image, 8)
+    padded = pad_to_multiple(image, 8)
     assert padded.shape == (1, 2, 8, 16)
     assert torch.equal(padded[..., :5, :9], image)
 
@@ -334,8 +334,8 @@ def test_stream_refiner_tells_the_mean_direction_of_what_was_found():
 def test_pairs_fit_and_draws_depend_on_the_step_alone():
     video = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 4, 4, 3).contiguous()
     boxes = torch.tensor([[1.0, 2, 3, 4]]).expand(3, 4)
-    clip = PairedClip(video, video[1:4] * 10, np.array([1, 2, 3]), torch.eye(3), boxes)
-    drawn = [draw_batch([clip], step, 2, seed=3) for step in (5, 5, 6)]
+    sequence = PairedSequence(video, video[1:4] * 10, np.array([1, 2, 3]), torch.eye(3), boxes)
+    drawn = [draw_batch([sequence], step, 2, seed=3) for step in (5, 5, 6)]
     assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[1]))
     assert any(not torch.equal(a, b) for a, b in zip(drawn[0], drawn[2]))
     level = (drawn[0].window[:, -1, 0, 0] + 1) * 127.5
@@ -343,11 +343,11 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
     assert torch.equal(drawn[0].identity.argmax(1), level.round().long() - 1)
     assert drawn[0].mouth[1, 0].tolist() == [[0] * 4, [0] * 4, [0, 1, 1, 0], [0, 1, 1, 0]]
     # of an area
-    part = draw_batch([replace(clip, area=(0.5, 0.25, 1.0, 1.0))], 5, 2, seed=3)
+    part = draw_batch([replace(sequence, roi=(0.5, 0.25, 1.0, 1.0))], 5, 2, seed=3)
     for name in ("window", "gt", "mouth"):
         assert torch.equal(getattr(part, name), getattr(drawn[0], name)[:, :, 1:, 2:]), name
     # shifted and mirrored: still windows with their ground truth, and never beyond the image
-    smaller, seen = replace(clip, area=(0.25, 0.25, 0.75, 0.75)), set()
+    smaller, seen = replace(sequence, roi=(0.25, 0.25, 0.75, 0.75)), set()
     ramp = torch.arange(16, dtype=torch.uint8).view(4, 4)
     smaller = replace(smaller, rendered=ramp[None, ..., None].expand(6, 4, 4, 3).contiguous())
     smaller = replace(smaller, gt=smaller.rendered[:3])
@@ -360,14 +360,14 @@ def test_pairs_fit_and_draws_depend_on_the_step_alone():
         seen.add((float(level[0, 0]), float(level[0, 1])))
     assert len(seen) == 18  # nine places, two ways
     with pytest.raises(ValueError, match="no pairs"):
-        PairedClip(video, video[1:4], np.array([1, 2]), torch.eye(3), boxes)
+        PairedSequence(video, video[1:4], np.array([1, 2]), torch.eye(3), boxes)
 
 
 def test_colour_jitter_is_one_affine_change_a_channel_for_rendering_and_gt():
     generator = torch.Generator().manual_seed(0)
     video, gt = (torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8, generator=generator) for _ in range(2))
-    clip = PairedClip(video, gt, np.arange(6), torch.eye(6), torch.zeros(6, 4))
-    plain, tinted = (draw_batch([clip], 5, 2, colour_jitter=amount) for amount in (0.0, 0.3))
+    sequence = PairedSequence(video, gt, np.arange(6), torch.eye(6), torch.zeros(6, 4))
+    plain, tinted = (draw_batch([sequence], 5, 2, colour_jitter=amount) for amount in (0.0, 0.3))
     for channel in range(3):
         before, after = (
             torch.cat([b.window[:, channel::3].flatten(), b.gt[:, channel].flatten()]) for b in (plain, tinted)
@@ -465,15 +465,15 @@ def test_dissimilarity_is_that_of_scikit_image_where_pixels_count():
 def test_the_next_frame_follows_where_the_flicker_counts():
     video = torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 4, 4, 3).contiguous()
     frames = np.array([1, 2, 5, 6])  # 2 and 5 do not follow one another
-    clip = PairedClip(video, video[frames] * 10, frames, torch.eye(4), torch.zeros(4, 4))
+    sequence = PairedSequence(video, video[frames] * 10, frames, torch.eye(4), torch.zeros(4, 4))
     seen = set()
     for step in range(20):
-        batch = draw_batch([clip], step, 1, successive=True)
+        batch = draw_batch([sequence], step, 1, successive=True)
         assert len(batch.window) == 2
         seen.add(tuple(((batch.window[:, -1, 0, 0] + 1) * 127.5).round().int().tolist()))
         torch.testing.assert_close(batch.gt[:, 0, 0, 0] + 1, 10 * (batch.window[:, -1, 0, 0] + 1))
     assert seen == {(1, 2), (5, 6)}
-    apart = replace(clip, frames=np.array([0, 2, 4, 6]))
+    apart = replace(sequence, frames=np.array([0, 2, 4, 6]))
     with pytest.raises(ValueError, match="follow one another"):
         draw_batch([apart], 0, 1, successive=True)
 
@@ -505,18 +505,18 @@ def test_what_is_not_published_counts_where_it_is_asked_for(name):
 
 
 def test_the_area_holds_all_faces_and_the_rest_stays():
-    from nerfstudio_talking.refiner.roi import area_pixels, face_area
+    from nerfstudio_talking.refiner.roi import face_roi, roi_pixels
 
     boxes = torch.tensor([[20.0, 10, 60, 50], [30, 20, 80, 60]])
-    area = face_area(boxes, 100, 200)  # the union with 0.15 of its sides: 20 - 9 to 80 + 9, 10 - 7.5 to 60 + 7.5
-    np.testing.assert_allclose(area, (11 / 200, 2.5 / 100, 89 / 200, 67.5 / 100), rtol=1e-6)
-    assert face_area(torch.tensor([[0.0, 0, 200, 100]]), 100, 200) == (0, 0, 1, 1)
-    assert area_pixels((0.25, 0.5, 0.75, 1.0), 10, 20) == (slice(5, 10), slice(5, 15))
-    assert area_pixels((0.99, 0.99, 0.99, 0.99), 10, 10) == (slice(9, 10), slice(9, 10))
+    roi = face_roi(boxes, 100, 200)  # the union with 0.15 of its sides: 20 - 9 to 80 + 9, 10 - 7.5 to 60 + 7.5
+    np.testing.assert_allclose(roi, (11 / 200, 2.5 / 100, 89 / 200, 67.5 / 100), rtol=1e-6)
+    assert face_roi(torch.tensor([[0.0, 0, 200, 100]]), 100, 200) == (0, 0, 1, 1)
+    assert roi_pixels((0.25, 0.5, 0.75, 1.0), 10, 20) == (slice(5, 10), slice(5, 15))
+    assert roi_pixels((0.99, 0.99, 0.99, 0.99), 10, 10) == (slice(9, 10), slice(9, 10))
     torch.manual_seed(0)
     refiner, window = Refiner(TINY).eval(), batch_of(size=64).window
-    area = (0.25, 0.0, 0.75, 0.5)
-    refined = refiner.refine(window, area)
+    roi = (0.25, 0.0, 0.75, 0.5)
+    refined = refiner.refine(window, roi)
     inside = torch.zeros(64, 64, dtype=torch.bool)
     inside[:32, 16:48] = True
     change = (refined.output - window[:, -3:]).abs().sum((0, 1))
@@ -694,8 +694,8 @@ def test_mesh_is_closed_over_eyes_and_mouth():
     edges = {(int(t[k]), int(t[(k + 1) % 3])) for t in triangles for k in range(3)}
     assert len(edges) == 3 * len(triangles)  # every one is run along once in each direction at most
     assert sum((b, a) not in edges for a, b in edges) == 36  # the rim of the face is the only border
-    areas = signed_areas(texture_positions(), triangles[:skin])
-    assert (areas > 0).mean() > 0.97
+    rois = signed_areas(texture_positions(), triangles[:skin])
+    assert (rois > 0).mean() > 0.97
 
 
 def test_backdrops_are_other_frames_posed_alike():
@@ -860,7 +860,7 @@ def test_another_clips_landmarks_or_no_checkpoint_are_told(talking_dataset, tmp_
 
 @pytest.mark.slow
 def test_a_refiner_of_two_people_knows_both_clips(talking_dataset, blurred, tmp_path, capsys):
-    from nerfstudio_talking.dataset_io.sequence import load_clip
+    from nerfstudio_talking.dataset_io.sequence import load_sequence
     from nerfstudio_talking.inference.refiner import load_refiner
 
     other = tmp_path / "other"
@@ -874,8 +874,8 @@ def test_a_refiner_of_two_people_knows_both_clips(talking_dataset, blurred, tmp_
     shutil.rmtree(other)  # a refiner that is used needs no dataset
     path = config.get_base_dir() / "config.yml"
     capsys.readouterr()
-    for digest in (load_clip(talking_dataset).track.digest, "b" * 64):
-        assert 0 < load_refiner(path, None, digest).area[0] < 0.5
+    for digest in (load_sequence(talking_dataset).track.digest, "b" * 64):
+        assert 0 < load_refiner(path, None, digest).roi[0] < 0.5
         assert "another clip" not in capsys.readouterr().out
-    assert load_refiner(path, None, "c" * 64).area == (0, 0, 1, 1)
+    assert load_refiner(path, None, "c" * 64).roi == (0, 0, 1, 1)
     assert "another clip" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.face.outlines import oval_mask, paint_features
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.optical_flow import carried_along
+from nerfstudio_talking.media.optical_flow import warp
 from nerfstudio_talking.process.parsing.appearance_model import EARS, HAIR, NECK, View, posterior
 from nerfstudio_talking.process.parsing.learning import learn_clip
 from nerfstudio_talking.process.parsing.priors import LAYERS
@@ -52,7 +52,7 @@ def parse_clip(
     for index, frame in enumerate(frames()):
         view = View(frame, person_masks[index], landmarks[index])
         chances = posterior(model, view, index)
-        memory = _Memory(view.grey, chances) if memory is None else memory.carry(view.grey, chances)
+        memory = _Memory(view.grey, chances) if memory is None else memory.propagate(view.grey, chances)
         yield _full_size(view, memory.chances)
         count += 1
     if count != len(landmarks):
@@ -82,15 +82,15 @@ class _Memory:
     grey: UInt8[np.ndarray, "height width"]
     chances: Float32[np.ndarray, "height width 6"]
 
-    def carry(self, grey: np.ndarray, chances: np.ndarray) -> _Memory:
+    def propagate(self, grey: np.ndarray, chances: np.ndarray) -> _Memory:
         """Blend a new frame's probabilities with the old ones moved to where their pixels went."""
         import cv2
 
         finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         flow = finder.calc(grey, self.grey, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        error = cv2.GaussianBlur(cv2.absdiff(grey, carried_along(self.grey, flow)).astype(np.float32), (0, 0), 1.5)
+        error = cv2.GaussianBlur(cv2.absdiff(grey, warp(self.grey, flow)).astype(np.float32), (0, 0), 1.5)
         trust = _MEMORY * np.exp(-((error / _MEMORY_ERROR) ** 2))[..., None]
-        return _Memory(grey, chances + (carried_along(self.chances, flow) - chances) * trust)
+        return _Memory(grey, chances + (warp(self.chances, flow) - chances) * trust)
 
 
 def _full_size(view: View, chances: np.ndarray) -> UInt8[np.ndarray, "height width"]:

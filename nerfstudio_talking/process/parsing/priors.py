@@ -48,7 +48,7 @@ def outer_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "
         + 0.5 * _step(v, 1.0, 0.1) * _step(-v, -1.8, 0.15) * beside
     )
     hair *= 1 - 0.6 * _step(v, -0.12, 0.04) * _step(-v, -0.6, 0.05) * _step(side, 0.95, 0.03) * _step(-side, -1.5, 0.05)
-    return normalised(np.stack([skin, ears, neck, cloth, hair], axis=-1))
+    return normalize(np.stack([skin, ears, neck, cloth, hair], axis=-1))
 
 
 def inner_hair_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "128 128"]:
@@ -72,7 +72,7 @@ def learned_prior(
 ) -> Float32[np.ndarray, "128 128 5"]:
     """The prior after seeing `mass` frames' worth of each class in each place."""
     seen = gaussian_filter(mass, (1.0, 1.0, 0.0))
-    return normalised(prior * strength + seen)
+    return normalize(prior * strength + seen)
 
 
 def torso_prior(mass: Float32[np.ndarray, "height width 2"]) -> Float32[np.ndarray, "height width 2"]:
@@ -81,7 +81,7 @@ def torso_prior(mass: Float32[np.ndarray, "height width 2"]) -> Float32[np.ndarr
     return (2 * seen / seen.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def normalised(weights: np.ndarray) -> Float32[np.ndarray, "*bs classes"]:
+def normalize(weights: np.ndarray) -> Float32[np.ndarray, "*bs classes"]:
     """Shares that add up to one, none below `LEAST_PRIOR`."""
     weights = np.maximum(weights, LEAST_PRIOR)
     return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)
