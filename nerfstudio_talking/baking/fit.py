@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from nerfstudio.utils.rich_utils import get_progress
 from torch import Tensor
 
 from nerfstudio_talking.baking.config import BakeConfig
@@ -16,6 +15,7 @@ from nerfstudio_talking.baking.file_format import Bake
 from nerfstudio_talking.baking.kernels import BLOCK, CHANNELS
 from nerfstudio_talking.baking.polynomial_basis import fit_matrix, polynomial_basis
 from nerfstudio_talking.baking.sparse_grid import SparseGrid, sparse_grid_of
+from nerfstudio_talking.io.console import get_progress
 from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.model_components.renderers import intersect_box, ray_weights

@@ -10,13 +10,13 @@ from statistics import fmean
 import numpy as np
 import torch
 from jaxtyping import Bool
-from nerfstudio.utils.rich_utils import get_progress
 from torch import Tensor
 
 from nerfstudio_talking.baking.renderer import BakeRenderer
 from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.dataset_io.parsing_labels import class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
+from nerfstudio_talking.io.console import get_progress
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.images import psnr
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel

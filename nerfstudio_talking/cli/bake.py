@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import tyro
-from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_talking.baking.config import BakeConfig
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 
 

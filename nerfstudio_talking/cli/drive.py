@@ -12,8 +12,8 @@ import torch
 import tyro
 from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.motion.driving_track import PoseMode, driving_track

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Union
 
 import tyro
-from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
 from nerfstudio_talking.cli.bake import BakePortrait
@@ -18,6 +17,7 @@ from nerfstudio_talking.cli.path import CameraPath
 from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
 from nerfstudio_talking.cli.score import Score
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 
 Command = tyro.conf.FlagConversionOff[

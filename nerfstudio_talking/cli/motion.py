@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import tyro
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from rich.markup import escape
 
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:

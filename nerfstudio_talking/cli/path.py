@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfstudio.utils.rich_utils import CONSOLE
-
 from nerfstudio_talking.cameras.camera_path import camera_path
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
 
 

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 
 from nerfstudio.scripts.render import RenderCameraPath
-from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_talking.dataset_io.validation import load_any_sequence
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 
 

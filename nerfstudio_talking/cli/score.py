@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from rich.markup import escape
 from rich.table import Table
 
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.errors import TalkingError
 
 

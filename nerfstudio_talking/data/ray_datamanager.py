@@ -11,7 +11,6 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
 from nerfstudio.utils import comms
-from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from nerfstudio_talking.data.frame_cache import FrameCache
 from nerfstudio_talking.data.pixel_samplers import FramePixelSampler, FramePixelSamplerConfig, RegionPixelSamplerConfig
 from nerfstudio_talking.data.ray_sampling import frame_weights, patch_pixels
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
+from nerfstudio_talking.io.console import CONSOLE
 
 
 @dataclass

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.utils import comms
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from torch import Tensor
 
 from nerfstudio_talking.data.refiner_frames import portrait_checkpoint, rendered_frames
 from nerfstudio_talking.data.talking_dataset import TalkingDataset
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing, load_sequence
 from nerfstudio_talking.face.measurements import fill_gaps
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import read_image

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.frame_folder import fill_folder, read_rendered

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerfstudio_talking.inference.checkpoints import read_run
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import digest_tensor, file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig

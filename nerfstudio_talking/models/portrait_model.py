@@ -16,7 +16,6 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.external import TCNN_EXISTS
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -33,6 +32,7 @@ from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShape
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import digest_tensor
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.weights import find_weights

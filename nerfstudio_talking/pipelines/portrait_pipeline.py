@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.models.portrait_model import PortraitModel, Rendering
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -16,6 +15,7 @@ from nerfstudio_talking import __version__
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
 from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, save_track
 from nerfstudio_talking.face import measurements
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.process import audio_track, checks, steps

@@ -20,11 +20,11 @@ import tyro
 from ablation_runs import Programs, train_and_score
 from ablation_study import RESULT, Run, Study, finished, load_study, runs_of
 from ablation_tables import update_page, write_section
-from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markdown import Markdown
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 
 _CONFIG = Path(__file__).with_name("ablation.yaml")

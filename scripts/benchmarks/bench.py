@@ -32,8 +32,9 @@ from bench_portrait import (
 )
 from bench_process import process_rows
 from machine import machine, versions
-from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markdown import Markdown
+
+from nerfstudio_talking.io.console import CONSOLE
 
 _PACKAGES = ("nerfstudio-talking", "nerfstudio", "torch", "numba", "numpy")
 

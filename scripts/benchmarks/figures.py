@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from PIL import Image
 
 from nerfstudio_talking.cli.drive import Drive
@@ -23,6 +22,7 @@ from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.face.measurements import lid_gap, lip_opening
 from nerfstudio_talking.face.tracking import track_faces
 from nerfstudio_talking.inference.checkpoints import load_portrait
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.metrics.suite import PortraitScores

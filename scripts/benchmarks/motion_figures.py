@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from nerfstudio.utils.rich_utils import CONSOLE
 from rich.table import Table
 
 from nerfstudio_talking.dataset_io.track import AUDIO_NAME
 from nerfstudio_talking.face.landmark_sets import CHIN_478, LIPS_478
 from nerfstudio_talking.face.linear_face_model import FaceModel
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.motion.blinks import find_blinks

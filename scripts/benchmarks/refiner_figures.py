@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 import torch
 import tyro
-from nerfstudio.utils.rich_utils import CONSOLE, get_progress
 from PIL import Image
 from rich.table import Table
 from torch import nn
@@ -30,6 +29,7 @@ from nerfstudio_talking.data.refiner_frames import rendered_frames
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing, load_sequence
 from nerfstudio_talking.inference.checkpoints import read_run
 from nerfstudio_talking.inference.refiner import load_refiner, refined_frames
+from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.io.weights import find_weights
 from nerfstudio_talking.media.images import read_image

@@ -1,0 +1,38 @@
+"""The console and the progress bars of this package: nerfstudio's look, without importing nerfstudio.
+
+Processing, scoring and motion start in a second or two because nothing here pulls in nerfstudio's registry.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+CONSOLE = Console(width=120)
+
+
+class RateColumn(ProgressColumn):
+    """Speed of a task in steps per second."""
+
+    def __init__(self, suffix: str) -> None:
+        super().__init__()
+        self.suffix = suffix
+
+    def render(self, task: Task) -> Text:
+        """The speed, or a question mark before the first step."""
+        speed = task.finished_speed or task.speed
+        return Text("?" if speed is None else f"{speed:.2f} {self.suffix}", style="progress.data.speed")
+
+
+def get_progress(description: str, suffix: str | None = None) -> Progress:
+    """A progress bar as nerfstudio's.
+
+    Args:
+        description: text in front of the bar.
+        suffix: unit of the speed, such as `frames/s`; no speed where None.
+    """
+    columns: list[ProgressColumn] = [TextColumn(description), BarColumn(), TaskProgressColumn(show_speed=True)]
+    if suffix is not None:
+        columns.append(RateColumn(suffix))
+    return Progress(*columns, TimeRemainingColumn(elapsed_when_finished=True, compact=True))
