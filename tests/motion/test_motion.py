@@ -129,7 +129,7 @@ def sample_data(tmp_path_factory):
     )
     track = TalkingTrack(
         fps=25.0,
-        camera=PinholeCamera(PinholeCamera(float(gt["focal"]), 256, 256)),
+        camera=PinholeCamera(float(gt["focal"]), 256, 256),
         camera_to_worlds=gt["camera_to_worlds"].astype(np.float32),
         audio=np.zeros((250, 16, 80), np.float32),
         audio_kind="logmel",
