@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import tyro
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from nerfstudio.utils import comms
 from torch import Tensor
@@ -29,8 +31,7 @@ from nerfstudio_talking.refiner.roi import WHOLE, Roi, face_roi
 
 @dataclass
 class RefinerDataManagerConfig(VanillaDataManagerConfig):
-    """Options of the refiner's data. The inherited options about rays and their images have no effect: a training step
-    takes whole windows."""
+    """Options of the refiner's data."""
 
     _target: type = field(default_factory=lambda: RefinerDataManager)
     """Target class to instantiate."""
@@ -53,6 +54,17 @@ class RefinerDataManagerConfig(VanillaDataManagerConfig):
     """Number of windows per training step; 1 as published."""
     seed: int = 0
     """Seed of the training batches and of the identity encoder."""
+    # A step takes whole windows: options about rays have no effect and are hidden from --help. They stay because
+    # `ns-render` writes to some of them.
+    train_num_rays_per_batch: tyro.conf.Suppress[int] = 1024
+    train_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
+    train_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1
+    eval_num_rays_per_batch: tyro.conf.Suppress[int] = 1024
+    eval_num_images_to_sample_from: tyro.conf.Suppress[int] = -1
+    eval_num_times_to_repeat_images: tyro.conf.Suppress[int] = -1
+    eval_image_indices: tyro.conf.Suppress[tuple[int, ...] | None] = None
+    patch_size: tyro.conf.Suppress[int] = 1
+    pixel_sampler: tyro.conf.Suppress[PixelSamplerConfig] = field(default_factory=PixelSamplerConfig)
 
 
 class _Person(NamedTuple):

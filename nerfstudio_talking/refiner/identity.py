@@ -47,7 +47,7 @@ def align_face(
     if groups is None:
         raise ValueError(f"a face is aligned by 478 or 68 landmarks, not {len(landmarks)}")
     points = np.array([landmarks[list(group)].mean(0) for group in groups], dtype=np.float64)
-    factor, shift = fit_similarity(*(p[:, 0] + 1j * p[:, 1] for p in (points, _TEMPLATE)))
+    factor, shift = map(complex, fit_similarity(*(p[:, 0] + 1j * p[:, 1] for p in (points, _TEMPLATE))))
     matrix = np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
     return cv2.warpAffine(image, matrix, (CROP, CROP), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
