@@ -16,6 +16,7 @@ from nerfstudio_talking.cli.motion import Motion
 from nerfstudio_talking.cli.path import CameraPath
 from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
+from nerfstudio_talking.cli.render_frames import RenderFrames
 from nerfstudio_talking.cli.score import Score
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
@@ -26,6 +27,7 @@ Command = tyro.conf.FlagConversionOff[
         Annotated[Check, tyro.conf.subcommand(name="check")],
         Annotated[CameraPath, tyro.conf.subcommand(name="path")],
         Annotated[Render, tyro.conf.subcommand(name="render")],
+        Annotated[RenderFrames, tyro.conf.subcommand(name="render-frames")],
         Annotated[BakePortrait, tyro.conf.subcommand(name="bake")],
         Annotated[Drive, tyro.conf.subcommand(name="drive")],
         Annotated[Motion, tyro.conf.subcommand(name="motion")],
