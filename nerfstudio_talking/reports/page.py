@@ -27,7 +27,8 @@ border:1px solid #0002}
 ul.warn{background:#fff6df;border-left:4px solid #e0a000;padding:.6em 1em .6em 2em;margin:.8em 0}
 .fine{background:#eaf6ec;border-left:4px solid #3a9d4b;padding:.6em 1em;margin:.8em 0}
 table{border-collapse:collapse;font-size:.9em} th,td{padding:.12em 1em .12em 0;text-align:left;vertical-align:top}
-td{overflow-wrap:anywhere} .number{text-align:right;font-variant-numeric:tabular-nums} td:first-child{color:#556;white-space:nowrap}
+td{overflow-wrap:anywhere} .number{text-align:right;font-variant-numeric:tabular-nums}
+td:first-child{color:#556;white-space:nowrap}
 """
 
 
