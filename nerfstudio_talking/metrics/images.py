@@ -67,7 +67,7 @@ class ImageMetric(VideoMetric):
     def update(
         self,
         rendered: Float[Tensor, "height width 3"],
-        gt: Float[Tensor, "height width 3"],
+        gt: Float[Tensor, "gt_height gt_width 3"],
         regions: FrameRegions = _NOWHERE,
     ) -> None:
         """Add a frame.

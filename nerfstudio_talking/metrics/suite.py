@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,16 @@ class PortraitScores:
             points = self._track_faces(seen)
             self._landmarks.append(points)
         regions = self._find_regions(parsing, seen.gt_levels, points[1])
-        scores = self._suite.update(FramePair(*pair, regions, *points, rendered_parsing, parsing, follows))
+        seen = replace(
+            seen,
+            regions=regions,
+            rendered_landmarks=points[0],
+            gt_landmarks=points[1],
+            rendered_parsing=rendered_parsing,
+            gt_parsing=parsing,
+            follows=follows,
+        )
+        scores = self._suite.update(seen)
         self.rows.append(scores)
         return dict(scores)
 

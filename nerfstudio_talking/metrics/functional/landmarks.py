@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+from nerfstudio_talking.face.measurements import frames_seen
+
 MOUTH_68_TO_MESH = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87)
 """FaceMesh points that stand where points 48 to 67 of the 68 do: outer lips from the person's right corner over the
 upper lip, then the inner lips the same way round."""
@@ -63,7 +65,7 @@ def landmark_score(
     rendered: Float[np.ndarray, "frames points xy"], gt: Float[np.ndarray, "frames points xy"]
 ) -> LandmarkScore:
     """LMD over the frames of a video, in pixels and in per cent of the face's height, missed faces counted."""
-    seen = [np.isfinite(points[..., :2]).all(axis=(1, 2)) for points in (rendered, gt)]
+    seen = [frames_seen(points[..., :2]) for points in (rendered, gt)]
     return summarize_distance(landmark_distance(rendered, gt), face_height(gt), seen[0], seen[1])
 
 
