@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
 from nerfstudio_talking.media.inpainting import center_map, fill_smoothly
-from nerfstudio_talking.process.torso import torso_image
+from nerfstudio_talking.mesh_rendering.torso_layer import torso_image
 
 _SOFT = 0.8
 """Standard deviation, pixels, of the head's outline."""

@@ -9,19 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_erosion
 
-from nerfstudio_talking.dataset_io.parsing_labels import TORSO_CLASSES, class_mask
-from nerfstudio_talking.face.measurements import face_boxes, mouth_boxes
+from nerfstudio_talking.dataset_io.parsing_labels import FACE_CLASSES, MOUTH_CLASSES, TORSO_CLASSES, class_mask
+from nerfstudio_talking.face.landmark_sets import CHIN_TIP
+from nerfstudio_talking.face.regions import MOUTH_MARGIN, STRAY_SHARE, Box, face_boxes, mask_box, mouth_boxes
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels; pixel (0, 0) reaches from 0 to 1."""
-
-_FACE = ("skin", "brows", "eyes", "nose", "inner_mouth", "lips")
-_LIPS = ("lips", "inner_mouth")
-_MOUTH_MARGIN = 0.4
-"""Of the mouth's width, on every side, as in `measure.mouth_boxes`."""
 _PERSON, _NO_PERSON = 192, 25
 """Of 255, from MediaPipe's person mask: surely the person, surely not."""
-_CHIN = 152
 
 
 @dataclass(frozen=True)
@@ -44,15 +37,14 @@ def boxes_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> dict[str, 
 
     Half a per cent of the pixels at each end is left out of a box, since maps hold stray pixels.
     """
-    mouth = _bounds(class_mask(parsing, _LIPS))
-    if mouth is not None:
-        grow = _MOUTH_MARGIN * (mouth[2] - mouth[0])
-        mouth = (mouth[0] - grow, mouth[1] - grow, mouth[2] + grow, mouth[3] + grow)
-    return {"face": _bounds(class_mask(parsing, _FACE)), "mouth": mouth}
+    return {
+        "face": mask_box(class_mask(parsing, FACE_CLASSES), stray=STRAY_SHARE),
+        "mouth": mask_box(class_mask(parsing, MOUTH_CLASSES), MOUTH_MARGIN, STRAY_SHARE),
+    }
 
 
 def regions_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> FrameRegions:
-    """Regions of a frame by its parsing map (`semantics.PARSING_CLASSES`).
+    """Regions of a frame by its parsing map (`parsing_labels.PARSING_CLASSES`).
 
     Torso and background keep off each other's edge by a hundredth of the image's width.
     """
@@ -81,7 +73,7 @@ def regions_from_landmarks(
         background = _shrunk(person < _NO_PERSON, 2 * margin)
         if seen:
             torso = _shrunk(person > _PERSON, margin)
-            torso[: max(round(float(landmarks[_CHIN, 1] + 0.1 * (face[3] - face[1]))), 0)] = False
+            torso[: max(round(float(landmarks[CHIN_TIP, 1] + 0.1 * (face[3] - face[1]))), 0)] = False
     return FrameRegions(_as_box(face), _as_box(mouth), torso, background)
 
 
@@ -100,14 +92,6 @@ def pixel_box(box: Box, height: int, width: int, least: int = 1) -> tuple[slice,
         first = min(max(first - lack // 2, 0), size - max(last - first, least))
         sides.append(slice(first, max(last, first + least)))
     return sides[0], sides[1]
-
-
-def _bounds(mask: Bool[np.ndarray, "height width"]) -> Box | None:
-    rows, columns = np.nonzero(mask)
-    if len(rows) == 0:
-        return None
-    (left, right), (top, bottom) = (np.percentile(values, (0.5, 99.5)) for values in (columns, rows))
-    return float(left), float(top), float(right) + 1, float(bottom) + 1
 
 
 def _as_box(values: Float[np.ndarray, " 4"]) -> Box | None:
