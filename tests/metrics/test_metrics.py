@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
-from nerfstudio_talking.face.measurements import OUTER_EYE_CORNERS, lip_opening
+from nerfstudio_talking.face.landmark_sets import OUTER_EYE_CORNERS
+from nerfstudio_talking.face.measurements import lip_opening
 from nerfstudio_talking.io import weights
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.metrics import action_units, images, landmarks, stability, suite, syncnet

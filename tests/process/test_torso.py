@@ -7,7 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.process.torso import spread_poses, torso_image, torso_references
+from nerfstudio_talking.mesh_rendering.torso_layer import torso_image
+from nerfstudio_talking.process.torso import spread_poses, torso_references
 
 SIZE = 100
 NECK, CLOTH, HEAD, WALL = (180, 130, 100), (30, 50, 130), (240, 10, 10), (10, 240, 10)
@@ -26,7 +27,7 @@ def person():
     return image, ids
 
 
-def test_the_torso_is_kept_and_the_rest_is_clear():
+def test_the_torso_is_opaque_and_the_rest_is_clear():
     image, ids = person()
     rgba = torso_image(image, ids)
     assert rgba.shape == (SIZE, SIZE, 4)
