@@ -13,21 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_erosion
 
-from nerfstudio_talking.dataset_io.parsing_labels import TORSO_CLASSES, class_mask
-from nerfstudio_talking.face.measurements import face_boxes, mouth_boxes
+from nerfstudio_talking.dataset_io.parsing_labels import FACE_CLASSES, MOUTH_CLASSES, TORSO_CLASSES, class_mask
+from nerfstudio_talking.face.landmark_sets import CHIN_TIP
+from nerfstudio_talking.face.regions import MOUTH_MARGIN, STRAY_SHARE, Box, face_boxes, mask_box, mouth_boxes
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels; pixel (0, 0) reaches from 0 to 1."""
-
-MOUTH_MARGIN = 0.4
-"""How much wider a mouth box is than the lips on every side, in widths of the mouth."""
 SMALLEST_BOX = 16
 """Least pixels on a side of a box that an image score is taken of: SSIM looks through windows of 11."""
-_FACE = ("skin", "brows", "eyes", "nose", "inner_mouth", "lips")
-_LIPS = ("lips", "inner_mouth")
 _PERSON, _NO_PERSON = 192, 25
 """Levels of MediaPipe's person mask, of 255, from which a pixel is surely the person, and below which surely not."""
-_CHIN = 152
 
 
 @dataclass(frozen=True)
@@ -53,11 +46,7 @@ def mouth_box_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> Box | 
     Returns:
         None where no lips are seen.
     """
-    lips = _bound_mask(class_mask(parsing, _LIPS))
-    if lips is None:
-        return None
-    grow = MOUTH_MARGIN * (lips[2] - lips[0])
-    return lips[0] - grow, lips[1] - grow, lips[2] + grow, lips[3] + grow
+    return mask_box(class_mask(parsing, MOUTH_CLASSES), MOUTH_MARGIN, STRAY_SHARE)
 
 
 def mouth_box_from_landmarks(landmarks: Float[np.ndarray, "478 xy"]) -> Box | None:
@@ -67,7 +56,10 @@ def mouth_box_from_landmarks(landmarks: Float[np.ndarray, "478 xy"]) -> Box | No
 
 def boxes_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> dict[str, Box | None]:
     """Boxes of face and mouth by name; None where there is none."""
-    return {"face": _bound_mask(class_mask(parsing, _FACE)), "mouth": mouth_box_from_parsing(parsing)}
+    return {
+        "face": mask_box(class_mask(parsing, FACE_CLASSES), stray=STRAY_SHARE),
+        "mouth": mouth_box_from_parsing(parsing),
+    }
 
 
 def regions_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> FrameRegions:
@@ -99,7 +91,7 @@ def regions_from_landmarks(
         background = _erode(person < _NO_PERSON, 2 * margin)
         if face is not None:
             torso = _erode(person > _PERSON, margin)
-            torso[: max(round(float(landmarks[_CHIN, 1]) + 0.1 * (face[3] - face[1])), 0)] = False
+            torso[: max(round(float(landmarks[CHIN_TIP, 1]) + 0.1 * (face[3] - face[1])), 0)] = False
     return FrameRegions(face, mouth_box_from_landmarks(landmarks), torso, background)
 
 
@@ -129,14 +121,6 @@ def box_mask(box: Box | None, height: int, width: int) -> Bool[np.ndarray, "heig
     if pixels is not None:
         mask[pixels] = True
     return mask
-
-
-def _bound_mask(mask: Bool[np.ndarray, "height width"]) -> Box | None:
-    rows, columns = np.nonzero(mask)
-    if len(rows) == 0:
-        return None
-    (left, right), (top, bottom) = (np.percentile(values, (0.5, 99.5)) for values in (columns, rows))
-    return float(left), float(top), float(right) + 1, float(bottom) + 1
 
 
 def _as_box(values: Float[np.ndarray, " 4"]) -> Box | None:

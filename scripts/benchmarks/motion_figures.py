@@ -22,7 +22,7 @@ import tyro
 from rich.table import Table
 
 from nerfstudio_talking.dataset_io.track import AUDIO_NAME
-from nerfstudio_talking.face.landmark_sets import CHIN_478, LIPS_478
+from nerfstudio_talking.face.landmark_sets import CHIN_POINTS, LIP_POINTS
 from nerfstudio_talking.face.linear_face_model import FaceModel
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
@@ -34,7 +34,7 @@ from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, Recording, load_recording
 from nerfstudio_talking.motion.statistics import loudness_coupling, motion_statistics, statistics_distance
 
-_MOUTH = [*LIPS_478, *CHIN_478]
+_MOUTH = [*LIP_POINTS, *CHIN_POINTS]
 _PHASES = 40
 
 

@@ -13,7 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
-from nerfstudio_talking.face.measurements import EYE_LIDS, INNER_LIPS, OUTER_EYE_CORNERS
+from nerfstudio_talking.face.landmark_sets import (
+    CHIN_TIP,
+    INNER_BROW_ENDS,
+    INNER_EYE_CORNERS,
+    INNER_LIP_PAIRS,
+    LID_PAIRS,
+    LOWER_LIP_BOTTOM,
+    MOUTH_CORNERS,
+    NOSE_BASE,
+    OUTER_BROW_ENDS,
+    OUTER_EYE_CORNERS,
+    UPPER_LIP_TOP,
+)
 from nerfstudio_talking.io.errors import TalkingError
 
 UPPER_FACE = ("AU01", "AU02", "AU04", "AU05", "AU06", "AU07", "AU09", "AU45")
@@ -65,10 +77,6 @@ _FULL_DISTANCE = {
 }
 """Movement at intensity 5 as a share of the distance of the outer eye corners; of grown faces, rounded. A scale only:
 it sets how units weigh against each other, never which of two videos is nearer in one unit."""
-_INNER_BROWS, _OUTER_BROWS = (107, 336), (70, 300)
-_INNER_EYES = (133, 362)
-_NOSE_BASE, _UPPER_LIP, _LOWER_LIP, _CHIN = 2, 0, 17, 152
-_MOUTH_CORNERS = (61, 291)
 
 
 class ActionUnitError(NamedTuple):
@@ -139,22 +147,22 @@ def from_landmarks(landmarks: Float[np.ndarray, "frames points xy"]) -> Float64[
     def spread(pair: tuple[int, int]) -> np.ndarray:
         return place(pair[1:], right) - place(pair[:1], right)
 
-    upper_lids, lower_lids = (tuple(pair[side] for eye in EYE_LIDS for pair in eye) for side in (0, 1))
-    upper_lips, lower_lips = (tuple(pair[side] for pair in INNER_LIPS) for side in (0, 1))
-    nose = place((_NOSE_BASE,), down)
-    lips = place((_UPPER_LIP, _LOWER_LIP), down)
+    upper_lids, lower_lids = (tuple(pair[side] for eye in LID_PAIRS for pair in eye) for side in (0, 1))
+    upper_lips, lower_lips = (tuple(pair[side] for pair in INNER_LIP_PAIRS) for side in (0, 1))
+    nose = place((NOSE_BASE,), down)
+    lips = place((UPPER_LIP_TOP, LOWER_LIP_BOTTOM), down)
     measured = {
-        "AU01": place(_INNER_EYES, down) - place(_INNER_BROWS, down),
-        "AU02": place(OUTER_EYE_CORNERS, down) - place(_OUTER_BROWS, down),
-        "AU04": -spread(_INNER_BROWS),
+        "AU01": place(INNER_EYE_CORNERS, down) - place(INNER_BROW_ENDS, down),
+        "AU02": place(OUTER_EYE_CORNERS, down) - place(OUTER_BROW_ENDS, down),
+        "AU04": -spread(INNER_BROW_ENDS),
         "AU45": place(upper_lids, down) - place(lower_lids, down),
-        "AU10": nose - place((_UPPER_LIP,), down),
-        "AU12": nose - place(_MOUTH_CORNERS, down),
-        "AU15": place(_MOUTH_CORNERS, down) - lips,
-        "AU17": place((_LOWER_LIP,), down) - place((_CHIN,), down),
-        "AU20": spread(_MOUTH_CORNERS),
+        "AU10": nose - place((UPPER_LIP_TOP,), down),
+        "AU12": nose - place(MOUTH_CORNERS, down),
+        "AU15": place(MOUTH_CORNERS, down) - lips,
+        "AU17": place((LOWER_LIP_BOTTOM,), down) - place((CHIN_TIP,), down),
+        "AU20": spread(MOUTH_CORNERS),
         "AU25": place(lower_lips, down) - place(upper_lips, down),
-        "AU26": place((_CHIN,), down) - nose,
+        "AU26": place((CHIN_TIP,), down) - nose,
     }
     return np.stack([FULL * measured[name] / _FULL_DISTANCE[name] for name in GEOMETRY_UNITS], axis=1)
 

@@ -7,12 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+from nerfstudio_talking.face.landmark_sets import CHIN_TIP, FOREHEAD_TOP, MOUTH_68_TO_MESH
 from nerfstudio_talking.face.measurements import frames_seen
-
-MOUTH_68_TO_MESH = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87)
-"""FaceMesh points that stand where points 48 to 67 of the 68 do: outer lips from the person's right corner over the
-upper lip, then the inner lips the same way round."""
-_FOREHEAD, _CHIN = 10, 152
 
 
 def mouth_points_68(landmarks: Float[np.ndarray, "*bs points xy"]) -> Float[np.ndarray, "*bs 20 2"]:
@@ -45,7 +41,7 @@ def face_height(landmarks: Float[np.ndarray, "*bs points xy"]) -> Float64[np.nda
     if landmarks.shape[-2] == 68:
         return np.full(landmarks.shape[:-2], np.nan)
     points = np.asarray(landmarks[..., :2], dtype=np.float64)
-    return np.asarray(np.linalg.norm(points[..., _FOREHEAD, :] - points[..., _CHIN, :], axis=-1))
+    return np.asarray(np.linalg.norm(points[..., FOREHEAD_TOP, :] - points[..., CHIN_TIP, :], axis=-1))
 
 
 class LandmarkScore(NamedTuple):

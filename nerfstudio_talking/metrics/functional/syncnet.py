@@ -17,7 +17,8 @@ from jaxtyping import Float, Float32, UInt8
 from scipy.fft import dct
 from torch import Tensor, nn
 
-from nerfstudio_talking.face.measurements import face_boxes, fill_gaps
+from nerfstudio_talking.face.measurements import fill_gaps
+from nerfstudio_talking.face.regions import face_boxes
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.weights import load_state
 

@@ -7,14 +7,13 @@ import itertools
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
+from nerfstudio_talking.face.landmark_sets import RIGID_POINTS
+
 GRID = 16
 """Cells of the motion grid on each side of the image."""
 _FULL_CELL = 0.8
 _FEWEST_STEPS = 20
 """Accelerations below which a regression on six numbers says nothing."""
-_RIGID = (6, 168, 8, 9, 151, 10, 33, 133, 263, 362, 127, 356, 234, 454, 1, 4)
-"""FaceMesh points that the mouth, brows and lids leave in place: bridge and tip of the nose, forehead, eye corners,
-temples and the line before the ears."""
 
 
 def cell_motion(
@@ -48,7 +47,7 @@ def head_motion(
 ) -> Float64[np.ndarray, " 6"]:
     """The affine motion of the face's rigid points from one frame to the next: shift of their mean in pixels, then the
     change of the 2x2 matrix about it. Turning and nodding are affine to first order. NaN where a face is missing."""
-    a, b = (np.asarray(points, np.float64)[list(_RIGID), :2] for points in (before, after))
+    a, b = (np.asarray(points, np.float64)[list(RIGID_POINTS), :2] for points in (before, after))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return np.full(6, np.nan)
     centre, shift = a.mean(axis=0), b.mean(axis=0) - a.mean(axis=0)
