@@ -8,9 +8,7 @@ from typing import Annotated
 
 import tyro
 from rich.markup import escape
-from rich.table import Table
 
-from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -26,6 +24,10 @@ class Check:
 
     def main(self) -> None:
         """Print a summary; raise where anything is wrong."""
+        from rich.table import Table
+
+        from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
+
         clip = load_any_sequence(self.data)
         track = clip.track
         table = Table(title=escape(str(self.data)), show_header=False)

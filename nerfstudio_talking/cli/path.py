@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfstudio_talking.cameras.camera_path import camera_path
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
 
@@ -23,6 +22,7 @@ class CameraPath:
 
     def main(self) -> None:
         """Write the path."""
+        from nerfstudio_talking.cameras.camera_path import camera_path
         from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
         from nerfstudio_talking.dataset_io.validation import load_any_sequence
 
