@@ -80,7 +80,7 @@ def test_processing_scoring_and_motion_run_without_nerfstudio(tmp_path) -> None:
     video, voice = paths.SAMPLE / "sample.mp4", paths.SAMPLE / "other_voice.flac"
     data, general, personal = tmp_path / "data", tmp_path / "general.pt", tmp_path / "personal.pt"
     calls = [
-        ["process", video, "--output", data, "--size", 128, "--frames", "0:60"],
+        ["process", video, "--output", data, "--size", 128, "--frames", "0:100"],
         ["check", data],
         ["path", "--data", data, "--output", tmp_path / "path.json"],
         ["motion", "train", "--data", data, "--output", general, "--epochs", 1],
