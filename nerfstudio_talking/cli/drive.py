@@ -71,7 +71,7 @@ class Drive:
         portrait = model.track
         refiner = None
         if self.refine is not None:
-            from nerfstudio_talking.inference.refiner import load_refiner, refined_frames
+            from nerfstudio_talking.inference.refiner import load_refiner, refine_frames
 
             refiner = load_refiner(self.refine, self.load_config, portrait.digest).to(model.device)
         num_frames = round(len(samples) / 16000 * portrait.fps)
@@ -97,7 +97,7 @@ class Drive:
         bake = self._find_bake(model)
         frames = _full_frames(model, width, height) if bake is None else _baked_frames(model, bake, width, height)
         if refiner is not None:
-            frames = refined_frames(refiner, frames)
+            frames = refine_frames(refiner, frames)
         with (
             VideoWriter(self.output, portrait.fps, width, height, audio=(samples, 16000), crf=self.crf) as writer,
             get_progress("Speaking", suffix="frames/s") as progress,

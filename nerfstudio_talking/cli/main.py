@@ -24,6 +24,7 @@ from nerfstudio_talking.cli.motion import Motion, MotionFinetune, MotionGenerate
 from nerfstudio_talking.cli.path import CameraPath
 from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
+from nerfstudio_talking.cli.render_frames import RenderFrames
 from nerfstudio_talking.cli.score import Score
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
@@ -34,7 +35,7 @@ ISSUES = "https://github.com/nerfstudio-talking/nerfstudio-talking/issues"
 
 @dataclass(frozen=True)
 class Subcommand:
-    """One word after `ns-talking`."""
+    """What the first word or two after `ns-talking` call."""
 
     options: type
     """The dataclass of its options; `main()` runs it. Its module imports nothing heavy before that."""
@@ -60,6 +61,7 @@ SUBCOMMANDS = {
     "render": Subcommand(
         Render, f"render --load-config {_CONFIG} --camera-path-filename path.json --output-path anna.mp4"
     ),
+    "render-frames": Subcommand(RenderFrames, f"render-frames --load-config {_CONFIG} --output frames"),
     "bake": Subcommand(BakePortrait, f"bake --load-config {_CONFIG}"),
     "drive": Subcommand(Drive, f"drive --load-config {_CONFIG} --audio voice.wav --output speaking.mp4"),
     "motion": Subcommand(Motion, "motion train --data data/anna data/ben --output general.pt"),

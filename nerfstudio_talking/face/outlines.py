@@ -9,6 +9,7 @@ from jaxtyping import Bool, Complex64, Float32, UInt8
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.face.landmark_sets import INNER_LIPS, OUTER_LIPS
+from nerfstudio_talking.face.similarity import fit_similarity
 
 # Closed outlines, as indices of FaceMesh points.
 FACE_OVAL = (
@@ -75,13 +76,11 @@ def align_heads(landmarks: Float32[np.ndarray, "frames 478 2"]) -> HeadFrames:
     template = np.median(upright.real, axis=0) + 1j * np.median(upright.imag, axis=0)
     template *= _ATLAS_FACE / np.abs(template[CHIN] - template[FOREHEAD])
     template += _ATLAS_CENTRE - (template[CHIN] + template[FOREHEAD]) / 2
-    middle = template[steady].mean()
-    arms = template[steady] - middle
-    turn = (points[:, steady] - centre) @ arms.conj() / (np.abs(arms) ** 2).sum()
+    scale_rotation, shift = fit_similarity(template[steady], points[:, steady])
     return HeadFrames(
         np.stack([template.real, template.imag], axis=1).astype(np.float32),
-        turn.astype(np.complex64),
-        (centre[:, 0] - turn * middle).astype(np.complex64),
+        scale_rotation.astype(np.complex64),
+        shift.astype(np.complex64),
     )
 
 

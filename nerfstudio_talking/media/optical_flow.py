@@ -39,25 +39,21 @@ def flow_field(
 
 
 def warp(
-    image: Shaped[np.ndarray, "height width *channels"],
-    flow: Float32[np.ndarray, "height width 2"],
-    cubic: bool = False,
+    image: Shaped[np.ndarray, "height width *channels"], flow: Float32[np.ndarray, "height width 2"]
 ) -> Shaped[np.ndarray, "height width *channels"]:
     """A frame seen where its pixels have gone: the image at each pixel's place in it.
 
     Args:
         image: a frame, of any kind that OpenCV resamples and any number of channels.
         flow: from another frame to this one (`flow_field(other, this)`), pixels; beyond the border, the border.
-        cubic: interpolate bicubically, which blurs less than bilinearly.
     """
     import cv2
 
     rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
     where = columns + flow[..., 0], rows + flow[..., 1]
-    kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
 
     def moved(part: np.ndarray) -> np.ndarray:
-        return cv2.remap(np.ascontiguousarray(part), *where, kind, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(np.ascontiguousarray(part), *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     if image.ndim == 2 or image.shape[2] <= _MOST_CHANNELS:
         return moved(image)

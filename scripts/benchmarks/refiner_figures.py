@@ -1,7 +1,8 @@
 """Figures of refiners on held-out frames: refined against not refined, over seeds and sizes of the memory.
 
-    ns-train memory-gan --data DIR --pipeline.datamanager.rendered PORTRAIT/config.yml --machine.seed 1 ...
-    python scripts/benchmarks/refiner_figures.py --data DIR --rendered PORTRAIT/config.yml \
+    ns-talking render-frames --load-config PORTRAIT/config.yml --output FRAMES
+    ns-train memory-gan --data DIR --pipeline.datamanager.rendered FRAMES --machine.seed 1 ...
+    python scripts/benchmarks/refiner_figures.py --data DIR --rendered FRAMES \
         --refiners A/config.yml B/config.yml --output figures.json
 
 What is refined is what --pipeline.datamanager.rendered was in the training, and as there the personal mesh where it is
@@ -25,10 +26,10 @@ from PIL import Image
 from rich.table import Table
 from torch import nn
 
-from nerfstudio_talking.data.refiner_frames import rendered_frames
+from nerfstudio_talking.data.refiner_frames import load_rendered
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing, load_sequence
 from nerfstudio_talking.inference.checkpoints import read_run
-from nerfstudio_talking.inference.refiner import load_refiner, refined_frames
+from nerfstudio_talking.inference.refiner import load_refiner, refine_frames
 from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.io.weights import find_weights
@@ -100,7 +101,7 @@ class RefinerFigures:
     output: Path
     """The JSON file to write."""
     rendered: Path | None = None
-    """config.yml of a portrait, folder or video of the clip as rendered; the personal mesh where not given."""
+    """Folder or video of rendered frames, one for every frame of --data; the personal mesh where not given."""
     sheet: Path | None = None
     """An image to write: some frames given, refined by the first refiner, and true."""
     lpips_weights: Path | None = None
@@ -112,7 +113,7 @@ class RefinerFigures:
         shares = {run.pipeline.datamanager.dataparser.train_fraction for run in runs}  # type: ignore[attr-defined]
         sequence = load_sequence(self.data, min(shares))
         track, held = sequence.track, sequence.eval_frames
-        given = rendered_frames(self.rendered, sequence)
+        given = load_rendered(self.rendered, sequence)
         weights = find_weights(self.lpips_weights, ALEXNET_FILES)
         network = None if weights is None else lpips_network(weights)
         gt_videos, regions = _gt(sequence)
@@ -123,7 +124,7 @@ class RefinerFigures:
             for path, run in progress.track(list(zip(self.refiners, runs))):
                 refiner = load_refiner(path, None, track.digest)
                 first = max(int(held[0]) - WINDOW + 1, 0)
-                stream = refined_frames(refiner, given[first : int(held[-1]) + 1])
+                stream = refine_frames(refiner, given[first : int(held[-1]) + 1])
                 refined = list(stream)[int(held[0]) - first :]
                 images = images or refined
                 groups[_name(run.pipeline.model)].append(scores_of(refined, gt_videos, regions, network))

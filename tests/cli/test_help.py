@@ -24,6 +24,7 @@ NAMES = {
     "path",
     "process",
     "render",
+    "render-frames",
     "score",
 }
 COMMANDS = sorted(NAMES - {"motion"})
