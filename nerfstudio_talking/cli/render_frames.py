@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
 from nerfstudio_talking.io.console import CONSOLE
 
 
@@ -22,5 +24,6 @@ class RenderFrames:
         from nerfstudio_talking.inference.render_frames import render_frames
 
         count = render_frames(self.load_config, self.output)
-        CONSOLE.print(f"[green]Wrote {self.output}: {count} frames.")
-        CONSOLE.print(f"Train a refiner on them with --pipeline.datamanager.rendered {self.output}")
+        output = escape(str(self.output))
+        CONSOLE.print(f"[green]Wrote {output}: {count} frames.", soft_wrap=True)
+        CONSOLE.print(f"Train a refiner on them with --pipeline.datamanager.rendered {output}", soft_wrap=True)
