@@ -23,6 +23,8 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.write_behind import write_behind
 from nerfstudio_talking.model_components.renderers import intersect_box, ray_weights
 
+HEAD_ON = np.eye(3, 4, dtype=np.float32), 4000.0, np.array([[-0.1, -0.1, -1.1], [0.1, 0.1, -0.9]], np.float32)
+"""Pose, focal length and box: a metre from the box's middle."""
 TINY = BakeConfig(cell=0.4, views=12, rays_per_view=2048, conditions=48)
 
 
@@ -140,21 +142,11 @@ def slab_bound(density, depth, distance, samples):
 def test_march_through_even_fog():
     """Opacity of a slab of even density met head on: 1 - exp(-density * depth)."""
     shape, depth, density = (4, 4, 8), 0.2, 3.0
-    box = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]], np.float32)
-    pose = np.eye(3, 4, dtype=np.float32)
-    pose[2, 3] = 1.0
     values = np.tile(np.array([np.log(density), 0.2, 0.4, 0.6], np.float32), (5 * 5 * 9, 1))
-    out = march_all(values, shape, pose, 4000.0, box, 16, (5, 5))
+    out = march_all(values, shape, *HEAD_ON, 16, (5, 5))
     expected = 1 - np.exp(-density * depth)
     bound = slab_bound(density, depth, 0.9, 16)
     assert_within(out[2, 2], expected * np.array([0.2, 0.4, 0.6, 1]), bound)
-
-
-def cast_rays(pose, focal, size):
-    """Unit directions of an image's rays (pixels, 3)."""
-    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
-    local = np.stack([(columns - size[1] / 2) / focal, -(rows - size[0] / 2) / focal, -np.ones(size)], -1)
-    return F.normalize(torch.from_numpy(local.reshape(-1, 3) @ pose[:, :3].T), dim=-1)
 
 
 @pytest.mark.kernel
@@ -170,8 +162,10 @@ def test_march_agrees_with_torch(densest):
     values = rng.uniform([-2, 0, 0, 0], [densest, 1, 1, 1], (6, 7, 8, 4)).astype(np.float32)
     out = march_all(values, shape, pose, focal, box, samples, size)
 
-    pose = pose.astype(np.float64)
-    directions, corners = cast_rays(pose, focal, size), torch.from_numpy(box).double()
+    pose, corners = pose.astype(np.float64), torch.from_numpy(box).double()
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    local = np.stack([(columns - size[1] / 2) / focal, -(rows - size[0] / 2) / focal, -np.ones(size)], -1)
+    directions = F.normalize(torch.from_numpy(local.reshape(-1, 3) @ pose[:, :3].T), dim=-1)
     origins = torch.from_numpy(pose[:, 3]).expand_as(directions)
     near, far = intersect_box(origins, directions, corners)
     length = (far - near).clamp_min(0)
@@ -211,15 +205,12 @@ def least_cosine(origins, directions, box):
 @pytest.mark.kernel
 def test_empty_cells_are_skipped():
     shape = (4, 4, 4)
-    box = np.array([[-0.1, -0.1, -0.1], [0.1, 0.1, 0.1]], np.float32)
-    pose = np.eye(3, 4, dtype=np.float32)
-    pose[2, 3] = 1.0
     active = np.zeros(shape, dtype=bool)
     active[:, :, 1] = True  # one of four layers
     grid = sparse_grid_of(active)
     values = np.tile(np.array([np.log(10.0), 1, 1, 1], np.float32), (grid.num_vertices, 1))
     out = np.empty((3, 3, 4), np.float32)
-    march_columns(grid, pose, 4000, box, values, 32, out)
+    march_columns(grid, *HEAD_ON, values, 32, out)
     assert_within(out[1, 1, 3], 1 - np.exp(-10.0 * 0.05), slab_bound(10.0, 0.05, 1.05, 32))
 
 
