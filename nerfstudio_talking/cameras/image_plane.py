@@ -48,8 +48,8 @@ def plane_positions(
 
 
 def apply_affine(
-    positions: Float[Tensor, "*bs 2"], motions: Float[Tensor, "*bs 2 3"], inverse: bool = False
-) -> Float[Tensor, "*bs 2"]:
+    positions: Float[Tensor, "*#bs 2"], motions: Float[Tensor, "*#bs 2 3"], inverse: bool = False
+) -> Float[Tensor, "*#bs 2"]:
     """Positions at rest carried by affine motions to where they are seen; `back` from there to rest."""
     # written out: batches of two-by-two products and solutions cost many times their arithmetic
     (a, b, dx), (c, d, dy) = (motions[..., row, :].unbind(-1) for row in (0, 1))

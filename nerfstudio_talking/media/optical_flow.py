@@ -39,7 +39,7 @@ def flow_field(
 
 
 def warp(
-    image: Shaped[np.ndarray, "height width *channels"],
+    image: Shaped[np.ndarray, "rows columns *channels"],
     flow: Float32[np.ndarray, "height width 2"],
     cubic: bool = False,
 ) -> Shaped[np.ndarray, "height width *channels"]:
@@ -57,7 +57,8 @@ def warp(
     kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
 
     def moved(part: np.ndarray) -> np.ndarray:
-        return cv2.remap(np.ascontiguousarray(part), *where, kind, borderMode=cv2.BORDER_REPLICATE)
+        result = cv2.remap(np.ascontiguousarray(part), *where, kind, borderMode=cv2.BORDER_REPLICATE)
+        return result.reshape(*flow.shape[:2], *part.shape[2:])  # OpenCV drops the axis of a single channel
 
     if image.ndim == 2 or image.shape[2] <= _MOST_CHANNELS:
         return moved(image)

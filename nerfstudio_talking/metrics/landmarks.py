@@ -29,7 +29,7 @@ def mouth_points_68(landmarks: Float[np.ndarray, "*bs points xy"]) -> Float[np.n
 
 def landmark_distance(
     rendered: Float[np.ndarray, "*bs points xy"], gt: Float[np.ndarray, "*bs points xy"]
-) -> Float64[np.ndarray, "*bs"]:
+) -> Float64[np.ndarray, "*bs"] | np.float64:
     """LMD (Chen et al. 2018, as AD-NeRF's successors measure it): mean distance in pixels of the 20 mouth points, each
     set about its own mean. NaN where either face was not found."""
     sets = [mouth_points_68(np.asarray(points, dtype=np.float64)) for points in (rendered, gt)]
@@ -37,7 +37,7 @@ def landmark_distance(
     return np.linalg.norm(a - b, axis=-1).mean(axis=-1)
 
 
-def face_height(landmarks: Float[np.ndarray, "*bs points xy"]) -> Float64[np.ndarray, "*bs"]:
+def face_height(landmarks: Float[np.ndarray, "*bs points xy"]) -> Float64[np.ndarray, "*bs"] | np.float64:
     """Distance in pixels from the top of the forehead to the tip of the chin, FaceMesh points 10 and 152."""
     points = np.asarray(landmarks[..., :2], dtype=np.float64)
     return np.linalg.norm(points[..., _FOREHEAD, :] - points[..., _CHIN, :], axis=-1)

@@ -183,8 +183,8 @@ def fine_tune(
 
 
 def resize_map(
-    values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " block"]]
-) -> Float[np.ndarray, "frames columns"]:
+    values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " _"]]
+) -> Float[np.ndarray, "rows columns"]:
     """Values less the mean of their block.
 
     What was learned without a block leans away from it: its mean lies on the other side of the rest's.

@@ -124,7 +124,7 @@ def _frame_at_rest(
     return greys[rest], area
 
 
-def _grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
+def _grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "rows columns"]:
     """A frame in grey levels, its longer side `_SIDE`."""
     import cv2
 
@@ -134,7 +134,7 @@ def _grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "he
     return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=kind)
 
 
-def _halved(grey: Float32[np.ndarray, "height width"], times: int) -> Float32[np.ndarray, "height width"]:
+def _halved(grey: Float32[np.ndarray, "height width"], times: int) -> Float32[np.ndarray, "rows columns"]:
     """A smoothed image at a half or a quarter of its size."""
     import cv2
 

@@ -39,6 +39,7 @@ def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channe
         [map_coordinates(layers[..., i], where, order=1, mode="nearest") for i in range(layers.shape[2])], axis=2
     )
     # OpenCV interpolates at places rounded to a 32nd of a pixel
+    assert result.shape == image.shape
     np.testing.assert_allclose(result.reshape(layers.shape), expected, atol=0.05)
 
 

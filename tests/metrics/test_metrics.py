@@ -121,6 +121,7 @@ def test_weights_are_found_in_the_torch_cache(tmp_path: Path, monkeypatch: pytes
     assert weights.find_weights(None, images.INCEPTION_FILES) == file
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_boxes_see_their_own_errors_only() -> None:
     gt = image()
     rendered = gt.clone()

@@ -331,6 +331,7 @@ def test_stream_refiner_tells_the_mean_direction_of_what_was_found():
     torch.testing.assert_close(told[-1], found[2])
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_pairs_fit_and_draws_depend_on_the_step_alone():
     video = torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 4, 4, 3).contiguous()
     boxes = torch.tensor([[1.0, 2, 3, 4]]).expand(3, 4)

@@ -38,7 +38,7 @@ class ClipModel:
     """Prior of hair inside the oval, in the atlas."""
     bare: Float32[np.ndarray, "128 128"]
     """1 where the face grows no beard, in the atlas."""
-    skin: tuple[Float32[np.ndarray, " cells"], Float32[np.ndarray, " cells"]] = (_NOTHING, _NOTHING)
+    skin: tuple[Float32[np.ndarray, " colours"], Float32[np.ndarray, " colours"]] = (_NOTHING, _NOTHING)
     """How sure each colour cell is to be skin: in the light of the face, and in its shadow."""
     torso: Float32[np.ndarray, "height width 2"] | None = None
     """Factors of the priors of neck and clothes in the image, at working size."""
