@@ -36,7 +36,7 @@ class Bake:
     coefficients: Int16[Tensor, "blocks terms block"]
     """The other terms, in steps."""
     steps: Float[Tensor, "terms channels"]
-    """What one step of the response means."""
+    """What one step of the quantised coefficients means."""
     model_digest: str
     """Of the weights that were frozen."""
     metrics: dict[str, float]
@@ -51,9 +51,9 @@ def save_bake(bake: Bake, path: Path) -> None:
         "shape": list(grid.shape),
         **{name: torch.from_numpy(getattr(grid, name)) for name in ("first", "last", "offset")},
         "terms": bake.terms.tensors(),
-        **{name: getattr(bake, name) for name in ("box", "num_samples", "rest", "response", "steps")},
+        **{name: getattr(bake, name) for name in ("box", "num_samples", "rest", "coefficients", "steps")},
         "model_digest": bake.model_digest,
-        "figures": bake.metrics,
+        "metrics": bake.metrics,
     }
     save_atomically(record, path)
 
@@ -86,7 +86,7 @@ def load_bake(path: Path, digest: str) -> Bake:
     return Bake(
         grid,
         terms=PolynomialBasis(**record["terms"]),
-        **{name: record[name] for name in ("box", "num_samples", "rest", "response", "steps")},
+        **{name: record[name] for name in ("box", "num_samples", "rest", "coefficients", "steps")},
         model_digest=record["model_digest"],
-        metrics=record["figures"],
+        metrics=record["metrics"],
     )

@@ -76,7 +76,7 @@ def grid_shape(model: PortraitModel, cell: float) -> tuple[int, int, int]:
     """Cells along x, y, z of the box: `cell` pixels wide and high where the head is, and two and a half times as deep,
     or half as deep as samples on a ray lie apart if that is less."""
     width, height, depth = (model.field.box[1] - model.field.box[0]).tolist()
-    across = cell * model.plane_distance / model.track.focal
+    across = cell * model.plane_distance / model.track.camera.focal
     along = min(2.5 * across, 0.5 * depth / model.config.num_samples)
     cells = [max(int(np.ceil(size / step)), 2) for size, step in ((width, across), (height, across), (depth, along))]
     return cells[0], cells[1], cells[2]
@@ -97,11 +97,8 @@ def seen_cells(
     weight = torch.zeros(int(sizes.prod()))
     with get_progress("Looking", suffix="views/s") as progress:
         for k in progress.track(range(config.views)):
-            pixel = torch.rand(config.rays_per_view, 2, generator=generator) - 0.5
-            local = torch.stack(
-                [pixel[:, 0] * track.width / track.focal, pixel[:, 1] * track.height / track.focal,
-                 -torch.ones(len(pixel))], -1,
-            )  # fmt: skip
+            pixel = torch.rand(config.rays_per_view, 2, generator=generator) * torch.tensor(track.camera.size)
+            local = track.camera.unproject(pixel)
             pose = conditions.poses[k]
             directions = F.normalize(local, dim=-1) @ pose[:, :3].T
             origins = pose[:, 3].expand_as(directions)
@@ -156,14 +153,14 @@ def fit_vertices(model: TalkingPortraitModel, grid: SparseGrid, conditions: Cond
             coefficients[:, begin : begin + chunk.shape[0] * CHANNELS] = matrix @ torch.stack(rows)
     by_channel = coefficients[1:].view(len(matrix) - 1, -1, CHANNELS)
     steps = (by_channel.abs().amax(1) / 32767).clamp_min(1e-12)
-    coefficients = (by_channel / steps[:, None]).round().to(torch.int16)
+    quantized = (by_channel / steps[:, None]).round().to(torch.int16)
     return Bake(
         grid,
         box.clone(),
         model.config.num_samples,
         terms,
         coefficients[0].view(blocks, BLOCK).clone(),
-        coefficients.view(len(steps), blocks, BLOCK).transpose(0, 1).contiguous(),
+        quantized.view(len(steps), blocks, BLOCK).transpose(0, 1).contiguous(),
         steps,
         weights_digest(model),
         {},

@@ -17,11 +17,11 @@ _TINY, _OPAQUE = np.float32(1e-9), np.float32(OPAQUE)
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, cache=True)
 def blend(rest, coefficients, terms, out):
-    """Fill `out` with what the vertices are in one frame: rest + sum over terms of response * term.
+    """Fill `out` with what the vertices are in one frame: rest + sum over terms of coefficient * term.
 
     Args:
         rest: (blocks, BLOCK) float32.
-        response: (blocks, terms, BLOCK) int16, in steps that `terms` carries.
+        coefficients: (blocks, terms, BLOCK) int16, in steps that `terms` carries.
         terms: (terms, BLOCK) float32, the frame's terms times the step of each channel, repeated.
         out: (blocks, BLOCK) float32.
     """

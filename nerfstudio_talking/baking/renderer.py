@@ -80,7 +80,7 @@ class BakeRenderer:
         bake, grid = self.bake, self.bake.grid
         terms = self.terms[frame, 1:, None] * bake.steps  # (terms, channels)
         blend(bake.rest.numpy(), bake.coefficients.numpy(), terms.repeat(1, BLOCK // CHANNELS).numpy(), self._values)
-        focal = self.model.track.focal * self.width / self.model.track.width
+        focal = self.model.track.camera.resize(self.width, self.height).focal
         march(
             self.condition.poses[frame].numpy(), np.float32(focal), self._box, grid.shape, grid.first,
             grid.offset, self._ranges, self._bounds, self._values.reshape(-1, CHANNELS), bake.num_samples,
@@ -106,7 +106,7 @@ def baked_outputs(model: TalkingPortraitModel, camera: Cameras) -> dict[str, Ten
     track, condition = model.track, model.conditioning
     frame = int(condition.frames_of(camera.times, 1)[0][0])
     size = (int(camera.width.item()), int(camera.height.item()))
-    focal = track.focal * size[0] / track.width
+    focal = track.camera.resize(*size).focal
     recorded = condition.camera_to_worlds[frame].cpu()
     same = torch.allclose(camera.camera_to_worlds.view(-1, 3, 4)[0].cpu(), recorded, atol=1e-5)
     if camera.times is None or not same or abs(float(camera.fx.item()) - focal) > 1e-3 * focal:

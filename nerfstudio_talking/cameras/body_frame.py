@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerfstudio_talking.cameras.image_plane import apply_affine
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 
 
 def middle_frame(poses: Float[np.ndarray, "frames 3 4"]) -> int:
@@ -25,9 +26,7 @@ def to_body(
     poses: Float[Tensor, "points 3 4"],
     motions: Float[Tensor, "points 2 3"],
     rest_pose: Float[Tensor, "3 4"],
-    focal: float,
-    width: int,
-    height: int,
+    camera: PinholeCamera,
 ) -> Float[Tensor, "points 3"]:
     """Points of the body in the head's frame at some time, carried to where they are at rest.
 
@@ -39,24 +38,20 @@ def to_body(
         poses: recording camera at each point's time.
         motions: of the body at each point's time.
         rest_pose: recording camera of the frame that counts as rest.
-        focal: focal length in pixels.
-        width: of the image, pixels.
-        height: of the image, pixels.
+        camera: the recording camera.
     """
     local = torch.einsum("nij,ni->nj", poses[:, :, :3], points - poses[:, :, 3])
     depth = (-local[:, 2:]).clamp_min(1e-3)
-    scale = local.new_tensor([width / (2 * focal), -height / (2 * focal)])  # of positions, at a distance of one metre
-    seen = local[:, :2] / (depth * scale)
-    rest = apply_affine(seen, motions, inverse=True) * depth * scale
+    per_metre = local.new_tensor(camera.uv_per_metre)
+    seen = local[:, :2] / depth * per_metre
+    rest = apply_affine(seen, motions, inverse=True) * depth / per_metre
     return torch.cat([rest, -depth], -1) @ rest_pose[:, :3].T + rest_pose[:, 3]
 
 
 def portrait_box(
     head_box: Float[np.ndarray, "2 3"],
     poses: Float[np.ndarray, "frames 3 4"],
-    focal: float,
-    width: int,
-    height: int,
+    camera: PinholeCamera,
     behind: float = 0.05,
 ) -> Float[np.ndarray, "2 3"]:
     """Corners, metres, of a box about everything of the person that the recording shows, torso and head.
@@ -65,10 +60,7 @@ def portrait_box(
     box holds that and the head's. The body reaches farther back than the head by `behind` metres.
     """
     distance = np.linalg.norm(poses[:, :, 3], axis=1)
-    corners = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, -1.0], [1.0, -1.0]]) * [
-        width / (2 * focal),
-        height / (2 * focal),
-    ]
+    corners = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, -1.0], [1.0, -1.0]]) / np.abs(camera.uv_per_metre)
     local = np.concatenate([corners, -np.ones((4, 1))], axis=1)[None] * distance[:, None, None]
     world = np.einsum("fij,fpj->fpi", poses[:, :, :3], local) + poses[:, None, :, 3]
     low, high = np.minimum(head_box[0], world.min((0, 1))), np.maximum(head_box[1], world.max((0, 1)))

@@ -1,4 +1,4 @@
-"""Camera paths that nerfstudio's `ns-render camera-path` plays at the exact frame rate of a track."""
+"""Camera paths that nerfstudio's `ns-render camera-path` plays at an exact frame rate."""
 
 from __future__ import annotations
 
@@ -6,35 +6,43 @@ import math
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 
 
-def camera_path(track: TalkingTrack, start: int = 0, stop: int | None = None) -> dict[str, Any]:
-    """One entry per frame of the track, each with its recording camera and its own time.
+def camera_path(
+    camera: PinholeCamera,
+    camera_to_worlds: Float[np.ndarray, "frames 3 4"],
+    times: Float[np.ndarray, " frames"],
+    fps: float,
+) -> dict[str, Any]:
+    """One entry per frame, each with its pose and its own time.
 
     The viewer's own paths give every key frame one time and would show a frozen mouth.
+
+    Args:
+        camera: the recording camera.
+        camera_to_worlds: pose of each frame.
+        times: of each frame, in [0, 1].
+        fps: frames per second.
     """
-    frames = range(track.num_frames)[start:stop]
-    fov = math.degrees(2 * math.atan(track.height / (2 * track.focal)))
-    entries = []
-    for frame in frames:
-        matrix = np.eye(4)
-        matrix[:3] = track.camera_to_worlds[frame]
-        entries.append(
-            {
-                "camera_to_world": matrix.flatten().tolist(),
-                "fov": fov,
-                "aspect": track.width / track.height,
-                "render_time": float(track.times[frame]),
-            }
-        )
+    fov = math.degrees(camera.fov_y)
+    entries = [
+        {
+            "camera_to_world": np.vstack([pose, (0.0, 0.0, 0.0, 1.0)]).flatten().tolist(),
+            "fov": fov,
+            "aspect": camera.width / camera.height,
+            "render_time": float(time),
+        }
+        for pose, time in zip(camera_to_worlds, times)
+    ]
     return {
         "camera_type": "perspective",
-        "render_height": track.height,
-        "render_width": track.width,
-        "fps": track.fps,
-        "seconds": len(entries) / track.fps,
+        "render_height": camera.height,
+        "render_width": camera.width,
+        "fps": fps,
+        "seconds": len(entries) / fps,
         "is_cycle": False,
         "smoothness_value": 0.0,
         "default_fov": fov,

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Float
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
+
 BEHIND, AHEAD = 0.15, 0.105
 """Reach of a life-size head behind and ahead of the head's origin, metres, for a head 0.2 m wide."""
 
@@ -14,7 +16,7 @@ BEHIND, AHEAD = 0.15, 0.105
 def head_box(
     masks: Iterable[Bool[np.ndarray, "height width"]],
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
-    focal: float,
+    camera: PinholeCamera,
     margin: float = 0.02,
 ) -> Float[np.ndarray, "2 3"]:
     """Corners of an axis-aligned box around the head, metres.
@@ -25,7 +27,7 @@ def head_box(
     Args:
         masks: where the head is, for each of the poses.
         camera_to_worlds: recording cameras.
-        focal: focal length in pixels.
+        camera: the recording camera; masks may have another size.
         margin: added on every side, metres.
     """
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
@@ -34,10 +36,9 @@ def head_box(
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows) == 0:
             continue
-        corners = [(x, y) for x in (columns[0], columns[-1] + 1) for y in (rows[0], rows[-1] + 1)]
+        corners = np.array([(x, y) for x in (columns[0], columns[-1] + 1) for y in (rows[0], rows[-1] + 1)], np.float64)
         distance = np.linalg.norm(pose[:, 3])
-        for x, y in corners:
-            local = np.array([(x - width / 2) / focal, -(y - height / 2) / focal, -1.0]) * distance
+        for local in camera.resize(width, height).unproject(corners) * distance:
             point = pose[:, :3] @ local + pose[:, 3]
             low, high = np.minimum(low, point[:2]), np.maximum(high, point[:2])
     if not np.isfinite(low).all():

@@ -32,7 +32,7 @@ class Check:
         for name, value in {
             "frames": f"{track.num_frames} ({len(clip.train_frames)} train, {len(clip.eval_frames)} evaluate)",
             "length": f"{track.duration:.2f} s at {track.fps:g} frames per second",
-            "image": f"{track.width}x{track.height}, focal length {track.focal:.0f} px",
+            "image": f"{track.width}x{track.height}, focal length {track.camera.focal:.0f} px",
             "audio": f"{track.audio_kind}, {track.audio.shape[1]}x{track.audio.shape[2]} per frame",
             "eyes": f"{track.eyes.shape[1]} column(s), {track.eyes.min():.2f} to {track.eyes.max():.2f}",
             "landmarks": "none" if track.landmarks is None else str(track.landmarks.shape[1]),

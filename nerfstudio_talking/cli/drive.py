@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import UInt8
-from nerfstudio.cameras.cameras import Cameras
 
 from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.digests import weights_digest
@@ -134,19 +133,9 @@ def _baked_frames(
 def _full_frames(model: PortraitModel, width: int, height: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Every frame of the model's track, rendered by the field."""
     track = model.track
-    focal = track.focal * width / track.width
-    poses = torch.from_numpy(track.camera_to_worlds).float()
-    times = torch.from_numpy(track.times).float()
+    view = track.camera.resize(width, height)
     for frame in range(track.num_frames):
-        camera = Cameras(
-            poses[frame : frame + 1],
-            fx=focal,
-            fy=focal,
-            cx=width / 2,
-            cy=height / 2,
-            width=width,
-            height=height,
-            times=times[frame : frame + 1, None],
-        ).to(model.device)
+        one = slice(frame, frame + 1)
+        camera = view.to_nerfstudio(track.camera_to_worlds[one], track.times[one]).to(model.device)
         rgb = model.get_outputs_for_camera(camera)["rgb"]
         yield (rgb * 255).round().to(torch.uint8).cpu().numpy()

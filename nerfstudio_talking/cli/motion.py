@@ -230,7 +230,7 @@ class MotionShow:
                 under = (
                     sequence.background if self.motion is not None else read_image(sequence.image_paths[frame], "RGB")
                 )
-                drawn = draw_mesh(under, shapes[frame], poses[frame], track.focal)
+                drawn = draw_mesh(under, shapes[frame], poses[frame], track.camera)
                 writer.write(drawn[: size[1], : size[0]])
         CONSOLE.print(f"[green]Wrote {escape(str(self.output))}: {len(shapes)} frames.", soft_wrap=True)
 

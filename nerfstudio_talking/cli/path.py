@@ -28,7 +28,7 @@ class CameraPath:
 
         track = load_any_sequence(self.data).track
         start, stop = parse_frame_range(self.frames, track.num_frames)
-        path = camera_path(track, start, stop)
+        path = camera_path(track.camera, track.camera_to_worlds[start:stop], track.times[start:stop], track.fps)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.output)
         CONSOLE.print(f"[green]Wrote {self.output}: {len(path['camera_path'])} frames, {path['seconds']:.2f} s.")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from nerfstudio.cameras.cameras import Cameras
 
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.io.console import CONSOLE, get_progress
@@ -85,19 +84,10 @@ def _render_portrait(load_config: Path, sequence: TalkingSequence, cache: Path |
             found=f"one of clip {track.digest[:12]}, {track.num_frames} frames",
             hint="Give the --data that the portrait was trained on.",
         )
-    poses, times = torch.from_numpy(track.camera_to_worlds).float(), torch.from_numpy(track.times).float()
 
     def render(frame: int) -> np.ndarray:
-        camera = Cameras(
-            poses[frame : frame + 1],
-            fx=track.focal,
-            fy=track.focal,
-            cx=track.width / 2,
-            cy=track.height / 2,
-            width=track.width,
-            height=track.height,
-            times=times[frame : frame + 1, None],
-        ).to(pipeline.device)
+        one = slice(frame, frame + 1)
+        camera = track.camera.to_nerfstudio(track.camera_to_worlds[one], track.times[one]).to(pipeline.device)
         rgb = model.get_outputs_for_camera(camera)["rgb"]
         return (rgb * 255).round().to(torch.uint8).cpu().numpy()
 

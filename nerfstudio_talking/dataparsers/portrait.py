@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 
@@ -23,7 +22,7 @@ def sequence_box(sequence: TalkingSequence, most: int = 24) -> SceneBox:
     frames = np.unique(np.linspace(0, len(sequence.train_frames) - 1, most).astype(int))
     chosen = sequence.train_frames[frames]
     masks = (class_mask(load_parsing(sequence, int(frame)), HEAD_CLASSES) for frame in chosen)
-    box = head_box(masks, sequence.track.camera_to_worlds[chosen], sequence.track.focal)
+    box = head_box(masks, sequence.track.camera_to_worlds[chosen], sequence.track.camera)
     return SceneBox(aabb=torch.from_numpy(box).float())
 
 
@@ -34,17 +33,7 @@ def sequence_outputs(sequence: TalkingSequence, split: str, scene_box: SceneBox 
     """
     track = sequence.track
     frames = sequence.train_frames if split == "train" else sequence.eval_frames
-    cameras = Cameras(
-        camera_to_worlds=torch.from_numpy(track.camera_to_worlds[frames]).float(),
-        fx=track.focal,
-        fy=track.focal,
-        cx=track.width / 2,
-        cy=track.height / 2,
-        width=track.width,
-        height=track.height,
-        camera_type=CameraType.PERSPECTIVE,
-        times=torch.from_numpy(track.times[frames])[:, None],
-    )
+    cameras = track.camera.to_nerfstudio(track.camera_to_worlds[frames], track.times[frames])
     return DataparserOutputs(
         image_filenames=[sequence.image_paths[frame] for frame in frames],
         cameras=cameras,

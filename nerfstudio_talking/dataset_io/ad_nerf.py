@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.io.digests import file_digest
@@ -80,9 +81,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
     wav = next((folder / name for name in ("aud.wav", "audio.wav") if (folder / name).is_file()), None)
     track = TalkingTrack(
         fps=fps,
-        width=width,
-        height=height,
-        focal=_focal(header, width, folder),
+        camera=PinholeCamera(_focal(header, width, folder), width, height),
         camera_to_worlds=poses.astype(np.float32),
         audio=features,
         audio_kind=kind,

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file, write_json
 
@@ -46,12 +47,8 @@ class TalkingTrack:
 
     fps: float
     """Frames per second."""
-    width: int
-    """Image width in pixels."""
-    height: int
-    """Image height in pixels."""
-    focal: float
-    """Focal length in pixels; the principal point is the centre of the image."""
+    camera: PinholeCamera
+    """The recording camera; the principal point is the centre of the image."""
     camera_to_worlds: Float32[np.ndarray, "frames 3 4"]
     """The recording camera in the head's frame, OpenGL axes, metres."""
     audio: Float32[np.ndarray, "frames window channels"]
@@ -83,6 +80,16 @@ class TalkingTrack:
             value = getattr(self, name)
             if value is not None and len(value) != self.num_frames:
                 raise ValueError(f"track.{name} has {len(value)} rows for {self.num_frames} frames")
+
+    @property
+    def width(self) -> int:
+        """Image width, pixels."""
+        return self.camera.width
+
+    @property
+    def height(self) -> int:
+        """Image height, pixels."""
+        return self.camera.height
 
     @property
     def num_frames(self) -> int:
@@ -120,7 +127,7 @@ def save_track(track: TalkingTrack, folder: Path) -> None:
         "num_frames": track.num_frames,
         "width": track.width,
         "height": track.height,
-        "focal": track.focal,
+        "focal": track.camera.focal,
         "audio_kind": track.audio_kind,
         "digest": track.digest,
         "provenance": track.provenance,
@@ -159,9 +166,7 @@ def load_track(folder: Path) -> TalkingTrack:
     audio_path = folder / AUDIO_NAME
     return TalkingTrack(
         fps=float(record["fps"]),
-        width=int(record["width"]),
-        height=int(record["height"]),
-        focal=float(record["focal"]),
+        camera=PinholeCamera(float(record["focal"]), int(record["width"]), int(record["height"])),
         audio_kind=record["audio_kind"],
         digest=record["digest"],
         provenance=record["provenance"],

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float32
 from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.face.measurements import frames_seen
 
 
@@ -51,8 +52,8 @@ class HeadPoses:
 
     camera_to_worlds: Float32[np.ndarray, "frames 3 4"]
     """The camera in the head's frame; looks along its -z."""
-    focal: float
-    """Focal length, pixels."""
+    camera: PinholeCamera
+    """The recording camera; its focal length is solved for."""
     shape: Float[np.ndarray, "points 3"]
     """The person's rigid points in the head's frame, metres."""
     error: Float[np.ndarray, " frames"]
@@ -87,65 +88,49 @@ def bundle_adjust(
     seen = frames_seen(points)
     if seen.sum() < 3 or len(shape) < 8:
         raise ValueError(f"bundle adjustment needs 3 frames and 8 points, got {seen.sum()} and {len(shape)}")
-    resize_map = (np.asarray(points, dtype=np.float64) - (width / 2, height / 2)) * (1.0, -1.0)
-    start = _fill(_weak_perspective(resize_map[seen], shape), seen)
+    centered = (np.asarray(points, dtype=np.float64) - (width / 2, height / 2)) * (1.0, -1.0)
+    start = _fill(_weak_perspective(centered[seen], shape), seen)
     focal = settings.distance * float(np.exp(np.median(start[seen, 5])))
-    pose, person, focal = _solve(resize_map, seen, start, np.asarray(shape, np.float64), focal, fps, settings)
+    pose, person, focal = _solve(centered, seen, start, np.asarray(shape, np.float64), focal, fps, settings)
     pose, person = _regauge(pose, person, shape, focal)
     pose = _fill(pose[seen], seen)
     camera_to_worlds = _camera_to_worlds(pose, focal)
-    projected = project(person, camera_to_worlds, focal, width, height)
+    camera = PinholeCamera(float(focal), width, height)
+    projected = camera.project(person, camera_to_worlds)
     error = np.full(len(points), np.nan)
     error[seen] = np.median(np.linalg.norm(projected[seen] - points[seen], axis=-1), axis=-1)
-    return HeadPoses(camera_to_worlds.astype(np.float32), float(focal), person, error, seen)
+    return HeadPoses(camera_to_worlds.astype(np.float32), camera, person, error, seen)
 
 
 def independent_pnp(
     points: Float[np.ndarray, "frames points 2"],
     shape: Float[np.ndarray, "points 3"],
-    focal: float,
-    width: int,
-    height: int,
+    camera: PinholeCamera,
 ) -> HeadPoses:
     """Each frame by itself on a fixed shape and focal length (OpenCV's iterative PnP): what bundle adjustment is
     compared with. Arguments and result as in `bundle_adjust`.
     """
     import cv2
 
-    matrix = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
     straight = np.zeros(4)  # no lens distortion
     seen = frames_seen(points)
     poses = np.zeros((int(seen.sum()), 6))
     for row, frame in enumerate(np.flatnonzero(seen)):
         model = np.ascontiguousarray(shape * (1.0, -1.0, -1.0))  # OpenCV axes: y down, z away from the camera
         _, rotvec, shift = cv2.solvePnP(
-            model, np.ascontiguousarray(points[frame], np.float64), matrix, straight, flags=cv2.SOLVEPNP_SQPNP
+            model, np.ascontiguousarray(points[frame], np.float64), camera.matrix, straight, flags=cv2.SOLVEPNP_SQPNP
         )
         _, rotvec, shift = cv2.solvePnP(
-            model, np.ascontiguousarray(points[frame], np.float64), matrix, straight, rotvec, shift, True
+            model, np.ascontiguousarray(points[frame], np.float64), camera.matrix, straight, rotvec, shift, True
         )
         rotvec, shift = rotvec[:, 0] * (1, -1, -1), shift[:, 0] * (1, -1, -1)
         depth = -shift[2]
-        poses[row] = (*rotvec, focal * shift[0] / depth, focal * shift[1] / depth, np.log(focal / depth))
-    camera_to_worlds = _camera_to_worlds(_fill(poses, seen), focal)
-    projected = project(shape, camera_to_worlds, focal, width, height)
+        poses[row] = (*rotvec, *(camera.focal * shift[:2] / depth), np.log(camera.focal / depth))
+    camera_to_worlds = _camera_to_worlds(_fill(poses, seen), camera.focal)
+    projected = camera.project(shape, camera_to_worlds)
     error = np.full(len(points), np.nan)
     error[seen] = np.median(np.linalg.norm(projected[seen] - points[seen], axis=-1), axis=-1)
-    return HeadPoses(camera_to_worlds.astype(np.float32), float(focal), np.asarray(shape, np.float64), error, seen)
-
-
-def project(
-    points: Float[np.ndarray, "points 3"],
-    camera_to_worlds: Float[np.ndarray, "frames 3 4"],
-    focal: float,
-    width: int,
-    height: int,
-) -> Float[np.ndarray, "frames points 2"]:
-    """Head-frame points (metres) as pixels, x right, y down, (0, 0) the image's upper left corner."""
-    camera_to_worlds = np.asarray(camera_to_worlds, dtype=np.float64)
-    local = np.einsum("fij,fpi->fpj", camera_to_worlds[:, :, :3], points[None] - camera_to_worlds[:, None, :, 3])
-    offset = focal * local[..., :2] / -local[..., 2:]
-    return offset * (1.0, -1.0) + (width / 2, height / 2)
+    return HeadPoses(camera_to_worlds.astype(np.float32), camera, np.asarray(shape, np.float64), error, seen)
 
 
 def pose_jitter(camera_to_worlds: Float[np.ndarray, "frames 3 4"]) -> tuple[float, float]:

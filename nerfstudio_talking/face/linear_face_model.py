@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_talking.cameras.image_plane import unproject_landmarks
+from nerfstudio_talking.cameras.image_plane import intersect_depth_plane
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack
-from nerfstudio_talking.face.head_pose import project
 from nerfstudio_talking.face.head_shape import rigid_points
 from nerfstudio_talking.face.landmark_sets import CHIN_478, LIPS_478
 from nerfstudio_talking.face.measurements import INNER_LIPS, OUTER_EYE_CORNERS, fill_gaps
@@ -102,16 +102,14 @@ def face_shapes(track: TalkingTrack) -> tuple[Float[np.ndarray, "frames 478 3"],
             hint="Make the dataset with `ns-talking process VIDEO --output DIR`.",
         )
     landmarks = fill_gaps(track.landmarks.astype(np.float64))
-    depth = point_depths(landmarks, track.camera_to_worlds, track.focal, track.width, track.height)
-    return shapes_at_depth(landmarks, track.camera_to_worlds, track.focal, track.width, track.height, depth), depth
+    depth = point_depths(landmarks, track.camera_to_worlds, track.camera)
+    return shapes_at_depth(landmarks, track.camera_to_worlds, track.camera, depth), depth
 
 
 def point_depths(
     landmarks: Float[np.ndarray, "frames 478 2"],
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
-    focal: float,
-    width: int,
-    height: int,
+    camera: PinholeCamera,
 ) -> Float[np.ndarray, " points"]:
     """Mean depth of each point in the head's frame, metres: the one at which turning the head moves it least.
 
@@ -119,7 +117,7 @@ def point_depths(
     over the frames, under a Gaussian prior around the canonical face, in closed form.
     """
     prior = canonical_face()[0][:, 2]
-    flat, step = _rays(landmarks, camera_to_worlds, focal, width, height)
+    flat, step = _rays(landmarks, camera_to_worlds, camera)
     flat, step = flat - flat.mean(0), step - step.mean(0)
     precision = 1.0 / (_POINT_SIGMA**2 * _FRAMES_ALIKE)
     slope = precision * (step**2).sum((0, 2))
@@ -130,13 +128,11 @@ def point_depths(
 def shapes_at_depth(
     landmarks: Float[np.ndarray, "frames points 2"],
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
-    focal: float,
-    width: int,
-    height: int,
+    camera: PinholeCamera,
     depth: Float[np.ndarray, " points"],
 ) -> Float[np.ndarray, "frames points 3"]:
-    """Landmarks in pixels carried into the head's frame at given depths. Inverse of `landmarks_of_shapes`."""
-    flat, step = _rays(landmarks, camera_to_worlds, focal, width, height)
+    """Landmarks in pixels moved into the head's frame at given depths. Inverse of `landmarks_of_shapes`."""
+    flat, step = _rays(landmarks, camera_to_worlds, camera)
     across = flat + depth[:, None] * step
     return np.concatenate([across, np.broadcast_to(depth[:, None], (*across.shape[:2], 1))], axis=2)
 
@@ -144,13 +140,10 @@ def shapes_at_depth(
 def landmarks_of_shapes(
     shapes: Float[np.ndarray, "frames points 3"],
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
-    focal: float,
-    width: int,
-    height: int,
+    camera: PinholeCamera,
 ) -> Float[np.ndarray, "frames points 2"]:
     """Where shapes under poses lie in the image, pixels, x right and y down."""
-    rows = [project(shape, pose[None], focal, width, height)[0] for shape, pose in zip(shapes, camera_to_worlds)]
-    return np.array(rows)
+    return camera.project(shapes, camera_to_worlds)
 
 
 def mouth_gap(shapes: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, " frames"]:
@@ -245,11 +238,9 @@ def face_basis(
 def _rays(
     landmarks: Float[np.ndarray, "frames points 2"],
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
-    focal: float,
-    width: int,
-    height: int,
+    camera: PinholeCamera,
 ) -> tuple[Float[np.ndarray, "frames points 2"], Float[np.ndarray, "frames points 2"]]:
     """Each landmark's ray as x and y in the head's frame: where it meets z = 0, and what a metre of z adds."""
     poses = np.asarray(camera_to_worlds, dtype=np.float64)
-    flat, front = (unproject_landmarks(landmarks, poses, focal, width, height, depth) for depth in (0.0, 1.0))
+    flat, front = (intersect_depth_plane(landmarks, poses, camera, depth) for depth in (0.0, 1.0))
     return flat, front - flat

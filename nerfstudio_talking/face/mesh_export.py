@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.face.linear_face_model import canonical_face, landmarks_of_shapes
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
@@ -36,7 +37,7 @@ def draw_mesh(
     image: UInt8[np.ndarray, "height width 3"],
     shape: Float[np.ndarray, "478 3"],
     camera_to_world: Float[np.ndarray, "3 4"],
-    focal: float,
+    camera: PinholeCamera,
     colour: tuple[int, int, int] = (60, 220, 120),
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The edges of a face's front over an image.
@@ -45,13 +46,12 @@ def draw_mesh(
         image: RGB.
         shape: points in the head's frame, metres.
         camera_to_world: head pose.
-        focal: focal length in pixels of this image; the principal point is its centre.
+        camera: of this image's size.
         colour: RGB.
     """
     import cv2
 
-    height, width = image.shape[:2]
-    points = landmarks_of_shapes(shape[None], camera_to_world[None], focal, width, height)[0]
+    points = landmarks_of_shapes(shape[None], camera_to_world[None], camera)[0]
     corners = points[canonical_face()[1]]
     edge, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     front = edge[:, 0] * other[:, 1] - edge[:, 1] * other[:, 0] < 0  # counter-clockwise, with y down

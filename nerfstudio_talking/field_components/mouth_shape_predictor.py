@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_regression
-from nerfstudio_talking.cameras.image_plane import unproject_landmarks
+from nerfstudio_talking.cameras.image_plane import intersect_depth_plane
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.landmark_sets import mouth_points
 from nerfstudio_talking.face.mouth_shape import inner_lip_gap, mouth_shape_basis
@@ -21,7 +21,7 @@ def mouth_coordinates(track: TalkingTrack) -> Float[np.ndarray, "frames coordina
     if track.landmarks is None or track.landmarks.shape[1] not in (68, 468, 478):
         return None
     points = track.landmarks[:, list(mouth_points(track.landmarks.shape[1]))].astype(np.float64)
-    flat = unproject_landmarks(points, track.camera_to_worlds, track.focal, track.width, track.height)
+    flat = intersect_depth_plane(points, track.camera_to_worlds, track.camera)
     return flat.reshape(len(flat), -1)
 
 

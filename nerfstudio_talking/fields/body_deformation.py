@@ -18,6 +18,7 @@ from nerfstudio.field_components.mlp import MLP
 from torch import Tensor, nn
 
 from nerfstudio_talking.cameras.body_frame import to_body
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 
 _REACH = 0.03
@@ -42,7 +43,7 @@ class BodyDeformation(nn.Module):
         box: corners of the portrait's box, metres.
         chin: height of the chin in the head's frame, metres: the share is small above it and large below.
         rest_pose: recording camera of the frame that counts as rest.
-        image: focal length, width and height in pixels.
+        camera: the recording camera.
         hidden_dim: width of the networks.
     """
 
@@ -54,13 +55,13 @@ class BodyDeformation(nn.Module):
         box: Float[Tensor, "2 3"],
         chin: float,
         rest_pose: Float[Tensor, "3 4"],
-        image: tuple[float, int, int],
+        camera: PinholeCamera,
         hidden_dim: int = 32,
     ) -> None:
         super().__init__()
         self.register_buffer("box", box.clone())
         self.register_buffer("rest_pose", rest_pose.clone(), persistent=False)
-        self.chin, self.image = chin, image
+        self.chin, self.camera = chin, camera
         self.encoding = NeRFEncoding(3, 4, 0.0, 3.0, include_input=True, implementation="torch")
         encoded = self.encoding.get_out_dim()
         # plain torch: two small networks, whose last layers start at nothing
@@ -81,7 +82,7 @@ class BodyDeformation(nn.Module):
     ) -> Deformed:
         """Canonical points, given the row of each in the condition."""
         share = self.share(points)
-        body = to_body(points, condition.poses[frame], condition.body[frame], self.rest_pose, *self.image)
+        body = to_body(points, condition.poses[frame], condition.body[frame], self.rest_pose, self.camera)
         unit = (body - self.box[0]) / (self.box[1] - self.box[0])
         # how the head stands off its rest, of order one; the body's own motion is in `body` already
         turn = (condition.poses - self.rest_pose).flatten(1) * 5.0

@@ -11,7 +11,8 @@ from nerfstudio.field_components.encodings import NeRFEncoding
 from nerfstudio.field_components.mlp import MLP
 from torch import Tensor, nn
 
-from nerfstudio_talking.cameras.image_plane import apply_affine, project
+from nerfstudio_talking.cameras.image_plane import apply_affine
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.reference_features import ReferenceUNet, sample_maps
 
@@ -47,9 +48,7 @@ class TorsoField(nn.Module):
     def __init__(
         self,
         references: Float[Tensor, "references 4 height width"],
-        focal: float,
-        width: int,
-        height: int,
+        camera: PinholeCamera,
         kind: TorsoKind = "reference",
         reference_motions: Float[Tensor, "references 2 3"] | None = None,
         feature_dim: int = 8,
@@ -59,7 +58,7 @@ class TorsoField(nn.Module):
     ) -> None:
         super().__init__()
         self.kind: TorsoKind = kind
-        self.image = (focal, width, height)
+        self.camera = camera
         self.register_buffer("references", references, persistent=False)
         if reference_motions is None:
             reference_motions = torch.eye(2, 3).repeat(len(references), 1, 1)
@@ -103,7 +102,7 @@ class TorsoField(nn.Module):
         self, poses: Float[Tensor, "frames 3 4"], motions: Float[Tensor, "frames 2 3"]
     ) -> Float[Tensor, "frames 6"]:
         """Where the anchors are seen beside the body at rest."""
-        seen = project(self.anchors, poses, *self.image)  # (F, 3, 2)
+        seen = self.camera.uv(self.camera.project(self.anchors, poses))  # (F, 3, 2)
         if self.kind == "reference":
             seen = apply_affine(seen, motions[:, None].expand(-1, seen.shape[1], -1, -1), inverse=True)
         return seen.flatten(1)

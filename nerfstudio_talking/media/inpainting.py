@@ -48,7 +48,7 @@ def _fill(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return filled
 
 
-def resize_map(matrix: np.ndarray) -> np.ndarray:
+def center_map(matrix: np.ndarray) -> np.ndarray:
     """An affine map between corner-origin coordinates as OpenCV wants it, between pixel centres."""
     shifted = matrix.astype(np.float64).copy()
     shifted[:, 2] += shifted[:, :2] @ (0.5, 0.5) - 0.5

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
-from nerfstudio_talking.media.inpainting import fill_smoothly, resize_map
+from nerfstudio_talking.media.inpainting import center_map, fill_smoothly
 from nerfstudio_talking.process.torso import torso_image
 
 _SOFT = 0.8
@@ -75,7 +75,7 @@ def _laid(
 
     height, width = layer.shape[:2]
     moved = cv2.warpAffine(
-        layer, resize_map(motion), (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        layer, center_map(motion), (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     alpha = moved[..., 3:] / 255
     return alpha * moved[..., :3] + (1 - alpha) * below

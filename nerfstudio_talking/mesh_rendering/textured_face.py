@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt8
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.face.linear_face_model import (
@@ -87,12 +88,11 @@ def textured_face(sequence: TalkingSequence) -> TexturedFace:
     where = texture_positions()
     layout = rasterise(where, np.zeros(len(where)), triangles[:skin], _TEXTURE, _TEXTURE)
     total, weight = np.zeros((_TEXTURE, _TEXTURE, 3)), np.zeros((_TEXTURE, _TEXTURE, 1))
-    size = (track.focal, track.width, track.height)
     inner: list[np.ndarray] = []
     flat_area = signed_areas(where, triangles[:skin])
     for frame in train[np.unique(np.linspace(0, len(train) - 1, _FRAMES).astype(int))]:
         image = read_image(sequence.image_paths[frame], "RGB")
-        points = landmarks_of_shapes(shapes[frame][None], track.camera_to_worlds[frame][None], *size)[0]
+        points = landmarks_of_shapes(shapes[frame][None], track.camera_to_worlds[frame][None], track.camera)[0]
         seen = np.clip(signed_areas(points, triangles[:skin]) / np.maximum(flat_area, 1e-6), 0, None) ** 2
         share = np.where(layout.triangle >= 0, seen[np.maximum(layout.triangle, 0)], 0.0)[..., None]
         # eyes count where they are open
@@ -112,7 +112,7 @@ def draw_face(
     face: TexturedFace,
     shape: Float[np.ndarray, "478 3"],
     camera_to_world: Float[np.ndarray, "3 4"],
-    focal: float,
+    camera: PinholeCamera,
     backdrop: UInt8[np.ndarray, "height width 3"],
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The face over a backdrop, its rim softened.
@@ -121,14 +121,14 @@ def draw_face(
         face: of the person.
         shape: points in the head's frame, metres.
         camera_to_world: head pose.
-        focal: focal length in pixels; the principal point is the middle of the image.
+        camera: of the backdrop's size.
         backdrop: image of the same size.
     """
     import cv2
 
     height, width = backdrop.shape[:2]
     triangles, skin = mesh_triangles()
-    points = landmarks_of_shapes(shape[None], camera_to_world[None], focal, width, height)[0]
+    points = landmarks_of_shapes(shape[None], camera_to_world[None], camera)[0]
     depth = np.linalg.norm(shape - camera_to_world[:, 3], axis=1)
     coverage = rasterise(points, depth, triangles, height, width)
     colours = sample(face.texture, interpolate(coverage, triangles, texture_positions()))
@@ -152,7 +152,7 @@ def mesh_frames(
     shapes = face.model.shapes(face.model.encode(shapes), _closure(sequence))
     lenders = backdrop_frames(pose_vectors(track.camera_to_worlds), sequence.train_frames)
     mean = np.tile(face.model.mean, (track.num_frames, 1, 1))
-    posed = landmarks_of_shapes(mean, track.camera_to_worlds, track.focal, track.width, track.height)
+    posed = landmarks_of_shapes(mean, track.camera_to_worlds, track.camera)
     frames = np.empty((track.num_frames, track.height, track.width, 3), dtype=np.uint8)
     background, bodies = sequence.background, track.body
     for lender in np.unique(lenders):
@@ -165,7 +165,7 @@ def mesh_frames(
                 body = body_between(bodies[lender], bodies[frame], track.width, track.height)
                 backdrops[frame] = carried(layers, background, head, body)
         for frame, backdrop in backdrops.items():
-            frames[frame] = draw_face(face, shapes[frame], track.camera_to_worlds[frame], track.focal, backdrop)
+            frames[frame] = draw_face(face, shapes[frame], track.camera_to_worlds[frame], track.camera, backdrop)
             advance()
     return frames
 

@@ -148,7 +148,7 @@ class PortraitModel(Model):
             self.register_classes(f"{name}_reach", classes)
         self.register_buffer("sequence_digest", digest_tensor(self.track.digest))
         self.register_load_state_dict_pre_hook(_refuse_other_sequence)
-        self.opening_view = OpeningView(self.track.camera_to_worlds, self.track.focal, self.track.height)
+        self.opening_view = OpeningView(self.track.camera_to_worlds, self.track.camera)
         self._warned_no_time = False
         self._lpips: tuple[torch.nn.Module | None] | None = None
         self._kept: list[Rendering] | None = None
@@ -264,8 +264,7 @@ class PortraitModel(Model):
             self._warned_no_time = True
         frames, of_ray = self.conditioning.frames_of(ray_bundle.times, len(origins))
         condition = self.frame_condition(frames)
-        image = (self.track.focal, self.track.width, self.track.height)
-        uv = plane_positions(origins, directions, condition.poses[of_ray], self.plane_distance, *image)
+        uv = plane_positions(origins, directions, condition.poses[of_ray], self.plane_distance, self.track.camera)
         return FrameRays(origins, directions, condition, of_ray, uv)
 
     def background_of(self, uv: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 3"]:

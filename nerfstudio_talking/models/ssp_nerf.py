@@ -72,17 +72,18 @@ class SSPNeRFModel(PortraitModel):
         """Build the volume and the body's deformation."""
         super().populate_modules()
         track = self.track
-        image = (track.focal, track.width, track.height)
         poses = track.camera_to_worlds[self.sequence.train_frames]
         head_box = self.scene_box.aabb.cpu().numpy()
-        box = portrait_box(head_box, poses, *image)
+        box = portrait_box(head_box, poses, track.camera)
         ellipsoids = np.stack([np.stack(head_ellipsoid(head_box)), np.stack(torso_ellipsoid(head_box, box))])
         self.field = self.make_field(torch.from_numpy(box).float(), torch.from_numpy(ellipsoids))
         self.deformation: BodyDeformation | None = None
         if self.config.deformation:
             rest = torch.from_numpy(poses[middle_frame(poses)]).float()
             chin = float(head_box[0, 1]) + 0.02  # the box's margin
-            self.deformation = BodyDeformation(self.field.box, chin, rest, image, self.config.deformation_hidden_dim)
+            self.deformation = BodyDeformation(
+                self.field.box, chin, rest, track.camera, self.config.deformation_hidden_dim
+            )
         classes = len(PARSING_CLASSES)
         self.register_buffer("class_loss", torch.full((classes,), 0.01))
         self.register_buffer("class_relevance", torch.zeros(classes))

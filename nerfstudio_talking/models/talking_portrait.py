@@ -69,9 +69,7 @@ class TalkingPortraitModel(PortraitModel):
             references = np.zeros((1, self.track.height, self.track.width, 4), np.uint8)
         self.torso = TorsoField(
             torch.from_numpy(references).permute(0, 3, 1, 2).float() / 255,
-            self.track.focal,
-            self.track.width,
-            self.track.height,
+            self.track.camera,
             kind=config.torso,
             reference_motions=None if sequence.torso_frames is None else self.conditioning.body[sequence.torso_frames],
             hidden_dim=config.torso_hidden_dim,

@@ -81,14 +81,14 @@ def fit_head_process(
     if len(pose) < 10 * order:
         raise ValueError(f"order {order} needs {10 * order} frames, not {len(pose)}")
     unit = np.maximum(pose.std(0), 1e-9)
-    resize_map = (residual - residual.mean(0)) / unit
-    matrices, noise = vector_autoregression(resize_map, order)
+    standardized = (residual - residual.mean(0)) / unit
+    matrices, noise = vector_autoregression(standardized, order)
     spread = np.sqrt(np.diag(stationary_covariance(matrices, noise @ noise.T)))
     process = HeadProcess(
         mean=pose.mean(0),
         low=pose.min(0),
         high=pose.max(0),
-        scale=unit * resize_map.std(0) / np.maximum(spread, 1e-9),
+        scale=unit * standardized.std(0) / np.maximum(spread, 1e-9),
         matrices=matrices,
         noise=noise,
         rate=np.array([1.0, 0.0]),

@@ -148,8 +148,8 @@ def fine_tune(
     targets = whole.targets.double().numpy()
     both = 0.5 * (predicted[:, :count] + np.concatenate(regressed))
     blocks = np.array_split(frames, config.folds)
-    pose_gain = shrinkage(resize_map(predicted[:, count:], blocks), resize_map(targets[:, count:], blocks))
-    stretch, correlation = spread_gain(resize_map(both, blocks), resize_map(coefficients, blocks))
+    pose_gain = shrinkage(demean(predicted[:, count:], blocks), demean(targets[:, count:], blocks))
+    stretch, correlation = spread_gain(demean(both, blocks), demean(coefficients, blocks))
     residual = recording.pose - pose_gain * predicted[:, count:] * pose_scale
     person = Person(
         name=recording.name,
@@ -182,7 +182,7 @@ def fine_tune(
     return model, figures
 
 
-def resize_map(
+def demean(
     values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " _"]]
 ) -> Float[np.ndarray, "rows columns"]:
     """Values less the mean of their block.

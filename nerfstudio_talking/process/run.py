@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nerfstudio_talking import __version__
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
 from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, save_track
 from nerfstudio_talking.face import measurements
@@ -171,9 +172,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
     }
     return TalkingTrack(
         fps=float(job.fps),
-        width=crop.out_width,
-        height=crop.out_height,
-        focal=float(pose["focal"]),
+        camera=PinholeCamera(float(pose["focal"]), crop.out_width, crop.out_height),
         camera_to_worlds=camera_to_worlds,
         audio=audio["features"].astype(np.float32),
         audio_kind=kept["audio"]["kind"],
@@ -207,7 +206,7 @@ def _tell(job: Job, track: TalkingTrack) -> None:
     rotation, depth = pose["steadier_than_independent_pnp"]
     CONSOLE.print(
         f"{track.num_frames} frames of {track.width}x{track.height} at {track.fps:g} per second. Head pose: "
-        f"{pose['reprojection_px']:.2f} px reprojection error, focal length {track.focal:.0f} px; "
+        f"{pose['reprojection_px']:.2f} px reprojection error, focal length {track.camera.focal:.0f} px; "
         f"rotation {rotation:.1f} and depth {depth:.1f} times steadier than frame-by-frame PnP.",
         soft_wrap=True,
     )

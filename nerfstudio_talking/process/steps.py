@@ -138,11 +138,11 @@ def solve_pose(job: Job) -> None:
         size = (crop.out_width, crop.out_height)
         points = landmarks[:, rigid, :2]
         solved = bundle_adjust(points, shape[rigid], *size, job.fps)
-        single = independent_pnp(points[:1500], shape[rigid], solved.focal, *size)
+        single = independent_pnp(points[:1500], shape[rigid], solved.camera)
     job.space.save_arrays(
         "pose",
         camera_to_worlds=solved.camera_to_worlds,
-        focal=np.float64(solved.focal),
+        focal=np.float64(solved.camera.focal),
         error=solved.error,
         seen=solved.seen,
         shape=solved.shape,

@@ -47,8 +47,8 @@ def align_face(
     points = np.array([landmarks[list(group)].mean(0) for group in groups], dtype=np.float64)
     # a similarity of the plane is one complex factor and one shift: least squares in one line
     source, target = (p[:, 0] + 1j * p[:, 1] for p in (points, _TEMPLATE))
-    resize_map = source - source.mean()
-    factor = (resize_map.conj() @ (target - target.mean())) / max((resize_map.conj() @ resize_map).real, 1e-9)
+    offset = source - source.mean()
+    factor = (offset.conj() @ (target - target.mean())) / max((offset.conj() @ offset).real, 1e-9)
     shift = target.mean() - factor * source.mean()
     matrix = np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
     return cv2.warpAffine(image, matrix, (CROP, CROP), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)

@@ -81,7 +81,7 @@ def _head(title: str, track: TalkingTrack) -> str:
         verdict = f'<ul class="warn">{rows}</ul>'
     else:
         verdict = '<p class="fine">No warnings.</p>'
-    return f'<h1>{_text(title)}</h1><p class="quiet">{facts}, focal length {track.focal:.0f} px</p>{verdict}'
+    return f'<h1>{_text(title)}</h1><p class="quiet">{facts}, focal length {track.camera.focal:.0f} px</p>{verdict}'
 
 
 def _images(folder: Path, track: TalkingTrack) -> Iterator[str]:
@@ -166,21 +166,12 @@ def draw_face(
         for x, y in track.landmarks[frame] * scale:
             if np.isfinite(x):
                 draw.ellipse((x - 0.8, y - 0.8, x + 0.8, y + 0.8), fill=(90, 255, 200))
-    tips = project(np.vstack([np.zeros(3), _AXIS * np.eye(3)]), track, frame) * scale
+    axes = np.vstack([np.zeros(3), _AXIS * np.eye(3)])
+    pose = track.camera_to_worlds[frame : frame + 1].astype(np.float64)
+    tips = track.camera.project(axes, pose)[0] * scale
     for tip, colour in zip(tips[1:], _AXIS_COLOURS):
         draw.line([*tips[0], *tip], fill=colour, width=3)
     return np.asarray(canvas)
-
-
-def project(points: np.ndarray, track: TalkingTrack, frame: int) -> np.ndarray:
-    """Points in the head's frame (metres) to pixels of a frame."""
-    pose = track.camera_to_worlds[frame].astype(np.float64)
-    local = (points - pose[:, 3]) @ pose[:, :3]
-    depth = np.maximum(-local[:, 2], 1e-6)
-    return np.stack(
-        [track.width / 2 + track.focal * local[:, 0] / depth, track.height / 2 - track.focal * local[:, 1] / depth],
-        axis=1,
-    )
 
 
 def overlay(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
 from nerfstudio_talking.cameras.body_frame import middle_frame
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
@@ -27,17 +27,16 @@ class OpeningView(ViewerControl):
 
     Args:
         poses: (frames, 3, 4) camera-to-world of the recording, metres.
-        focal: pixels.
-        height: of the image, pixels.
+        camera: the recording camera.
     """
 
-    def __init__(self, poses: Float[np.ndarray, "frames 3 4"], focal: float, height: int) -> None:
+    def __init__(self, poses: Float[np.ndarray, "frames 3 4"], camera: PinholeCamera) -> None:
         pose = poses[middle_frame(poses)]
         self.position = pose[:, 3].astype(np.float64)
         # the point of the optical axis beside the head's centre: the world's origin
         forward = -pose[:, 2].astype(np.float64)
         self.look_at = self.position - forward * (self.position @ forward)
-        self.fov = 2 * math.atan(height / (2 * focal))
+        self.fov = camera.fov_y
 
     def _setup(self, viewer: Viewer) -> None:
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO

@@ -8,18 +8,19 @@ from helpers.builders import moving_poses
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.cameras.body_frame import middle_frame, portrait_box, to_body
-from nerfstudio_talking.cameras.image_plane import apply_affine, project
+from nerfstudio_talking.cameras.image_plane import apply_affine
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 from nerfstudio_talking.fields.body_deformation import BodyDeformation
 
-IMAGE = (300.0, 128, 96)
+CAMERA = PinholeCamera(300.0, 128, 96)
 
 
 def test_nothing_moves_at_rest():
     pose = torch.from_numpy(moving_poses(5)[3])
     points = torch.rand(20, 3) * 0.2 - 0.1
     still = torch.eye(2, 3)
-    out = to_body(points, pose.expand(20, 3, 4), still.expand(20, 2, 3), pose, *IMAGE)
+    out = to_body(points, pose.expand(20, 3, 4), still.expand(20, 2, 3), pose, CAMERA)
     torch.testing.assert_close(out, points, atol=1e-5, rtol=0)
 
 
@@ -31,7 +32,7 @@ def test_a_body_that_stands_still_before_the_camera_does_so_in_its_frame():
     out = []
     for pose in (poses[0], poses[4]):
         points = local @ pose[:, :3].T + pose[:, 3]
-        out.append(to_body(points, pose.expand(2, 3, 4), still, poses[2], *IMAGE))
+        out.append(to_body(points, pose.expand(2, 3, 4), still, poses[2], CAMERA))
     torch.testing.assert_close(out[0], out[1], atol=1e-6, rtol=0)
 
 
@@ -40,8 +41,8 @@ def test_the_bodys_motion_is_taken_out():
     pose = torch.from_numpy(moving_poses(3)[1])
     motion = torch.tensor([[1.05, 0.02, 0.1], [-0.03, 0.97, -0.2]])
     points = torch.tensor([[0.05, -0.1, 0.0], [-0.1, -0.15, 0.03]])
-    inverse = to_body(points, pose.expand(2, 3, 4), motion.expand(2, 2, 3), pose, *IMAGE)
-    seen, rest = (project(p, pose[None], *IMAGE)[0] for p in (points, inverse))
+    inverse = to_body(points, pose.expand(2, 3, 4), motion.expand(2, 2, 3), pose, CAMERA)
+    seen, rest = (CAMERA.uv(CAMERA.project(p, pose[None]))[0] for p in (points, inverse))
     torch.testing.assert_close(apply_affine(rest, motion.expand(2, 2, 3)), seen, atol=1e-4, rtol=0)
     depth = ((p - pose[:, 3]) @ pose[:, :3] for p in (points, inverse))
     a, b = (d[:, 2] for d in depth)
@@ -51,7 +52,7 @@ def test_the_bodys_motion_is_taken_out():
 def test_the_box_holds_what_the_image_shows_of_the_body():
     poses = moving_poses(9)
     head = np.array([[-0.1, -0.12, -0.15], [0.1, 0.15, 0.1]])
-    box = portrait_box(head, poses, *IMAGE)
+    box = portrait_box(head, poses, CAMERA)
     assert (box[0] <= head[0]).all()
     assert (box[1] >= head[1] - 1e-9).all()
     for pose in poses:
@@ -73,13 +74,13 @@ def test_the_face_stays_and_the_chest_goes_with_the_body():
     rest = np.eye(4, dtype=np.float32)[:3].copy()
     rest[2, 3] = 0.8
     box = torch.tensor([[-0.2, -0.3, -0.2], [0.2, 0.15, 0.1]])
-    deformation = BodyDeformation(box, -0.1, torch.from_numpy(rest), IMAGE)
+    deformation = BodyDeformation(box, -0.1, torch.from_numpy(rest), CAMERA)
     condition = FrameCondition(
         torch.zeros(1, 6), torch.zeros(1, 2), torch.from_numpy(turned)[None], torch.eye(2, 3)[None]
     )
     points = torch.tensor([[0.0, 0.05, 0.08], [0.1, -0.25, 0.0]])
     moved = deformation(points, torch.zeros(2, dtype=torch.long), condition)
     torch.testing.assert_close(moved.points[0], points[0], atol=1e-4, rtol=0)
-    expected = to_body(points[1:], condition.poses, condition.body, torch.from_numpy(rest), *IMAGE)
+    expected = to_body(points[1:], condition.poses, condition.body, torch.from_numpy(rest), CAMERA)
     torch.testing.assert_close(moved.points[1:], expected, atol=1e-4, rtol=0)
     assert moved.offset.abs().max() < 1e-6

@@ -53,7 +53,7 @@ def test_family_folder(tmp_path, audio):
     assert track.frame_ids.tolist() == IDS
     assert clip.train_frames.tolist() == list(range(9))
     assert clip.eval_frames.tolist() == [9, 10]
-    assert (track.width, track.height, track.focal) == (48, 48, 96.0)
+    assert (track.width, track.height, track.camera.focal) == (48, 48, 96.0)
     array = np.load(tmp_path / "d" / audio)
     np.testing.assert_array_equal(track.audio, array[IDS])
     np.testing.assert_allclose(track.camera_to_worlds, moving_poses(20)[IDS])
@@ -78,7 +78,7 @@ def test_poses_solved_at_another_size(tmp_path):
         path = tmp_path / "d" / f"transforms_{name}.json"
         record = json.loads(path.read_text())
         path.write_text(json.dumps({**record, "focal_len": 900.0, "cx": 225.0, "cy": 225.0}))
-    assert load_ad_nerf_sequence(tmp_path / "d").track.focal == pytest.approx(96.0)
+    assert load_ad_nerf_sequence(tmp_path / "d").track.camera.focal == pytest.approx(96.0)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from helpers.builders import moving_poses, write_talking_dataset
 from PIL import Image
 
 from nerfstudio_talking.cameras.head_box import head_box
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, class_mask, from_ad_nerf, from_bisenet
 from nerfstudio_talking.dataset_io.sequence import load_parsing, load_sequence, split_frames
 from nerfstudio_talking.dataset_io.track import load_track, save_track
@@ -27,7 +28,7 @@ def test_track_comes_back(tmp_path):
     again = load_track(tmp_path / "d")
     for name in ("camera_to_worlds", "audio", "eyes", "lips", "landmarks", "frame_ids"):
         np.testing.assert_array_equal(getattr(again, name), getattr(track, name))
-    assert (again.fps, again.focal, again.audio_kind, again.digest) == (25.0, 96.0, "logmel", "0" * 64)
+    assert (again.fps, again.camera.focal, again.audio_kind, again.digest) == (25.0, 96.0, "logmel", "0" * 64)
     assert again.times[0] == 0
     assert again.times[-1] == 1
 
@@ -42,7 +43,7 @@ def test_first_frames_of_every_column():
     made = {name: rng.random((6, *shape)).astype(np.float32) for name, shape in columns.items()}
     made["frame_ids"] = np.arange(6)
     audio, eyes = rng.random((6, 16, 80)).astype(np.float32), np.ones((6, 2), np.float32)
-    track = TalkingTrack(25, 8, 8, 10, moving_poses(6), audio, "logmel", eyes, **made)
+    track = TalkingTrack(25, PinholeCamera(10, 8, 8), moving_poses(6), audio, "logmel", eyes, **made)
     short = track.first(4)
     assert short.num_frames == 4
     checked = 0
@@ -62,7 +63,7 @@ def test_rows_must_match():
     from nerfstudio_talking.dataset_io.track import TalkingTrack
 
     with pytest.raises(ValueError, match=r"track\.eyes has 3 rows for 4 frames"):
-        TalkingTrack(25, 8, 8, 10, moving_poses(4), np.zeros((4, 16, 80)), "logmel", np.ones((3, 2)))
+        TalkingTrack(25, PinholeCamera(10, 8, 8), moving_poses(4), np.zeros((4, 16, 80)), "logmel", np.ones((3, 2)))
 
 
 def test_whole_dataset_has_no_problem(talking_dataset):
@@ -118,7 +119,7 @@ def test_check_names_every_problem(talking_dataset, tmp_path):
 def test_head_box_holds_the_disc(talking_dataset):
     sequence = load_sequence(talking_dataset)
     masks = [class_mask(load_parsing(sequence, i), ("skin", "hair", "eyes", "lips")) for i in range(5)]
-    box = head_box(masks, sequence.track.camera_to_worlds[:5], sequence.track.focal, margin=0.0)
+    box = head_box(masks, sequence.track.camera_to_worlds[:5], sequence.track.camera, margin=0.0)
     # a disc of radius 0.1 m, 5 % of the image above the middle: 0.05 * 48 px / 96 px * 0.8 m = 0.02 m
     np.testing.assert_allclose(box[:, 1], [-0.08, 0.12], atol=0.015)
     assert box[0, 0] < -0.09

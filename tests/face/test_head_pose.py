@@ -5,11 +5,13 @@ import pytest
 from helpers.paths import SHARED
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_talking.face.head_pose import bundle_adjust, independent_pnp, pose_jitter, project
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.face.head_pose import bundle_adjust, independent_pnp, pose_jitter
 from nerfstudio_talking.face.head_shape import EYE_CORNER_DISTANCE, mean_shape, rigid_points, to_head_frame
 
 WIDTH = HEIGHT = 400
 FOCAL = 950.0
+CAMERA = PinholeCamera(FOCAL, WIDTH, HEIGHT)
 FRONTAL = np.array([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0.8]]])
 
 
@@ -26,13 +28,13 @@ def synthetic_clip(frames=60, noise=0.4, seed=0):
     shift = np.stack([0.02 * np.sin(t), 0.015 * np.cos(t), -0.9 + 0.03 * np.sin(2 * t)], axis=1)
     rotation = head.inv().as_matrix()
     poses = np.concatenate([rotation, -rotation @ shift[:, :, None]], axis=-1)
-    points = project(shape, poses, FOCAL, WIDTH, HEIGHT) + noise * rng.normal(size=(frames, 90, 2))
+    points = CAMERA.project(shape, poses) + noise * rng.normal(size=(frames, 90, 2))
     return shape, poses, points, rng
 
 
 def test_a_point_lands_where_the_conventions_say():
     points = np.array([[0, 0, 0], [0.08, 0, 0], [0, 0.08, 0], [0.08, 0, 0.4]])
-    pixels = project(points, FRONTAL, 1000.0, 400, 300)[0]
+    pixels = PinholeCamera(1000.0, 400, 300).project(points, FRONTAL)[0]
     # 0.08 m at 0.8 m with 1000 px is 100 px; +x goes right, +y goes up (smaller row), +z comes nearer
     np.testing.assert_allclose(pixels, [[200, 150], [300, 150], [200, 50], [400, 150]], atol=1e-9)
 
@@ -40,7 +42,7 @@ def test_a_point_lands_where_the_conventions_say():
 def test_a_head_turned_to_its_left_shows_its_nose_on_the_right():
     turn = Rotation.from_euler("y", 30, degrees=True).as_matrix()  # z towards x: the image's right
     pose = np.concatenate([turn.T, turn.T @ [[0], [0], [0.8]]], axis=1)[None]
-    nose = project(np.array([[0.0, 0, 0.1]]), pose, 1000.0, 400, 400)[0, 0]
+    nose = PinholeCamera(1000.0, 400, 400).project(np.array([[0.0, 0, 0.1]]), pose)[0, 0]
     assert nose[0] > 240
     assert abs(nose[1] - 200) < 1e-9
 
@@ -53,7 +55,7 @@ def test_bundle_adjustment_finds_known_poses():
     angle = np.degrees((gt.inv() * solved).magnitude())
     assert np.median(angle) < 0.5
     assert np.median(np.linalg.norm(found.camera_to_worlds[:, :, 3] - poses[:, :, 3], axis=1)) < 0.05
-    assert abs(found.focal / FOCAL - 1) < 0.05
+    assert abs(found.camera.focal / FOCAL - 1) < 0.05
     assert found.seen.all()
     assert np.median(found.error) < 0.6  # 0.4 px per coordinate: a median distance of 0.47
     assert np.abs(found.shape - shape).mean() < np.abs(guess - shape).mean()
@@ -63,7 +65,7 @@ def test_bundle_adjustment_is_steadier_than_single_frames():
     shape, poses, points, rng = synthetic_clip(noise=1.0)
     guess = shape + 0.002 * rng.normal(size=shape.shape)
     found = bundle_adjust(points, guess, WIDTH, HEIGHT)
-    single = independent_pnp(points, guess, found.focal, WIDTH, HEIGHT)
+    single = independent_pnp(points, guess, found.camera)
     gt = pose_jitter(poses)
     joint, alone = pose_jitter(found.camera_to_worlds), pose_jitter(single.camera_to_worlds)
     assert joint[0] - gt[0] < 0.25 * (alone[0] - gt[0])
@@ -72,7 +74,7 @@ def test_bundle_adjustment_is_steadier_than_single_frames():
 
 def test_pnp_is_exact_without_noise():
     shape, poses, points, _ = synthetic_clip(noise=0.0)
-    found = independent_pnp(points, shape, FOCAL, WIDTH, HEIGHT)
+    found = independent_pnp(points, shape, CAMERA)
     np.testing.assert_allclose(found.camera_to_worlds, poses, atol=1e-4)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.face import measurements
-from nerfstudio_talking.face.head_pose import project
 
 
 def face(lid_gap=0.01, lip_gap=0.02):
@@ -25,7 +25,7 @@ def look(points, yaw=0.0, pitch=0.0, roll=0.0, distance=20.0):
     head = Rotation.from_euler("yxz", [yaw, pitch, roll], degrees=True).as_matrix()
     rotation = head.T
     pose = np.concatenate([rotation, rotation @ [[0], [0], [distance]]], axis=1)[None]
-    return project(points, pose, 1000.0 * distance, 512, 512), pose
+    return PinholeCamera(1000.0 * distance, 512, 512).project(points, pose), pose
 
 
 def test_openings_of_a_frontal_face():

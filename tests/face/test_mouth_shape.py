@@ -6,7 +6,8 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
 
 from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
-from nerfstudio_talking.cameras.image_plane import unproject_landmarks
+from nerfstudio_talking.cameras.image_plane import intersect_depth_plane
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import load_track
 from nerfstudio_talking.face.landmark_sets import LIPS_478, mouth_points
 from nerfstudio_talking.face.mouth_shape import inner_lip_gap, mouth_shape_basis
@@ -24,7 +25,7 @@ def test_head_motion_drops_out():
         local = (points - position) @ rotation
         poses.append(np.concatenate([rotation, position[:, None]], 1))
         landmarks.append(np.stack([50 - 300 * local[:, 0] / local[:, 2], 40 + 300 * local[:, 1] / local[:, 2]], 1))
-    found = unproject_landmarks(np.array(landmarks), np.array(poses), 300.0, 100, 80)
+    found = intersect_depth_plane(np.array(landmarks), np.array(poses), PinholeCamera(300.0, 100, 80))
     np.testing.assert_allclose(found, np.broadcast_to(points[:, :2], found.shape), atol=1e-12)
 
 

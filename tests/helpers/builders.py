@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.dataset_io.track import TalkingTrack, save_track
 
@@ -102,9 +103,7 @@ def write_talking_dataset(folder: Path, frames: int = 22, size: int = 48, seed: 
     soundfile.write(folder / "audio.wav", voice.astype(np.float32), 16000)
     track = TalkingTrack(
         fps=25.0,
-        width=size,
-        height=size,
-        focal=focal,
+        camera=PinholeCamera(focal, size, size),
         camera_to_worlds=poses,
         audio=audio,
         audio_kind="logmel",

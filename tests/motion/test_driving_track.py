@@ -43,19 +43,19 @@ def test_another_voice_keeps_the_portrait(tmp_path):
     assert driven.landmarks is None
     np.testing.assert_array_equal(driven.camera_to_worlds[21], track.camera_to_worlds[21])
     np.testing.assert_array_equal(driven.camera_to_worlds[22], track.camera_to_worlds[20])
-    assert (driven.focal, driven.digest) == (track.focal, track.digest)
+    assert (driven.camera, driven.digest) == (track.camera, track.digest)
 
 
 def test_camera_path_is_read_by_nerfstudio(tmp_path):
     from nerfstudio.cameras.camera_paths import get_path_from_json
 
     track = write_talking_dataset(tmp_path / "d")
-    path = json.loads(json.dumps(camera_path(track, 2, 12)))
+    path = json.loads(json.dumps(camera_path(track.camera, track.camera_to_worlds[2:12], track.times[2:12], track.fps)))
     cameras = get_path_from_json(path)
     assert len(cameras) / path["seconds"] == pytest.approx(25)
     np.testing.assert_allclose(cameras.times[:, 0], track.times[2:12], atol=1e-6)
     np.testing.assert_allclose(cameras.camera_to_worlds, track.camera_to_worlds[2:12], atol=1e-6)
-    assert cameras.fx[0].item() == pytest.approx(track.focal, rel=1e-4)
+    assert cameras.fx[0].item() == pytest.approx(track.camera.focal, rel=1e-4)
     assert (cameras.width[0].item(), cameras.height[0].item()) == (48, 48)
 
 

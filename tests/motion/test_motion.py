@@ -12,6 +12,7 @@ from helpers.paths import SAMPLE
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.audio.kernel_regression import AudioRegression
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack, save_track
 from nerfstudio_talking.face import linear_face_model
 from nerfstudio_talking.face.landmark_sets import CHIN_478, LIPS_478
@@ -41,7 +42,7 @@ from nerfstudio_talking.motion.model import MotionModel, Person, load_model, sav
 from nerfstudio_talking.motion.network import MotionLossWeights, MotionNetwork, MotionNetworkConfig, motion_losses
 from nerfstudio_talking.motion.recording import load_recording, resampled
 from nerfstudio_talking.motion.statistics import loudness_coupling, motion_statistics, statistics_distance
-from nerfstudio_talking.motion.training import fine_tune, resize_map, shrinkage, spread_gain
+from nerfstudio_talking.motion.training import demean, fine_tune, shrinkage, spread_gain
 
 TINY = MotionNetworkConfig((2, 3, 4, 4), 8, 8, 1, 0.1)
 
@@ -123,12 +124,12 @@ def sample_data(tmp_path_factory):
     lower = np.array([14, 17, 84, 87, 178, 181, 314, 317, 402, 405, *CHIN_478])
     rest = linear_face_model.mouth_gap(shapes[:1])[0]
     shapes[:, lower, 1] -= gap - rest
-    landmarks = linear_face_model.landmarks_of_shapes(shapes, gt["camera_to_worlds"], float(gt["focal"]), 256, 256)
+    landmarks = linear_face_model.landmarks_of_shapes(
+        shapes, gt["camera_to_worlds"], PinholeCamera(float(gt["focal"]), 256, 256)
+    )
     track = TalkingTrack(
         fps=25.0,
-        width=256,
-        height=256,
-        focal=float(gt["focal"]),
+        camera=PinholeCamera(float(gt["focal"]), 256, 256),
         camera_to_worlds=gt["camera_to_worlds"].astype(np.float32),
         audio=np.zeros((250, 16, 80), np.float32),
         audio_kind="logmel",
@@ -214,8 +215,8 @@ def test_shapes_come_back_from_the_image():
     shapes = face.shapes(rng.standard_normal((6, 5)))
     shapes[:, :, 2] = face.mean[:, 2]
     poses = camera_matrices(swaying(6) + 0.1 * rng.standard_normal((6, 6)))
-    image = linear_face_model.landmarks_of_shapes(shapes, poses, 600.0, 256, 200)
-    found = linear_face_model.shapes_at_depth(image, poses, 600.0, 256, 200, face.mean[:, 2])
+    image = linear_face_model.landmarks_of_shapes(shapes, poses, PinholeCamera(600.0, 256, 200))
+    found = linear_face_model.shapes_at_depth(image, poses, PinholeCamera(600.0, 256, 200), face.mean[:, 2])
     np.testing.assert_allclose(found, shapes, atol=1e-9)
 
 
@@ -230,11 +231,11 @@ def test_depth_shows_where_the_head_turns():
     turning = camera_matrices(pose)
     depth = [
         linear_face_model.point_depths(
-            linear_face_model.landmarks_of_shapes(np.repeat(points[None], 200, 0), poses, 600.0, 256, 256),
+            linear_face_model.landmarks_of_shapes(
+                np.repeat(points[None], 200, 0), poses, PinholeCamera(600.0, 256, 256)
+            ),
             poses,
-            600.0,
-            256,
-            256,
+            PinholeCamera(600.0, 256, 256),
         )
         for poses in (still, turning)
     ]
@@ -255,9 +256,9 @@ def test_meshes_are_written_and_drawn(tmp_path):
         write_mesh(points, tmp_path / "face.stl")
     black = np.zeros((200, 256, 3), np.uint8)
     pose = camera_matrices(np.array([[0.0, 0, 0, 0, 0, -0.9]]))[0]
-    drawn = draw_mesh(black, points, pose, 900.0)
+    drawn = draw_mesh(black, points, pose, PinholeCamera(900.0, 256, 200))
     assert black.max() == 0
-    seen = linear_face_model.landmarks_of_shapes(points[None], pose[None], 900.0, 256, 200)[0]
+    seen = linear_face_model.landmarks_of_shapes(points[None], pose[None], PinholeCamera(900.0, 256, 200))[0]
     rows, columns = np.nonzero(drawn.max(2))
     assert columns.min() == pytest.approx(seen[:468, 0].min(), abs=2.5)
     assert rows.max() == pytest.approx(seen[:468, 1].max(), abs=2.5)
@@ -454,7 +455,7 @@ def test_resumed_is_uninterrupted(tmp_path):
 
 def test_blocks_are_centred():
     values = np.array([[1.0], [3.0], [10.0], [20.0], [30.0]])
-    found = resize_map(values, [np.array([0, 1]), np.array([2, 3, 4])])
+    found = demean(values, [np.array([0, 1]), np.array([2, 3, 4])])
     np.testing.assert_allclose(found[:, 0], [-1, 1, -10, 0, 10])
 
 
@@ -561,7 +562,8 @@ def test_files(model, tmp_path):
 def test_generated_motion_drives_a_portrait(model):
     poses = camera_matrices(swaying(40)).astype(np.float32)
     portrait = TalkingTrack(
-        25.0, 64, 64, 150.0, poses, np.zeros((40, 16, 80), np.float32), "logmel", np.ones((40, 2), np.float32),
+        25.0, PinholeCamera(150.0, 64, 64), poses, np.zeros((40, 16, 80), np.float32), "logmel", np.ones((40, 2),
+        np.float32),
         digest="d", lips=np.zeros(40, np.float32), landmarks=np.zeros((40, 478, 2), np.float32),
     )  # fmt: skip
     audio = np.ones((100, 16, 80), np.float32)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nerfstudio_talking.cameras.image_plane import apply_affine
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.process.body import track_body
 
@@ -98,7 +99,7 @@ def test_the_torso_moves_as_the_body_does():
     from nerfstudio_talking.fields.torso_field import TorsoField
 
     references = torch.rand(2, 4, 32, 32)
-    field = TorsoField(references, 40.0, 32, 32, implementation="torch")
+    field = TorsoField(references, PinholeCamera(40.0, 32, 32), implementation="torch")
     for parameter in field.deform_net.parameters():
         torch.nn.init.zeros_(parameter)
     pose = torch.eye(4)[None, :3]

@@ -18,6 +18,7 @@ from helpers.refiners import trainer_config
 from scipy.ndimage import shift
 from torch import nn
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.frame_folder import fill_folder, read_rendered
@@ -761,7 +762,7 @@ def test_mesh_stage_draws_the_person():
     texture = np.full((256, 256, 3), (200, 150, 120), np.uint8)
     face = TexturedFace(FaceModel(points, basis), texture, np.array((50, 0, 0), np.uint8))
     pose = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0.8]])
-    drawn = draw_face(face, points, pose, 300.0, np.zeros((128, 128, 3), np.uint8))
+    drawn = draw_face(face, points, pose, PinholeCamera(300.0, 128, 128), np.zeros((128, 128, 3), np.uint8))
     nose = np.round((64 + 300 * points[1, 0] / 0.8, 64 - 300 * points[1, 1] / 0.8)).astype(int)
     assert drawn[nose[1], nose[0]].tolist() == [200, 150, 120]
     assert drawn[2, 2].tolist() == [0, 0, 0]

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.reports.dataset_report import frame_loudness, head_motion, project, write_report
+from nerfstudio_talking.reports.dataset_report import frame_loudness, head_motion, write_report
 from nerfstudio_talking.reports.svg import Curve, plot
 
 
@@ -62,9 +63,7 @@ def dataset(folder, frames=9, size=48):
     landmarks[2] = np.nan
     return TalkingTrack(
         fps=25.0,
-        width=size,
-        height=size,
-        focal=100.0,
+        camera=PinholeCamera(100.0, size, size),
         camera_to_worlds=poses,
         audio=rng.normal(size=(frames, 5, 7)).astype(np.float32),
         audio_kind="logmel",
@@ -117,7 +116,9 @@ def test_a_missing_image_is_told(tmp_path):
 
 def test_projection_and_motion(tmp_path):
     track = dataset(tmp_path)
-    pixels = project(np.array([[0, 0, 0], [0.08, 0, 0], [0, 0.08, 0]]), track, 4)  # seen straight on, from 0.8 m
+    pixels = track.camera.project(np.array([[0, 0, 0], [0.08, 0, 0], [0, 0.08, 0]]), track.camera_to_worlds[4:5])[
+        0
+    ]  # seen straight on, from 0.8 m
     np.testing.assert_allclose(pixels, [(24, 24), (34, 24), (24, 14)], atol=1e-3)
     angles, position = head_motion(track.camera_to_worlds)
     # the camera going to the right is the head turning to the left

@@ -10,6 +10,7 @@ import pytest
 import torch
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.viewer.opening_view import OpeningView
 
 
@@ -30,7 +31,7 @@ def test_a_browser_opens_at_the_recording_camera():
 
     poses = np.tile(np.eye(4)[:3], (3, 1, 1))
     poses[:, :, 3] = ((-0.1, 0.02, 0.9), (0.0, 0.02, 0.8), (0.1, 0.02, 0.9))
-    view = OpeningView(poses, focal=100.0, height=200)
+    view = OpeningView(poses, PinholeCamera(100.0, 200, 200))
     assert isinstance(view, ViewerControl)
     server = Server()
     config = SimpleNamespace(max_num_display_images=512)

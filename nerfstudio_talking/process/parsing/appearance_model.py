@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from nerfstudio_talking.face.outlines import HeadFrames, oval_mask
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.inpainting import resize_map
+from nerfstudio_talking.media.inpainting import center_map
 from nerfstudio_talking.process.parsing.colour_model import BackgroundModel, colour_cells
 from nerfstudio_talking.process.parsing.priors import LAYERS, LEAST_PRIOR
 
@@ -80,7 +80,7 @@ class View:
 
         size = (self.lab.shape[1], self.lab.shape[0])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(atlas, resize_map(matrix), size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(atlas, center_map(matrix), size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def posterior(model: ClipModel, view: View, index: int) -> Float32[np.ndarray, "height width 6"]:

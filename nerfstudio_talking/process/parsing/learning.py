@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from nerfstudio_talking.face.outlines import ATLAS_SIZE, align_heads, paint_features
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.inpainting import resize_map
+from nerfstudio_talking.media.inpainting import center_map
 from nerfstudio_talking.process.parsing.appearance_model import (
     CLOTH,
     EARS,
@@ -69,7 +69,7 @@ def learn_clip(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray
             chances = posterior(model, view, index)
             weights[row] = chances[..., 1:]
             torso += chances[..., NECK : CLOTH + 1]
-            matrix = cv2.invertAffineTransform(resize_map(heads.to_atlas(index, view.scale)))
+            matrix = cv2.invertAffineTransform(center_map(heads.to_atlas(index, view.scale)))
             outside = np.where(view.oval[..., None], 0, chances[..., 1:])
             for part in (slice(0, 3), slice(3, 5)):
                 mass[..., part] += cv2.warpAffine(
