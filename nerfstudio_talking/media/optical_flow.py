@@ -38,7 +38,7 @@ def flow_field(
 
 
 def warp(
-    image: Shaped[np.ndarray, "height width *channels"], flow: Float32[np.ndarray, "height width 2"]
+    image: Shaped[np.ndarray, "rows columns *channels"], flow: Float32[np.ndarray, "height width 2"]
 ) -> Shaped[np.ndarray, "height width *channels"]:
     """Warp an image backwards along a flow: each pixel takes the colour at its position plus the flow.
 
@@ -52,7 +52,9 @@ def warp(
     positions = columns + flow[..., 0], rows + flow[..., 1]
 
     def resample(part: np.ndarray) -> np.ndarray:
-        return cv2.remap(np.ascontiguousarray(part), *positions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        part = np.ascontiguousarray(part)
+        result = cv2.remap(part, *positions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return result.reshape(*flow.shape[:2], *part.shape[2:])  # OpenCV drops the axis of a single channel
 
     if image.ndim == 2 or image.shape[2] <= _MOST_CHANNELS:
         return resample(image)
