@@ -37,8 +37,8 @@ _NAMES = ("psnr", "psnr_mouth", "ssim", "ssim_mouth", "lpips", "lpips_mouth", "l
 
 
 @dataclass
-class Figures:
-    """Measure a portrait."""
+class ScorePortrait:
+    """Score a portrait."""
 
     load_config: Path
     """The config.yml of the trained portrait."""
@@ -48,7 +48,7 @@ class Figures:
     """A voice that was not in the training."""
 
     def main(self) -> None:
-        """Render, measure, write."""
+        """Render, score, write the results, print the table."""
         self.output.mkdir(parents=True, exist_ok=True)
         pipeline, model = load_portrait(self.load_config)
         sequence = model.sequence
@@ -110,4 +110,4 @@ class Figures:
 
 
 if __name__ == "__main__":
-    tyro.cli(Figures).main()
+    tyro.cli(ScorePortrait).main()
