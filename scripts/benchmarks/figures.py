@@ -83,12 +83,16 @@ class ScorePortrait:
             results["voice"] = self.score_voice()
             write_json(results, self.output / "results.json")
         self.print_table(results)
+        for name, reason in scores.left_out.items():
+            CONSOLE.print(f"[yellow]Without {name}:[/] {reason}")
 
     def print_table(self, results: dict[str, object]) -> None:
-        """The scores of the suite with their units, and the rest as it is."""
+        """Print the scores of the suite with their units, and the rest as it is."""
         infos = score_infos()
         table = Table("score", "rendering", "better", title=str(self.load_config))
         for name, value in results.items():
+            if name == "left_out":
+                continue
             if name in infos and isinstance(value, float):
                 table.add_row(infos[name].title, infos[name].format(value), infos[name].better)
             else:
