@@ -37,8 +37,8 @@ _NAMES = ("psnr", "psnr_mouth", "ssim", "ssim_mouth", "lpips", "lpips_mouth", "l
 
 
 @dataclass
-class Figures:
-    """Measure a portrait."""
+class ScorePortrait:
+    """Score a portrait."""
 
     load_config: Path
     """The config.yml of the trained portrait."""
@@ -48,7 +48,7 @@ class Figures:
     """A voice that was not in the training."""
 
     def main(self) -> None:
-        """Render, measure, write."""
+        """Render, score, write the results, print the table."""
         self.output.mkdir(parents=True, exist_ok=True)
         pipeline, model = load_portrait(self.load_config)
         sequence = model.sequence
@@ -83,12 +83,16 @@ class Figures:
             results["voice"] = self.score_voice()
             write_json(results, self.output / "results.json")
         self.print_table(results)
+        for name, reason in scores.left_out.items():
+            CONSOLE.print(f"[yellow]Without {name}:[/] {reason}")
 
     def print_table(self, results: dict[str, object]) -> None:
-        """The scores of the suite with their units, and the rest as it is."""
+        """Print the scores of the suite with their units, and the rest as it is."""
         infos = score_infos()
         table = Table("score", "rendering", "better", title=str(self.load_config))
         for name, value in results.items():
+            if name == "left_out":
+                continue
             if name in infos and isinstance(value, float):
                 table.add_row(infos[name].title, infos[name].format(value), infos[name].better)
             else:
@@ -110,4 +114,4 @@ class Figures:
 
 
 if __name__ == "__main__":
-    tyro.cli(Figures).main()
+    tyro.cli(ScorePortrait).main()

@@ -39,7 +39,7 @@ _PHASES = 40
 
 
 @dataclass
-class MotionFigures:
+class ScoreMotion:
     """Measure a personal motion model."""
 
     general: Path
@@ -169,4 +169,4 @@ def windows(recording: Recording, length: int) -> list[Recording]:
 
 
 if __name__ == "__main__":
-    tyro.cli(MotionFigures).main()
+    tyro.cli(ScoreMotion).main()

@@ -68,7 +68,7 @@ def score_frames(
 
 
 @dataclass
-class RefinerFigures:
+class ScoreRefiners:
     """Score refiners."""
 
     data: Path
@@ -165,4 +165,4 @@ def _print_table(name: str, before: dict[str, float], rows: dict[str, Any]) -> N
 
 
 if __name__ == "__main__":
-    tyro.cli(RefinerFigures).main()
+    tyro.cli(ScoreRefiners).main()

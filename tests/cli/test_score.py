@@ -35,9 +35,9 @@ def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsy
     assert all(np.isfinite(value) for value in scores.values())
     assert len(record["per_frame"]["psnr"]) == NUM_RENDERED == len(record["per_frame"]["lips"])
     assert np.mean(record["per_frame"]["psnr"]) == pytest.approx(scores["psnr"])
-    told = " ".join(record["notes"])
-    assert f"{NUM_RENDERED} frames rendered, {NUM_TRUE} true" in told
-    assert "160x160" in told and "192x192" in told and "audio of the ground truth" in told
+    notes = " ".join(record["notes"])
+    assert f"{NUM_RENDERED} frames rendered, {NUM_TRUE} true" in notes
+    assert "160x160" in notes and "192x192" in notes and "audio of the ground truth" in notes
     printed = " ".join(capsys.readouterr().out.split())
     assert "LMD (px)" in printed and "syncnet left out" in printed
     with Image.open(report / score_report.SHEET_NAME) as image:
@@ -49,7 +49,7 @@ def test_score_on_the_command_line(clips: dict[str, Path], tmp_path: Path, capsy
 
 def test_bad_input_is_one_message(clips: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gt = str(clips["gt"])
-    for arguments, told in (
+    for arguments, words in (
         ([str(tmp_path / "absent.mp4"), gt], "no such file"),
         ([gt, gt, "--gt-frames", "900:"], "--gt-frames 900:"),
         ([gt, gt, "--syncnet", str(tmp_path / "absent.model")], "the weights of SyncNet"),
@@ -58,7 +58,7 @@ def test_bad_input_is_one_message(clips: dict[str, Path], tmp_path: Path, capsys
         with pytest.raises(SystemExit) as exit_:
             entrypoint(["score", *arguments])
         assert exit_.value.code == 1
-        assert told in " ".join(capsys.readouterr().out.split())
+        assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_command_has_the_settings_of_the_library() -> None:

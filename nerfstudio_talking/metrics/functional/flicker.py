@@ -36,7 +36,7 @@ def warping_error(
     after: UInt8[np.ndarray, "height width 3"],
     mask: Bool[np.ndarray, "height width"],
 ) -> float:
-    """Mean |frame - the one before, carried along by the motion between them| over a mask, in levels of 255.
+    """Mean |frame - the one before, warped by the motion between them| over a mask, in levels of 255.
 
     What changes without moving: a sharp image that moves has next to none, and noise has all of its own. After Lai
     et al. 2018 (Learning Blind Video Temporal Consistency), without their mask of what was covered: read it beside the
