@@ -158,10 +158,13 @@ def patch_loss(
     gt: Float[Tensor, "patches 3 side side"],
     network: nn.Module | None,
 ) -> Float[Tensor, ""]:
-    """Mean LPIPS of patches in [0, 1], or 1 - SSIM (Gaussian windows of 7 pixels, sigma 1) without a network."""
+    """Mean LPIPS of patches in [0, 1], or 1 - SSIM without a network.
+
+    SSIM (Wang et al. 2004) looks through Gaussian windows of 9 pixels, sigma 1; beyond the border images are mirrored.
+    """
     if network is not None:
         return lpips_loss(rendered, gt, network)
-    ssim = structural_similarity_index_measure(rendered, gt, data_range=1.0, kernel_size=7, sigma=1.0)
+    ssim = structural_similarity_index_measure(rendered, gt, data_range=1.0, sigma=1.0)
     return 1 - ssim  # type: ignore[operator]
 
 

@@ -74,8 +74,8 @@ class PortraitModel(Model):
     """A person under audio, eyes and poses before a recorded background.
 
     Subclasses build in `populate_modules` what renders the person, render in `get_outputs`, and add losses and
-    parameter groups. `get_outputs` returns `rgb` (and for the viewer `depth` and `accumulation`) per ray or per pixel; `parsing`,
-    colours of parsing labels, is scored where it is returned.
+    parameter groups. `get_outputs` returns `rgb`, and for the viewer `depth` and `accumulation`, per ray or per pixel;
+    `parsing`, colours of parsing labels, is scored where it is returned.
     """
 
     config: PortraitModelConfig

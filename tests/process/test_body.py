@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from nerfstudio_talking.cameras.image_plane import apply_affine
-from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.process.body import track_body
 
@@ -92,24 +91,3 @@ def test_carry_and_back():
     positions = torch.tensor([[1.0, 3.0]])
     torch.testing.assert_close(apply_affine(positions, motion), torch.tensor([[-5.5, 1.0]]))
     torch.testing.assert_close(apply_affine(apply_affine(positions, motion), motion, inverse=True), positions)
-
-
-def test_the_torso_moves_as_the_body_does():
-    """A portrait whose deformation says nothing shows the same torso, carried along."""
-    from nerfstudio_talking.fields.torso_field import TorsoField
-
-    references = torch.rand(2, 4, 32, 32)
-    field = TorsoField(references, PinholeCamera(40.0, 32, 32), implementation="torch")
-    for parameter in field.deform_net.parameters():
-        torch.nn.init.zeros_(parameter)
-    pose = torch.eye(4)[None, :3]
-    pose[0, 2, 3] = 0.9
-    still = torch.eye(2, 3)[None]
-    moved = torch.tensor([[[1.02, 0.05, 0.1], [-0.03, 0.98, -0.05]]])
-    field.set_rest(pose, still)
-    positions, frame = torch.rand(50, 2) - 0.5, torch.zeros(50, dtype=torch.long)
-    maps = field.reference_maps()
-    at_rest = field(positions, pose, still, frame, maps)
-    carried = field(apply_affine(positions, moved.expand(50, -1, -1)), pose, moved, frame, maps)
-    torch.testing.assert_close(carried.rgb, at_rest.rgb, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(carried.alpha, at_rest.alpha, atol=1e-4, rtol=1e-3)
