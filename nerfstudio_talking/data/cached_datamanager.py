@@ -47,7 +47,7 @@ class CachedDataManager(VanillaDataManager[TalkingDataset]):
         if dataset.sequence.parsing_paths is not None:
             self._parsing = torch.empty(count, height, width, dtype=torch.uint8)
         halved = ", chroma at half the resolution" if self._frames.halved else ""
-        CONSOLE.print(f"Caching {count} frames of {width}x{height} as uint8 ({self.cache_bytes / 1e6:.0f} MB{halved})")
+        CONSOLE.print(f"Caching {count} frames of {width}x{height} as uint8 ({self.cache_bytes() / 1e6:.0f} MB{halved})")
 
         def fill(index: int) -> None:
             with Image.open(dataset.image_filenames[index]) as file:
@@ -67,7 +67,6 @@ class CachedDataManager(VanillaDataManager[TalkingDataset]):
         frames = [dataset.track_frame(index) for index in range(count)]
         self._frame_weights = torch.from_numpy(frame_weights(dataset.sequence.track.eyes[frames])).float()
 
-    @property
     def cache_bytes(self) -> int:
         """Number of bytes that frames and parsing maps take."""
         return self._frames.nbytes + (0 if self._parsing is None else self._parsing.nbytes)

@@ -237,7 +237,7 @@ def _train_and_tell(data: Path) -> str:
     manager = pipeline.datamanager
     assert isinstance(manager, CachedDataManager)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return json.dumps({"peak": peak, "cache": manager.cache_bytes})
+    return json.dumps({"peak": peak, "cache": manager.cache_bytes()})
 
 
 if __name__ == "__main__":
