@@ -16,6 +16,10 @@ from torch import Tensor
 
 MAX_AUDIO = 6
 """Number of principal components of the audio condition in a polynomial: as many as a mouth shape has coefficients."""
+_VIEW_SCALE = 4.0
+"""Factor that brings the directions of a recording camera to order one."""
+_VIEW_MARGIN = 0.1
+"""How far beyond the sampled directions a view is still covered, in scaled units: 1.4 degrees."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class PolynomialBasis:
     def covers(self, position: Float[Tensor, " 3"]) -> bool:
         """Whether a camera at a position (head's frame, metres) looks from within the range of sampled directions."""
         view = _view(position)
-        return bool(((view >= self.low[-2:]) & (view <= self.high[-2:])).all()) and float(position[2]) > 0
+        inside = (view >= self.low[-2:] - _VIEW_MARGIN) & (view <= self.high[-2:] + _VIEW_MARGIN)
+        return bool(inside.all()) and float(position[2]) > 0
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields by name, for a file."""
@@ -91,7 +96,7 @@ def fit_matrix(terms: Float[Tensor, "samples terms"], penalty: float = 0.3) -> F
 
 
 def _view(positions: Float[Tensor, "*bs 3"]) -> Float[Tensor, "*bs 2"]:
-    return 4 * torch.nn.functional.normalize(positions, dim=-1)[..., :2]
+    return _VIEW_SCALE * torch.nn.functional.normalize(positions, dim=-1)[..., :2]
 
 
 def _products(values: Float[Tensor, "frames inputs"]) -> Float[Tensor, "frames products"]:

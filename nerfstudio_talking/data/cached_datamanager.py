@@ -47,7 +47,9 @@ class CachedDataManager(VanillaDataManager[TalkingDataset]):
         if dataset.sequence.parsing_paths is not None:
             self._parsing = torch.empty(count, height, width, dtype=torch.uint8)
         halved = ", chroma at half the resolution" if self._frames.halved else ""
-        CONSOLE.print(f"Caching {count} frames of {width}x{height} as uint8 ({self.cache_bytes() / 1e6:.0f} MB{halved})")
+        CONSOLE.print(
+            f"Caching {count} frames of {width}x{height} as uint8 ({self.cache_bytes() / 1e6:.0f} MB{halved})"
+        )
 
         def fill(index: int) -> None:
             with Image.open(dataset.image_filenames[index]) as file:
