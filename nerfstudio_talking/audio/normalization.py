@@ -12,10 +12,12 @@ NormalizationMode = Literal["adapt", "clip"]
 """'adapt': level, mean and standard deviation are adapted to the new voice; 'clip': those of the clip throughout."""
 SILENCE_DB = -190.0
 """Rows of at most this level are digital silence."""
-_LEVEL_PRIOR, _STATISTICS_PRIOR = 50, 100
+_LEVEL_PRIOR, _STATISTICS_PRIOR = 25, 50
 """Rows of speech (10 ms each) that the clip's level, and its mean and standard deviation, count as."""
-_MEMORY = 3000
-"""Rows of speech that a running estimate remembers: a voice that moves away is followed within half a minute."""
+_SAMPLE_ROWS = 80
+"""Rows of speech that are worth one independent sample of the mean spectrum: neighbouring rows are alike."""
+_LEVEL_MEMORY, _STATISTICS_MEMORY = 1000, 3000
+"""Rows of speech that the running estimates remember: 10 and 30 s."""
 _GATE_DB = 45.0
 """Rows this far below the estimated level of speech are no speech."""
 _NOISE_PERCENTILE, _NOISE_MARGIN_DB = 0.1, 6.0
@@ -51,7 +53,7 @@ class ActiveLevel:
 
     The idea is that of ITU-T P.56: pauses take no part. A row holds speech that is within 45 dB of the level estimated
     so far and more than 6 dB above the noise floor, the running 10th percentile of all rows; so hiss before the first
-    word is not turned up. The estimate starts from a given level, which counts as half a second of speech.
+    word is not turned up. The estimate starts from a given level, which counts as a quarter of a second of speech.
 
     Args:
         start_db: level to start from.
@@ -79,9 +81,9 @@ class ActiveLevel:
             return False
         self._count += 1
         self._energy += 10 ** (loudness / 10)
-        if self._count > _MEMORY:
-            self._energy *= _MEMORY / self._count
-            self._count = _MEMORY
+        if self._count > _LEVEL_MEMORY:
+            self._energy *= _LEVEL_MEMORY / self._count
+            self._count = _LEVEL_MEMORY
         heard = 10 * np.log10(self._energy / self._count)
         self.level_db = float((self._prior * self._start + self._count * heard) / (self._prior + self._count))
         return True
@@ -98,8 +100,11 @@ def active_level(loudness: Float[np.ndarray, " rows"], reference_db: float) -> f
 class AdaptiveNormalizer:
     """Normalises rows one after another; mean and standard deviation start from a clip's and follow the voice.
 
-    Cepstral mean and variance normalisation online (Viikki and Laurila 1998; Kaldi's `online-cmvn`): the clip's
-    statistics count as one second of speech, what was heard later than that counts row by row, half a minute back.
+    Cepstral mean and variance normalisation online (Viikki and Laurila 1998), shrunk towards the clip's statistics as
+    far as the difference may be chance: z is the mean square of the difference of the means over its squared standard
+    error, and the voice's own statistics have the weight z / (z + 1) * n / (n + 50) after n rows of speech. So a voice
+    recorded as the clip was keeps the clip's statistics, and that of another microphone has its own after a few
+    seconds.
 
     Args:
         normalization: the clip's.
@@ -123,12 +128,16 @@ class AdaptiveNormalizer:
             self._count += 1
             self._sum += deviation
             self._square += deviation**2
-            if self._count > _MEMORY:
-                share = _MEMORY / self._count
+            if self._count > _STATISTICS_MEMORY:
+                share = _STATISTICS_MEMORY / self._count
                 self._sum *= share
                 self._square *= share
-                self._count = _MEMORY
-        total = _STATISTICS_PRIOR + self._count
-        mean = self._sum / total
-        variance = (_STATISTICS_PRIOR * self._std**2 + self._square) / total - mean**2
-        return (deviation - mean) / np.sqrt(np.maximum(variance, self._min_variance))
+                self._count = _STATISTICS_MEMORY
+        if self._count == 0:
+            return deviation / self._std
+        mean = self._sum / self._count
+        z = np.mean((mean / self._std) ** 2) * self._count / _SAMPLE_ROWS
+        trust = z / (z + 1) * self._count / (self._count + _STATISTICS_PRIOR)
+        own = np.maximum(self._square / self._count - mean**2, self._min_variance)
+        variance = (1 - trust) * self._std**2 + trust * own
+        return (deviation - trust * mean) / np.sqrt(variance)

@@ -200,17 +200,25 @@ class SpeechStream(FeatureStream):
         self._mel = MelStream()
         self._level = ActiveLevel(normalization.level_db)
         self._gain_db = 0.0
+        self._sum, self._count = 0.0, 0
         self._waiting = np.zeros(0, dtype=np.float32)
         self.look_ahead = self._rows.look_ahead + (MelStream.look_ahead + _HOP / RATE if self._adapt else 0.0)
 
     def push(self, samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "rows channels"]:
         """Take the next samples at 16 kHz; the rows that they complete."""
-        return self._normalized([*self._rows.push(self._levelled(samples))])
+        return self._normalized([*self._rows.push(self._levelled(self._centred(samples)))])
 
     def finish(self) -> Float32[np.ndarray, "rows channels"]:
         """The rows that waited for audio which does not come."""
         rest = self._scaled(self._waiting, np.full(len(self._waiting), self._gain_db))
         return self._normalized([*self._rows.push(rest), *self._rows.finish()])
+
+    def _centred(self, samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+        """Samples less their mean so far, which starts from a second of zeros: microphones have a constant offset."""
+        sums = np.cumsum(np.concatenate([[self._sum], samples]))
+        counts = self._count + RATE + np.arange(1, len(sums))
+        self._sum, self._count = float(sums[-1]), self._count + len(samples)
+        return (samples - sums[1:] / counts).astype(np.float32)
 
     def _levelled(self, samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
         """Samples at the clip's level; the gain runs straight from row to row."""

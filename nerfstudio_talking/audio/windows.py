@@ -11,6 +11,9 @@ WINDOW = 16
 WINDOW_RATE = 50.0
 """Rows per second inside a window: 16 rows cover 320 ms."""
 
+_ROUNDING = 1e-6
+"""Frames by which rounding may be off."""
+
 
 def frame_windows(
     stream: Float[np.ndarray, "rows channels"],
@@ -77,7 +80,8 @@ class WindowStream:
         rate, fps, window, window_rate, start = self._grid
         # the window's last position is read between two rows: both must be there
         middle = (self._first + len(self._rows) - 2) / rate + start - (window - 1) / 2 / window_rate
-        return self._cut(max(math.floor(middle * fps - 0.5) + 1 - self.num_frames, 0))
+        complete = math.floor(middle * fps - 0.5 + _ROUNDING) + 1
+        return self._cut(max(complete - self.num_frames, 0))
 
     def finish(self, num_frames: int) -> Float32[np.ndarray, "frames window channels"]:
         """The windows up to `num_frames` altogether; the last row is repeated where the stream ends too soon."""
