@@ -55,7 +55,7 @@ def smooth_poses(camera_to_worlds: Float[np.ndarray, "frames 3 4"], sigma: float
     return np.concatenate([rotation, mean[:, :, 3:]], axis=2).astype(camera_to_worlds.dtype)
 
 
-def smooth_curves(values: Float[np.ndarray, "frames *shape"], sigma: float) -> Float[np.ndarray, "frames *shape"]:
+def smooth_curves(values: Float[np.ndarray, "frames ..."], sigma: float) -> Float[np.ndarray, "frames ..."]:
     """Gaussian smoothing over time; `sigma` in frames, 0 leaves values as they are."""
     if sigma <= 0:
         return values

@@ -6,6 +6,7 @@ import pytest
 from helpers.builders import moving_poses, write_talking_dataset
 from PIL import Image
 
+from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.cameras.head_box import head_box
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, class_mask, from_ad_nerf, from_bisenet
@@ -33,6 +34,18 @@ def test_track_comes_back(tmp_path):
     assert again.times[-1] == 1
 
 
+def test_audio_normalisation_comes_back(tmp_path):
+    track = write_talking_dataset(tmp_path / "d")
+    assert load_track(tmp_path / "d").audio_normalization is None
+    stored = FeatureNormalization(-12.5, -17.25, np.arange(80.0), np.arange(1.0, 81.0))
+    save_track(track.replace(audio_normalization=stored), tmp_path / "d")
+    again = load_track(tmp_path / "d")
+    assert again.audio_normalization is not None
+    assert (again.audio_normalization.reference_db, again.audio_normalization.level_db) == (-12.5, -17.25)
+    np.testing.assert_array_equal(again.audio_normalization.mean, stored.mean)
+    np.testing.assert_array_equal(again.audio_normalization.std, stored.std)
+
+
 def test_first_frames_of_every_column():
     import dataclasses
 
@@ -53,6 +66,7 @@ def test_first_frames_of_every_column():
             np.testing.assert_array_equal(getattr(short, field.name), value[:4])
             checked += 1
     assert checked == 8  # all there are
+    np.testing.assert_array_equal(track.span(2, 5).lips, track.lips[2:5])
     bare = track.replace(body=None, lips=None).first(2)
     assert bare.body is None
     assert bare.num_frames == 2
