@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import probe_video, read_audio, read_frames
 from nerfstudio_talking.motion.driving_track import driving_track
 
-SMALL = {"scale": 0.5}
+SMALL: dict[str, Any] = {"scale": 0.5}
 VOICE = SAMPLE / "other_voice.flac"
 
 
