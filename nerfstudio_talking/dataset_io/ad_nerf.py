@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
+from nerfstudio_talking.audio.extract import AudioFeatures, extract_features
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
@@ -26,7 +28,7 @@ from nerfstudio_talking.media.images import image_size, read_image
 AUDIO_ARRAYS = (
     ("aud_ds.npy", "deepspeech"),
     ("aud.npy", "deepspeech"),
-    ("aud_eo.npy", "wav2vec2-esperanto"),
+    ("aud_eo.npy", "esperanto"),
     ("aud_hu.npy", "hubert"),
 )
 """Ready-made audio features, most usual first. ER-NeRF's script writes aud.npy where its loader wants aud_ds.npy."""
@@ -73,7 +75,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
     width, height = image_size(images[0])
     poses = np.array([np.array(entries[int(i)]["transform_matrix"], dtype=np.float64)[:3] for i in ids])
     audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids])
-    features, kind = _audio_features(folder, audio, audio_ids, fps)
+    features = _audio_features(folder, audio, audio_ids, fps)
     landmarks = _landmarks(folder, ids)
     parsing = [folder / "parsing" / f"{i}.png" for i in ids]
     has_parsing = all(path.is_file() for path in parsing)
@@ -84,8 +86,9 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         fps=fps,
         camera=PinholeCamera(_focal(header, width, folder), width, height),
         camera_to_worlds=poses.astype(np.float32),
-        audio=features,
-        audio_kind=kind,
+        audio=features.windows,
+        audio_kind=features.kind,
+        audio_normalization=features.normalization,
         eyes=_eyes(folder, ids),
         lips=None if landmarks is None else lip_opening_68(landmarks),
         landmarks=landmarks,
@@ -164,7 +167,7 @@ def _image_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path]:
 
 def _audio_features(
     folder: Path, name: str | None, audio_ids: Int64[np.ndarray, " frames"], fps: float
-) -> tuple[Float32[np.ndarray, "frames window channels"], str]:
+) -> AudioFeatures:
     choices = [(name, Path(name).stem)] if name else AUDIO_ARRAYS
     for file, kind in choices:
         path = folder / file
@@ -191,7 +194,7 @@ def _audio_features(
                 hint="The features belong to another clip; extract them again from aud.wav.",
             )
         # DeepSpeech windows often end a frame or two before the image does
-        return array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind
+        return AudioFeatures(array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind)
     wav = folder / "aud.wav"
     if name or not wav.is_file():
         raise TalkingError(
@@ -200,11 +203,10 @@ def _audio_features(
             found="none",
             hint="Extract audio features, or put the audio there as aud.wav.",
         )
-    from nerfstudio_talking.audio.extract import extract_features
     from nerfstudio_talking.media.reading import read_audio
 
-    features = extract_features(read_audio(wav), fps, int(audio_ids.max()) + 1, "logmel")[0]
-    return features[audio_ids], "logmel"
+    features = extract_features(read_audio(wav), fps, int(audio_ids.max()) + 1, "logmel")
+    return replace(features, windows=features.windows[audio_ids])
 
 
 def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 1"]:

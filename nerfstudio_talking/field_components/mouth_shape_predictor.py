@@ -55,7 +55,7 @@ def track_mouth_shapes(
         raise ValueError("the track has no landmarks")
     gap = middle_lip_distance(shapes, track.landmarks.shape[1])
     tracked = fit_mouth_shape_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
-    seen = ~np.isnan(tracked).any(1)
+    seen = np.asarray(~np.isnan(tracked).any(1))
     for column in tracked.T:
         column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
     return tracked, seen

@@ -195,21 +195,41 @@ def read_audio(
         TalkingError: the file is missing, empty or damaged, has no audio, or none in the range.
     """
     limit = None if duration is None else start + duration
-    with _open(path) as container:
-        if not container.streams.audio:
-            raise TalkingError(path, expected="audio", found="no audio stream", hint="Give a file with speech in it.")
-        zero = _first_frame_time(container)
-        stream = container.streams.audio[0]
-        try:
-            chunks = list(_resample_audio(stream, container, rate, zero, limit))
-        except av.error.FFmpegError as error:
-            raise _unreadable(path, error) from error
+    chunks = list(_audio_chunks(path, rate, limit))
     samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
     cut = samples[round(start * rate) : None if limit is None else round(limit * rate)]
     if len(cut) == 0:
         found = f"{len(samples) / rate:.2f} s of it" + (f", wanted from second {start:g}" if len(samples) else "")
         raise TalkingError(path, expected="audio", found=found, hint="Give longer audio, or an earlier start.")
     return np.ascontiguousarray(cut, dtype=np.float32)
+
+
+def read_audio_blocks(path: Path | str, rate: int = 16000) -> Iterator[Float32[np.ndarray, " samples"]]:
+    """The audio of any file as of `read_audio`, piece by piece in constant memory; pieces are never empty.
+
+    Raises:
+        TalkingError: as `read_audio`, when the first piece is asked for, or where the file is damaged.
+    """
+    found = False
+    for chunk in _audio_chunks(path, rate, None):
+        if len(chunk):
+            found = True
+            yield np.ascontiguousarray(chunk, dtype=np.float32)
+    if not found:
+        hint = "Give a recording that is longer than that."
+        raise TalkingError(path, expected="audio", found="0.00 s of it", hint=hint)
+
+
+def _audio_chunks(path: Path | str, rate: int, limit: float | None) -> Iterator[np.ndarray]:
+    with _open(path) as container:
+        if not container.streams.audio:
+            raise TalkingError(path, expected="audio", found="no audio stream", hint="Give a file with speech in it.")
+        zero = _first_frame_time(container)
+        stream = container.streams.audio[0]
+        try:
+            yield from _resample_audio(stream, container, rate, zero, limit)
+        except av.error.FFmpegError as error:
+            raise _unreadable(path, error) from error
 
 
 def _resample_audio(

@@ -29,6 +29,7 @@ from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
+from nerfstudio_talking.field_components.audio_normalization import AudioNormalization
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack, FrameCondition
 from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShapePredictor, mouth_coordinates
 from nerfstudio_talking.field_components.reference_features import sample_maps
@@ -91,6 +92,7 @@ class PortraitModel(Model):
         self.track: TalkingTrack = self.sequence.track
         self.plane_distance = float(np.median(np.linalg.norm(self.track.camera_to_worlds[:, :, 3], axis=1)))
         self.conditioning = ConditioningTrack(self.track)
+        self.audio_normalization = AudioNormalization(self.track)
         self._populate_audio()
         background = self.sequence.background
         if background is None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nerfstudio_talking import __version__
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
-from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, save_track
+from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, normalization_of, save_track
 from nerfstudio_talking.face import measurements
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
@@ -176,6 +176,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         camera_to_worlds=camera_to_worlds,
         audio=audio["features"].astype(np.float32),
         audio_kind=audio_record["audio"]["kind"],
+        audio_normalization=normalization_of(audio),
         eyes=measurements.fill_gaps(eyes),
         lips=measurements.lip_opening(landmarks, camera_to_worlds),
         expression=expression,

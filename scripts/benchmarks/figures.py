@@ -18,12 +18,12 @@ import tyro
 from PIL import Image
 from rich.table import Table
 
-from nerfstudio_talking.cli.drive import Drive
 from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.dataset_io.sequence import load_parsing
 from nerfstudio_talking.face.measurements import lid_gap, lip_opening
 from nerfstudio_talking.face.tracking import track_faces
 from nerfstudio_talking.inference.checkpoints import load_portrait
+from nerfstudio_talking.inference.driver import PortraitDriver
 from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.media.images import read_image
@@ -106,7 +106,7 @@ class ScorePortrait:
 
         assert self.voice is not None
         target = self.output / "driven.mp4"
-        Drive(load_config=self.load_config, audio=self.voice, output=target).main()
+        PortraitDriver.load(self.load_config).write_video(self.voice, target)
         frames = list(read_frames(target))
         lips = lip_opening(track_faces(frames).landmarks)
         found = estimate_offset(lips, read_audio(self.voice), probe_video(target).fps)

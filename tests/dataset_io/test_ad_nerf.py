@@ -8,7 +8,8 @@ from helpers.builders import draw_frame, draw_landmarks, moving_poses, speech_li
 from helpers.paths import SHARED
 from PIL import Image
 
-from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_sequence
+from nerfstudio_talking.audio.extract import READY_SHAPES, extract_features
+from nerfstudio_talking.dataset_io.ad_nerf import AUDIO_ARRAYS, load_ad_nerf_sequence
 from nerfstudio_talking.dataset_io.parsing_labels import AD_NERF_COLOURS, CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import load_parsing
 from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
@@ -70,6 +71,27 @@ def test_windows_end_before_the_image(tmp_path):
     write_ad_nerf_dataset(tmp_path / "d", rows=13)
     track = load_ad_nerf_sequence(tmp_path / "d").track
     np.testing.assert_array_equal(track.audio[-1], np.load(tmp_path / "d/aud_ds.npy")[-1])
+
+
+def test_features_of_its_own_come_with_their_normalisation(tmp_path):
+    import soundfile
+
+    write_ad_nerf_dataset(tmp_path / "d")
+    assert load_ad_nerf_sequence(tmp_path / "d").track.audio_normalization is None
+    (tmp_path / "d/aud_ds.npy").unlink()
+    samples = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    soundfile.write(tmp_path / "d/aud.wav", samples, 16000, subtype="FLOAT")
+    track = load_ad_nerf_sequence(tmp_path / "d").track
+    expected = extract_features(samples.astype(np.float32), 25.0, IDS[-1] + 1)
+    assert track.audio_kind == "logmel"
+    np.testing.assert_array_equal(track.audio, expected.windows[IDS])
+    np.testing.assert_array_equal(track.audio_normalization.mean, expected.normalization.mean)
+
+
+def test_esperanto_has_one_name(tmp_path):
+    write_ad_nerf_dataset(tmp_path / "d", audio="aud_eo.npy")
+    assert load_ad_nerf_sequence(tmp_path / "d").track.audio_kind == "esperanto"
+    assert {kind for _, kind in AUDIO_ARRAYS} <= set(READY_SHAPES.values())
 
 
 def test_poses_solved_at_another_size(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.builders import moving_poses, write_talking_dataset
 
+from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack, load_track
 
@@ -42,3 +43,15 @@ def test_first_frames_of_every_column():
 def test_rows_must_match():
     with pytest.raises(ValueError, match=r"track\.eyes has 3 rows for 4 frames"):
         TalkingTrack(25, PinholeCamera(10, 8, 8), moving_poses(4), np.zeros((4, 16, 80)), "logmel", np.ones((3, 2)))
+
+
+def test_audio_normalisation_comes_back(tmp_path):
+    track = write_talking_dataset(tmp_path / "d")
+    assert load_track(tmp_path / "d").audio_normalization is None
+    stored = FeatureNormalization(-12.5, -17.25, np.arange(80.0), np.arange(1.0, 81.0))
+    save_track(track.replace(audio_normalization=stored), tmp_path / "d")
+    again = load_track(tmp_path / "d")
+    assert again.audio_normalization is not None
+    assert (again.audio_normalization.reference_db, again.audio_normalization.level_db) == (-12.5, -17.25)
+    np.testing.assert_array_equal(again.audio_normalization.mean, stored.mean)
+    np.testing.assert_array_equal(again.audio_normalization.std, stored.std)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.reading import probe_video, read_audio, read_frames
+from nerfstudio_talking.media.reading import probe_video, read_audio, read_audio_blocks, read_frames
 from nerfstudio_talking.media.writing import SYNTHETIC_NOTICE, VideoWriter, exact_rate, mux_audio, write_wav
 
 
@@ -93,6 +93,14 @@ def test_audio_is_as_long_as_the_video(tmp_path: Path, rate: int, seconds: float
     assert np.abs(audio[middle] - expected[middle]).max() < 0.02  # in place to a fraction of a sample
     if seconds < 1:
         assert np.abs(audio[8000:]).max() < 0.01  # silence after it
+
+
+def test_audio_in_blocks_is_what_it_is_whole(tmp_path: Path) -> None:
+    samples = tone(2.0, 16000)
+    blocks = np.split(samples, [1, 1, 700, 5000, 5001])
+    for name, audio in (("whole", samples), ("blocks", iter(blocks))):
+        write_ramp(tmp_path / f"{name}.mp4", 40, audio=(audio, 16000))
+    assert (tmp_path / "whole.mp4").read_bytes() == (tmp_path / "blocks.mp4").read_bytes()
 
 
 def test_frame_rate_is_exact(tmp_path: Path) -> None:
@@ -251,6 +259,9 @@ def test_channels_are_averaged_and_resampled(tmp_path: Path, name: str, codec: s
     assert audio.dtype == np.float32 and abs(len(audio) - 16000) <= 1024
     middle = slice(2000, 14000)
     assert np.abs(audio[middle] - expected[middle]).max() < (0.03 if codec == "aac" else 0.002)
+    blocks = list(read_audio_blocks(path))
+    assert len(blocks) > 5 and all(len(block) for block in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks), audio)
     part = read_audio(path, start=0.25, duration=0.5)
     np.testing.assert_array_equal(part, audio[4000:12000])
 
@@ -326,5 +337,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     for path, message in [(silent, "no audio stream"), (zero, "0.00 s"), (empty, "an empty file")]:
         with pytest.raises(TalkingError, match=message):
             read_audio(path)
+        with pytest.raises(TalkingError, match=message):
+            list(read_audio_blocks(path))
     with pytest.raises(TalkingError, match="wanted from second 3"):
         read_audio(audio, start=3.0)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from helpers.paths import SHARED
 
+from nerfstudio_talking.audio.streaming import AudioWindows
 from nerfstudio_talking.dataset_io.sequence import load_sequence
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.media.writing import VideoWriter
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.run import process_video
@@ -104,6 +106,11 @@ def test_the_dataset_is_complete(datasets):
     assert track.audio.shape[0] == 40
     assert np.isfinite(track.audio).all()
     assert track.audio_path is not None
+    assert track.audio_normalization is not None
+    # what the windows were normalised with gives them again from the audio
+    stream = AudioWindows(track.audio_kind, track.audio_normalization, track.fps, "clip")
+    windows = np.concatenate([stream.push(read_audio(track.audio_path)), stream.finish()])
+    np.testing.assert_allclose(windows, track.audio, atol=0.05)  # audio.wav has 16 bits
     assert track.digest == hashlib.sha256(video.read_bytes()).hexdigest()
     assert track.eyes.shape == (40, 2)
     assert track.landmarks is not None
