@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, real_file
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
@@ -128,6 +128,7 @@ def test_mean_shape_undoes_turns_and_scales():
     assert true[[33, 263]].mean(axis=0) == pytest.approx([0.0, 0.027, 0.032])
 
 
+@needs_clips("clips/obama.mp4")
 def test_rigid_points_leave_mouth_lids_and_brows_out(face_shape):
     rigid = set(rigid_points(face_shape).tolist())
     assert 100 < len(rigid) < 300
@@ -141,11 +142,8 @@ def face_shape():
     """The mean face of a real clip."""
     from itertools import islice
 
-    clip = SHARED / "clips" / "obama.mp4"
-    if not clip.is_file():
-        pytest.skip("needs ../shared/clips/obama.mp4")
-    media = pytest.importorskip("nerfstudio_talking.media.reading")
     from nerfstudio_talking.face.tracking import track_faces
+    from nerfstudio_talking.media.reading import read_frames
 
-    landmarks = track_faces(islice(media.read_frames(clip), 5)).landmarks
+    landmarks = track_faces(islice(read_frames(real_file("clips/obama.mp4")), 5)).landmarks
     return mean_shape(landmarks.astype(np.float64))

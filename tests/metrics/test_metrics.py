@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, real_file
 from helpers.voices import late, speech
 from scipy.fftpack import dct
 from scipy.linalg import sqrtm
@@ -222,11 +222,10 @@ def test_lmd_by_hand() -> None:
         landmarks.mouth_points_68(np.zeros((5, 2)))
 
 
+@needs_clips("models/canonical_face_model.obj")
 def test_mesh_points_stand_in_the_order_of_the_68() -> None:
     assert len(set(landmarks.MOUTH_68_TO_MESH)) == 20
-    file = SHARED / "models" / "canonical_face_model.obj"
-    if not file.is_file():
-        pytest.skip("no ../shared/models/canonical_face_model.obj")
+    file = real_file("models/canonical_face_model.obj")
     rows = [line.split()[1:3] for line in file.read_text().splitlines() if line.startswith("v ")]
     x, y = landmarks.mouth_points_68(np.array(rows, float)).T  # y up
     outer, inner = slice(0, 12), slice(12, 20)
@@ -289,10 +288,9 @@ def test_blendshapes_become_intensities() -> None:
     assert sum(values.sum() for values in units.values()) == 5.75
 
 
+@needs_clips("models/face_landmarker.task", "clips/obama.mp4")
 def test_columns_of_the_blendshapes_are_those_of_the_model() -> None:
-    model, clip = SHARED / "models/face_landmarker.task", SHARED / "clips/obama.mp4"
-    if not (model.is_file() and clip.is_file()):
-        pytest.skip("no ../shared/models/face_landmarker.task or ../shared/clips/obama.mp4")
+    model, clip = real_file("models/face_landmarker.task"), real_file("clips/obama.mp4")
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, real_file
 from PIL import Image
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
@@ -23,8 +23,8 @@ from nerfstudio_talking.process.parsing.folder import read_parsings
 from nerfstudio_talking.process.run import process_video
 from nerfstudio_talking.process.stages import Workspace, stage_key
 
-CLIP = SHARED / "clips" / "obama.mp4"
-needs_clip = pytest.mark.skipif(not CLIP.is_file(), reason="needs ../shared/clips/obama.mp4")
+CLIP = real_file("clips/obama.mp4")
+needs_clip = needs_clips("clips/obama.mp4")
 
 # Forks a child for each point to die at (before any native thread runs), then one that may finish.
 _KILLER = """
@@ -83,8 +83,6 @@ def digests(folder):
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
     """The same clip processed straight and with a SIGKILL at several points; both paths hold spaces and letters."""
-    if not CLIP.is_file():
-        pytest.skip("needs ../shared/clips/obama.mp4")
     root = tmp_path_factory.mktemp("zwei Ordner äöü")
     video = root / "clip 1 – ñ.mp4"
     shutil.copyfile(CLIP, video)
@@ -96,6 +94,7 @@ def datasets(tmp_path_factory):
 
 
 @pytest.mark.slow
+@needs_clip
 def test_killed_and_resumed_gives_the_same_files(datasets):
     _, straight, killed = datasets
     assert digests(killed) == digests(straight)
@@ -103,6 +102,7 @@ def test_killed_and_resumed_gives_the_same_files(datasets):
 
 
 @pytest.mark.slow
+@needs_clip
 def test_the_dataset_is_whole(datasets):
     video, straight, _ = datasets
     clip = load_sequence(straight)
@@ -122,6 +122,7 @@ def test_the_dataset_is_whole(datasets):
 
 
 @pytest.mark.slow
+@needs_clip
 def test_a_whole_dataset_is_left_alone(datasets):
     video, straight, _ = datasets
     before = (straight / "track.json").stat().st_mtime_ns

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, real_file
 from PIL import Image
 
 from nerfstudio_talking.dataset_io.parsing_labels import AD_NERF_COLOURS, CLASS_ID, PARSING_CLASSES
@@ -15,7 +15,6 @@ from nerfstudio_talking.process.parsing.clip_parsing import parse_clip
 from nerfstudio_talking.process.parsing.colour_model import colour_cells, log_density
 from nerfstudio_talking.process.parsing.folder import parsing_format, read_parsings
 
-CLIP = SHARED / "clips" / "obama.mp4"
 SIZE, FRAMES = 192, 12
 COLOURS = {
     "background": (90, 130, 100),
@@ -183,12 +182,13 @@ def test_densities_add_up():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CLIP.is_file(), reason="needs ../shared/clips/obama.mp4")
+@needs_clips("clips/obama.mp4")
 def test_a_real_clip():
     from nerfstudio_talking.face.tracking import person_masks, track_faces
     from nerfstudio_talking.media.reading import read_frames
 
-    frames = [cv2.resize(f, (256, 256), interpolation=cv2.INTER_AREA) for f in read_frames(CLIP, 25.0, 0, 24)]
+    clip = read_frames(real_file("clips/obama.mp4"), 25.0, 0, 24)
+    frames = [cv2.resize(frame, (256, 256), interpolation=cv2.INTER_AREA) for frame in clip]
     points = track_faces(frames).landmarks[..., :2]
     maps = np.stack(list(parse_clip(lambda: iter(frames), points, np.stack(list(person_masks(frames))))))
     assert set(np.unique(maps)) == set(range(len(PARSING_CLASSES)))
