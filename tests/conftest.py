@@ -17,6 +17,28 @@ shape_checker.install()
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip tests of the GPU where there is none; send tests that share a fixture of their module to one worker of
+    pytest-xdist (`--dist loadgroup`), so that no portrait is trained twice."""
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_tests:
+        import torch
+
+        no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+        for item in gpu_tests:
+            item.add_marker(no_gpu)
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if isinstance(item, pytest.Function) and shares_module_fixture(item):
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def shares_module_fixture(item: pytest.Function) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    return any(definition[-1].scope == "module" for definition in definitions)
+
+
 @pytest.fixture
 def unchecked_shapes() -> Iterator[None]:
     """For a test that hands over wrong shapes on purpose, to see what the function itself says of them."""

@@ -9,10 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "nerfstudio.data.datamanagers.base_datamanager",
-    "nerfstudio.configs.method_configs",
     "nerfstudio_talking.dataparsers.talking_portrait",
     "nerfstudio_talking.dataparsers.ad_nerf",
-    "nerfstudio_talking.method_configs.talking_portrait",
+    pytest.param("nerfstudio.configs.method_configs", marks=pytest.mark.slow),
+    pytest.param("nerfstudio_talking.method_configs.talking_portrait", marks=pytest.mark.slow),
     "nerfstudio_talking.cli.main",
 )
 
@@ -27,6 +27,7 @@ def test_package_imports_no_nerfstudio():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_training_needs_no_mediapipe_and_no_open3d():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('mediapipe', 'open3d')));"
