@@ -1,8 +1,8 @@
-"""Datasets of the AD-NeRF family (AD-NeRF, RAD-NeRF, ER-NeRF, SyncTalk, TalkingGaussian) as they lie on users' disks.
+"""Reader of AD-NeRF-family folders (AD-NeRF, RAD-NeRF, ER-NeRF, SyncTalk, TalkingGaussian), unchanged on disk.
 
-Their `transform_matrix` is a camera-to-world matrix in OpenGL axes with the head as the world, a tenth of the tracker's
-unit: our own convention. What differs between the branches, and between what scripts write and loaders want, is read
-here either way.
+Their `transform_matrix` is a camera-to-world matrix in OpenGL axes with the head as the world; its translation is the
+tracker's divided by ten, in metres: our own convention. Variants of the layout, and differences between what the
+family's scripts write and its loaders read, are accepted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32, Int64
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.face.measurements import lip_opening_68
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import image_size, read_image
@@ -37,20 +38,20 @@ _BLENDSHAPE_BLINKS = (8, 9)
 
 
 def is_ad_nerf(folder: Path) -> bool:
-    """Whether a folder is laid out as a dataset of this family."""
+    """Whether a folder has the layout of this family."""
     return (folder / "transforms_train.json").is_file()
 
 
 def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _FPS) -> TalkingSequence:
-    """Read a folder of the AD-NeRF family.
+    """Read an AD-NeRF-family folder.
 
     Frames of transforms_train.json and transforms_val.json are joined in the order of their ids and share one clock;
-    the files' own split is kept.
+    the files' own split is used.
 
     Args:
         folder: the dataset folder.
-        audio: file name of the audio features; the first of `AUDIO_ARRAYS` that is there where not given, log-mel
-            features of aud.wav where none is.
+        audio: file name of the audio features; where None, the first of `AUDIO_ARRAYS` that exists, else log-mel
+            features of aud.wav.
         fps: frames per second; the family assumes 25 throughout.
 
     Raises:
@@ -86,7 +87,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         audio=features,
         audio_kind=kind,
         eyes=_eyes(folder, ids),
-        lips=_lips(landmarks),
+        lips=None if landmarks is None else lip_opening_68(landmarks),
         landmarks=landmarks,
         frame_ids=ids,
         audio_path=wav,
@@ -129,7 +130,7 @@ def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
 
 
 def _focal(header: dict[str, Any], width: int, folder: Path) -> float:
-    """Focal length in pixels of the images as they are, whatever size the poses were solved at."""
+    """Focal length in pixels of the images, whatever the image size at which the poses were solved."""
     for name in ("focal_len", "fl_x", "fl_y"):
         if name in header:
             solved = header.get("w") or 2 * header.get("cx", width / 2)
@@ -207,7 +208,7 @@ def _audio_features(
 
 
 def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 1"]:
-    """Eye opening from OpenFace's AU45 (0 to 5, a blink is above 1), or SyncTalk's blendshapes; else held open."""
+    """Eye opening from OpenFace's AU45 (0 to 5, a blink is above 1), or SyncTalk's blendshapes; else 1 (open)."""
     if (folder / "au.csv").is_file():
         with (folder / "au.csv").open(newline="", encoding="utf-8") as file:
             rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(file)]
@@ -216,7 +217,7 @@ def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray
                 folder / "au.csv",
                 expected="a column AU45_r (OpenFace FeatureExtraction)",
                 found=", ".join(list(rows[0])[:6]) if rows else "no rows",
-                hint="Run OpenFace again, or remove the file: eyes are then held open.",
+                hint="Run OpenFace again, or remove the file: eyes are then taken as open.",
             )
         # OpenFace counts frames from 1, and leaves out those without a face
         at = np.array([int(float(row.get("frame", i + 1))) - 1 for i, row in enumerate(rows)])
@@ -245,22 +246,15 @@ def _landmarks(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.nd
     return points
 
 
-def _lips(landmarks: Float[np.ndarray, "frames 68 2"] | None) -> Float32[np.ndarray, " frames"] | None:
-    if landmarks is None:
-        return None
-    gap = np.linalg.norm(landmarks[:, 62] - landmarks[:, 66], axis=1)
-    return (gap / np.linalg.norm(landmarks[:, 36] - landmarks[:, 45], axis=1)).astype(np.float32)
-
-
 def _torso_references(
     folder: Path, ids: Int64[np.ndarray, " frames"], poses: Float[np.ndarray, "frames 3 4"], in_train: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Torso images of training frames spread over the head's yaw; transparent pixels carry no colour there."""
+    """Torso images of training frames spread over the head's yaw; their transparent pixels have no colour."""
     yaw = np.arctan2(poses[:, 0, 3], poses[:, 2, 3])
-    there = [k for k in np.flatnonzero(in_train) if (folder / "torso_imgs" / f"{ids[k]}.png").is_file()]
-    if not there:
+    available = [k for k in np.flatnonzero(in_train) if (folder / "torso_imgs" / f"{ids[k]}.png").is_file()]
+    if not available:
         return None, None
-    order = np.array(there)[np.argsort(yaw[there])]
+    order = np.array(available)[np.argsort(yaw[available])]
     spread = (np.arange(_TORSO_REFERENCES) + 0.5) / _TORSO_REFERENCES * len(order)
     chosen = np.unique(order[spread.astype(int)])
     return chosen, np.stack([read_image(folder / "torso_imgs" / f"{ids[k]}.png", "RGBA") for k in chosen])

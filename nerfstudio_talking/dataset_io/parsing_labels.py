@@ -1,4 +1,4 @@
-"""The eleven parsing classes of SSP-NeRF (Liu et al., ECCV 2022) and the maps into them.
+"""The eleven parsing classes of SSP-NeRF (Liu et al., ECCV 2022), and conversions from other formats.
 
 A parsing map is an (H, W) uint8 array of class ids, the index of the class in `PARSING_CLASSES`.
 """
@@ -24,9 +24,13 @@ PARSING_CLASSES = (
 CLASS_ID = {name: index for index, name in enumerate(PARSING_CLASSES)}
 
 HEAD_CLASSES = ("skin", "brows", "eyes", "ears", "nose", "inner_mouth", "lips", "hair")
-"""What moves with the head: rendered by the head's volume."""
+"""Classes that move with the head: the head field renders them."""
 TORSO_CLASSES = ("neck", "cloth")
-"""What the torso field renders."""
+"""Classes that the torso field renders."""
+FACE_CLASSES = ("skin", "brows", "eyes", "nose", "inner_mouth", "lips")
+"""Classes that a face box encloses."""
+MOUTH_CLASSES = ("lips", "inner_mouth")
+"""Classes that a mouth box encloses."""
 
 PALETTE: UInt8[np.ndarray, "11 3"] = np.array(
     [
@@ -86,7 +90,7 @@ def from_ad_nerf(colours: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarr
     """AD-NeRF's four-colour parsing image (RGB) to class ids by nearest colour.
 
     The whole head, hair included, is one colour there and becomes `skin`. TalkingGaussian's two additions, inner
-    mouth (100, 100, 100) and hair (0, 0, 0), are told apart.
+    mouth (100, 100, 100) and hair (0, 0, 0), are recognised.
     """
     names = [*AD_NERF_COLOURS, "inner_mouth", "hair"]
     anchors: Float32[np.ndarray, "6 3"] = np.array(

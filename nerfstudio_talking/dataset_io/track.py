@@ -1,14 +1,14 @@
-"""`TalkingTrack`: everything that is per frame in a clip of one person speaking, and its file format.
+"""`TalkingTrack`: everything that is per frame in a clip of one person speaking, except images, and its file format.
 
 A dataset folder (what `ns-talking process` writes, schema version 1):
 
     track.json      schema, fps, image size, intrinsics, audio kind, provenance, digest of the source video
     track.npz       the per-frame arrays of `TalkingTrack`, same names
     images/         000000.jpg ...  one RGB image per frame, named by position in the track
-    parsing/        000000.png ...  one 8-bit class id per pixel (`semantics.PARSING_CLASSES`)
-    background.png  RGB, the clip's background with nobody in front of it
+    parsing/        000000.png ...  one 8-bit class id per pixel (`parsing_labels.PARSING_CLASSES`)
+    background.png  RGB, the background of the clip without the person
     torso/          00.png ...      RGBA torso reference images; torso.json names the frame of each
-    audio.wav       16 kHz mono, starting with the first frame and as long as the image
+    audio.wav       16 kHz mono, starting with the first frame and as long as the video
 
 `track.json` is written last: a folder without it is not a dataset.
 """
@@ -58,14 +58,15 @@ class TalkingTrack:
     eyes: Float32[np.ndarray, "frames eyes"]
     """Eye opening, one column per eye (person's right, left) or one for both; 0 closed, about 1 wide open."""
     lips: Float32[np.ndarray, " frames"] | None = None
-    """Lip opening: inner-lip gap over the distance of the outer eye corners, from 0. NaN where not seen."""
+    """Lip opening (`face.measurements.lip_opening`): inner-lip gap over the distance of the outer eye corners, from 0.
+    NaN where no face is seen."""
     expression: Float32[np.ndarray, "frames blendshapes"] | None = None
-    """The 52 blendshapes of MediaPipe in [0, 1], or whatever expression vector the dataset carries."""
+    """The 52 blendshapes of MediaPipe in [0, 1], or the expression vector of another dataset."""
     landmarks: Float32[np.ndarray, "frames points 2"] | None = None
-    """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where not seen."""
+    """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where no face is seen."""
     body: Float32[np.ndarray, "frames 2 3"] | None = None
-    """Motion of the body in the image: the affine map that carries a position at rest to where this frame shows it,
-    positions in [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
+    """Motion of the body in the image: the affine map from a position at rest to the position in this frame, both in
+    [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
     audio_path: Path | None = None
@@ -73,7 +74,7 @@ class TalkingTrack:
     digest: str = ""
     """SHA-256 of the source video: two tracks of one digest show the same clip."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """How each column was made, and the figures of the report."""
+    """How each column was made, and measurements for the report."""
 
     def __post_init__(self) -> None:
         for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids"):

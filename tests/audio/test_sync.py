@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.paths import needs_clips, real_file
+from helpers.paths import needs_clips, shared_file
 from helpers.voices import FPS, late, speech
 
 from nerfstudio_talking.audio.sync import OffsetEstimate, estimate_offset, sync_score
@@ -97,12 +97,12 @@ def lip_curve(path: Path) -> np.ndarray:
 def test_real_clips() -> None:
     from nerfstudio_talking.media.reading import read_audio
 
-    lips = lip_curve(real_file("clips/obama.mp4"))
-    own = estimate_offset(lips, read_audio(real_file("clips/obama.mp4")), FPS)
+    lips = lip_curve(shared_file("clips/obama.mp4"))
+    own = estimate_offset(lips, read_audio(shared_file("clips/obama.mp4")), FPS)
     assert own.significant and abs(own.lag_frames) <= 1
     assert own.score > 0.5 > 0.4 > own.null_max
     # the images are the same ones; its audio was not moved
-    found = estimate_offset(lips, read_audio(real_file("clips/obama_audio_late.mp4")), FPS)
+    found = estimate_offset(lips, read_audio(shared_file("clips/obama_audio_late.mp4")), FPS)
     assert found.significant and 5 <= found.lag_frames <= 6
-    swapped = read_audio(real_file("clips/man_kitchen.mp4"))
+    swapped = read_audio(shared_file("clips/man_kitchen.mp4"))
     assert not estimate_offset(lips, swapped, FPS).significant

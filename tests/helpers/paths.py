@@ -15,10 +15,10 @@ _CLIPS_VARIABLE = "NERFSTUDIO_TALKING_CLIPS"
 _COLLECTION = Path(os.environ.get(_CLIPS_VARIABLE, ROOT.parent / "shared"))
 
 
-def real_file(name: str) -> Path:
+def shared_file(name: str) -> Path:
     """A file of the collection of real clips, face models and formats, which is not part of the repository.
 
-    A test that calls this is decorated with `needs_clips`, and so skipped where the file is missing.
+    A test that calls this is decorated with `needs_clips` of the same name, and so skipped where the file is missing.
     """
     return _COLLECTION / name
 
@@ -29,7 +29,7 @@ def needs_clips(*names: str) -> Callable[[Any], Any]:
     The collection is the folder that the environment variable NERFSTUDIO_TALKING_CLIPS names, else `shared` beside
     the repository.
     """
-    missing = [name for name in names if not real_file(name).is_file()]
+    missing = [name for name in names if not shared_file(name).is_file()]
     reason = f"no {', '.join(missing)} in {_COLLECTION}: {_CLIPS_VARIABLE} names the folder of real clips"
 
     def decorate(test: Any) -> Any:

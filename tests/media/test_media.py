@@ -82,7 +82,7 @@ def test_colours_survive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [11025, 16000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [0.3, 5.0])
-def test_audio_is_as_long_as_the_image(tmp_path: Path, rate: int, seconds: float) -> None:
+def test_audio_is_as_long_as_the_video(tmp_path: Path, rate: int, seconds: float) -> None:
     path = tmp_path / "a.mp4"
     write_ramp(path, 31, fps=Fraction(30000, 1001), audio=(tone(seconds, rate), rate))
     assert abs(packet_end(path, "audio") - packet_end(path, "video")) < 1001 / 30000
@@ -143,7 +143,7 @@ def test_writer_refuses(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_read_only_output_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_output_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, *args, **kwargs) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
@@ -156,7 +156,7 @@ def test_read_only_output_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are a POSIX matter")
-def test_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     script = f"""
 import resource, numpy as np
 from nerfstudio_talking.io.errors import TalkingError
@@ -181,7 +181,7 @@ for write in ("video", "audio"):
     assert os.listdir(tmp_path) == []
 
 
-def test_resampling_takes_the_nearest_image(tmp_path: Path) -> None:
+def test_resampling_takes_the_nearest_frame(tmp_path: Path) -> None:
     path = tmp_path / "vfr.mkv"
     times = [0, 40, 80, 200, 240, 280, 320, 500]
     write_timed(path, times)
@@ -194,7 +194,7 @@ def test_resampling_takes_the_nearest_image(tmp_path: Path) -> None:
     assert levels(path, fps=25.0, start=3, stop=7) == levels(path, fps=25.0)[3:7]
 
 
-def test_late_first_image_is_time_zero(tmp_path: Path) -> None:
+def test_late_first_frame_is_time_zero(tmp_path: Path) -> None:
     path = tmp_path / "late.mkv"
     write_timed(path, [400 + 40 * index for index in range(10)])
     assert levels(path, fps=25) == list(range(10))
@@ -216,7 +216,7 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     with VideoWriter(path, 25, 48, 32, crf=4) as writer:
         writer.write(upright)
     data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 44  # the display matrix: a quarter turn clockwise
+    at = data.index(b"tkhd") + 44  # the display matrix: 90 degrees clockwise
     matrix = np.array([0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30], dtype=">i4")
     data[at : at + 36] = matrix.tobytes()
     path.write_bytes(data)
@@ -256,7 +256,7 @@ def test_channels_are_averaged_and_resampled(tmp_path: Path, name: str, codec: s
 
 
 @pytest.mark.parametrize("shift", [0.3, -0.2])
-def test_audio_counts_from_the_first_image(tmp_path: Path, shift: float) -> None:
+def test_audio_counts_from_the_first_frame(tmp_path: Path, shift: float) -> None:
     path = tmp_path / "shifted.mkv"
     with av.open(str(path), "w") as container:
         image = container.add_stream("libx264", rate=25)
@@ -287,7 +287,7 @@ def test_wav_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_mux_copies_images(tmp_path: Path, suffix: str) -> None:
+def test_mux_copies_frames(tmp_path: Path, suffix: str) -> None:
     silent, out = tmp_path / f"silent.{suffix}", tmp_path / "out.mp4"
     write_ramp(silent, 40)
     mux_audio(silent, tone(9, 44100), 44100, out)

@@ -4,9 +4,11 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from helpers.paths import needs_clips, real_file
+from helpers.paths import needs_clips, shared_file
 
+from nerfstudio_talking.face.tracking import track_faces
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.reading import read_frames
 from nerfstudio_talking.process import checks
 
 
@@ -21,14 +23,14 @@ def moving_clip(frames=80, speed=0.4, seed=0):
     return thumbnails.clip(0, 255).astype(np.uint8), points.astype(np.float32)
 
 
-def test_a_lost_body_is_told():
+def test_a_lost_body_is_reported():
     seen = np.ones(50, bool)
     seen[:5] = False
     assert checks.body_findings(seen) == []
     seen[5] = False
     (finding,) = checks.body_findings(seen)
     assert finding.code == "body-lost" and "6 of 50" in finding.message
-    assert "rests" in checks.body_findings(np.zeros(50, bool))[0].message
+    assert "at rest" in checks.body_findings(np.zeros(50, bool))[0].message
 
 
 def test_a_steady_clip_has_no_cut():
@@ -42,7 +44,7 @@ def test_a_jump_within_one_scene_is_a_cut():
     assert checks.find_cuts(thumbnails, points) == [33]
 
 
-def test_another_scene_is_a_cut_though_no_face_is_seen():
+def test_another_scene_is_a_cut_without_a_face_too():
     thumbnails, points = moving_clip()
     thumbnails[50:] = 255 - thumbnails[50:] // 2
     points[:] = np.nan
@@ -122,21 +124,16 @@ def test_audio_too_short_or_missing():
     ("name", "span", "cuts"), [("man_curtain_cut", (200, 250), [226]), ("man_kitchen", (240, 290), [])]
 )
 def test_real_clips(name, span, cuts):
-    from nerfstudio_talking.face.tracking import track_faces
-    from nerfstudio_talking.media.reading import read_frames
-
-    track = track_faces(islice(read_frames(real_file(f"clips/{name}.mp4")), *span))
+    track = track_faces(islice(read_frames(shared_file(f"clips/{name}.mp4")), *span))
     assert [cut + span[0] for cut in checks.find_cuts(track.thumbnails, track.landmarks)] == cuts
     assert track.counts.max() == 1
     assert np.isfinite(track.landmarks).all()
 
 
 @needs_clips("clips/obama.mp4", "clips/man_curtain_cut.mp4")
-def test_two_people_are_counted_and_one_is_followed():
-    from nerfstudio_talking.face.tracking import track_faces
-    from nerfstudio_talking.media.reading import read_frames
-
-    sides = (islice(read_frames(real_file(f"clips/{name}.mp4")), 26) for name in ("obama", "man_curtain_cut"))
+def test_two_people_are_counted_and_one_is_tracked():
+    clips = [shared_file("clips/obama.mp4"), shared_file("clips/man_curtain_cut.mp4")]
+    sides = (islice(read_frames(clip), 26) for clip in clips)
     track = track_faces(np.hstack([left, right[:450, :450]]) for left, right in zip(*sides))
     assert track.counts.tolist() == [2, 2, 2]
     middle = track.landmarks[:, 1, 0]
@@ -147,10 +144,7 @@ def test_two_people_are_counted_and_one_is_followed():
 
 @needs_clips("clips/obama.mp4")
 def test_landmarks_come_back_after_a_break():
-    from nerfstudio_talking.face.tracking import track_faces
-    from nerfstudio_talking.media.reading import read_frames
-
-    frames = list(islice(read_frames(real_file("clips/obama.mp4")), 9))
+    frames = list(islice(read_frames(shared_file("clips/obama.mp4")), 9))
     for index in (3, 4):
         frames[index] = np.full_like(frames[index], 90)
     seen = np.isfinite(track_faces(frames).landmarks).all(axis=(1, 2))
