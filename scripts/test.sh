@@ -11,5 +11,4 @@ workers="${WORKERS:-$((cores < 8 ? cores : 8))}"
 ruff check .
 ruff format --check .
 pyright
-# tests that share a fixture of their module stay together (tests/conftest.py), all others are dealt out singly
-python -m pytest -q -n "$workers" --dist loadgroup "$@"
+python -m pytest -q -n "$workers" "$@"
