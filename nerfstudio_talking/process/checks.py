@@ -144,7 +144,7 @@ def face_findings(
 
 
 def timing_findings(
-    duplicates: Bool[np.ndarray, " frames"], timestamps: Float[np.ndarray, " frames"] | None, fps: float
+    duplicates: Bool[np.ndarray, " frames"], timestamps: Float[np.ndarray, " packets"] | None, fps: float
 ) -> list[Finding]:
     """Warn about repeated frames and a variable frame rate.
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from helpers.builders import draw_frame, draw_landmarks, moving_poses, speech_like
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, shared_file
 from PIL import Image
 
 from nerfstudio_talking.audio.extract import READY_SHAPES, extract_features
@@ -124,12 +124,10 @@ def test_damaged_folder(tmp_path, damage, message):
         load_ad_nerf_sequence(tmp_path / "d")
 
 
+@needs_clips("formats/AD-NeRF_transforms_val.json")
 def test_real_transforms_follow_our_convention():
     """In AD-NeRF's own file the camera stands in front of the face, upright, less than a metre away."""
-    path = SHARED / "formats/AD-NeRF_transforms_val.json"
-    if not path.is_file():
-        pytest.skip("the real transforms file is not here")
-    record = json.loads(path.read_text())
+    record = json.loads(shared_file("formats/AD-NeRF_transforms_val.json").read_text())
     matrices = np.array([frame["transform_matrix"] for frame in record["frames"]])
     assert matrices.shape == (728, 4, 4)
     rotation, position = matrices[:, :3, :3], matrices[:, :3, 3]

@@ -2,7 +2,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from helpers.paths import shared_file
+from helpers.paths import needs_clips, shared_file
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.face.head_shape import EYE_CORNER_DISTANCE, mean_shape, rigid_points, to_head_frame
@@ -44,5 +44,6 @@ def test_rigid_points_leave_mouth_lids_and_brows_out():
     check_rigid_points(canonical_face()[0])
 
 
+@needs_clips("clips/obama.mp4")
 def test_rigid_points_of_a_real_face(real_shape):
     check_rigid_points(real_shape)

@@ -188,11 +188,9 @@ def test_the_module_looks_up_the_planes_xy_yz_xz(implementation, dim, num_planes
 
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @needs_triton
-@needs_cuda
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize(("options", "dim"), OPTIONS)
@@ -202,7 +200,6 @@ def test_triton_on_cuda(options, dim, count, dtype):
 
 
 @needs_triton
-@needs_cuda
 @pytest.mark.gpu
 def test_auto_on_cuda_under_autocast_with_a_scaled_loss():
     """Mixed precision as in training: the scaled half gradients of a network after the planes reach the tables."""

@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from helpers.paths import shared_file
+from helpers.paths import needs_clips, shared_file
 
 from nerfstudio_talking.face.tracking import track_faces
 from nerfstudio_talking.io.errors import TalkingError
@@ -119,6 +119,7 @@ def test_audio_too_short_or_missing():
         checks.require_audio("clip.mp4", False)
 
 
+@needs_clips("clips/man_curtain_cut.mp4", "clips/man_kitchen.mp4")
 @pytest.mark.parametrize(
     ("name", "span", "cuts"), [("man_curtain_cut", (200, 250), [226]), ("man_kitchen", (240, 290), [])]
 )
@@ -129,6 +130,7 @@ def test_real_clips(name, span, cuts):
     assert np.isfinite(track.landmarks).all()
 
 
+@needs_clips("clips/obama.mp4", "clips/man_curtain_cut.mp4")
 def test_two_people_are_counted_and_one_is_tracked():
     clips = [shared_file("clips/obama.mp4"), shared_file("clips/man_curtain_cut.mp4")]
     sides = (islice(read_frames(clip), 26) for clip in clips)
@@ -140,6 +142,7 @@ def test_two_people_are_counted_and_one_is_tracked():
     assert codes == ["several-faces"]
 
 
+@needs_clips("clips/obama.mp4")
 def test_landmarks_come_back_after_a_break():
     frames = list(islice(read_frames(shared_file("clips/obama.mp4")), 9))
     for index in (3, 4):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, shared_file
 
 from nerfstudio_talking.audio.streaming import AudioWindows
 from nerfstudio_talking.dataset_io.sequence import load_sequence
@@ -18,8 +18,8 @@ from nerfstudio_talking.media.writing import VideoWriter
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.run import process_video
 
-CLIP = SHARED / "clips" / "obama.mp4"
-needs_clip = pytest.mark.skipif(not CLIP.is_file(), reason="needs ../shared/clips/obama.mp4")
+CLIP = shared_file("clips/obama.mp4")
+needs_clip = needs_clips("clips/obama.mp4")
 
 # Forks a child for each point to die at (before any native thread runs), then one that may finish.
 _KILLER = """
@@ -78,8 +78,6 @@ def digests(folder):
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
     """The same clip processed straight and with a SIGKILL at several points; both paths hold spaces and letters."""
-    if not CLIP.is_file():
-        pytest.skip("needs ../shared/clips/obama.mp4")
     root = tmp_path_factory.mktemp("zwei Ordner äöü")
     video = root / "clip 1 – ñ.mp4"
     shutil.copyfile(CLIP, video)
@@ -91,6 +89,7 @@ def datasets(tmp_path_factory):
 
 
 @pytest.mark.slow
+@needs_clip
 def test_killed_and_resumed_gives_the_same_files(datasets):
     _, straight, killed = datasets
     assert digests(killed) == digests(straight)
@@ -98,6 +97,7 @@ def test_killed_and_resumed_gives_the_same_files(datasets):
 
 
 @pytest.mark.slow
+@needs_clip
 def test_the_dataset_is_complete(datasets):
     video, straight, _ = datasets
     clip = load_sequence(straight)
@@ -122,6 +122,7 @@ def test_the_dataset_is_complete(datasets):
 
 
 @pytest.mark.slow
+@needs_clip
 def test_a_complete_dataset_is_left_unchanged(datasets):
     video, straight, _ = datasets
     before = (straight / "track.json").stat().st_mtime_ns

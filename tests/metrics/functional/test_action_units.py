@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.faces import face_mesh
-from helpers.paths import shared_file
+from helpers.paths import needs_clips, shared_file
 
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.metrics.functional import action_units
@@ -31,6 +31,7 @@ def test_blendshapes_become_intensities() -> None:
     assert sum(values.sum() for values in units.values()) == 5.75
 
 
+@needs_clips("models/face_landmarker.task", "clips/obama.mp4")
 def test_columns_of_the_blendshapes_are_those_of_the_model() -> None:
     model, clip = shared_file("models/face_landmarker.task"), shared_file("clips/obama.mp4")
     import mediapipe

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.faces import face_mesh
-from helpers.paths import shared_file
+from helpers.paths import needs_clips, shared_file
 
 from nerfstudio_talking.metrics.functional import landmarks
 
@@ -20,6 +20,7 @@ def test_lmd_by_hand() -> None:
         landmarks.mouth_points_68(np.zeros((5, 2)))
 
 
+@needs_clips("models/canonical_face_model.obj")
 def test_mesh_points_stand_in_the_order_of_the_68() -> None:
     assert len(set(landmarks.MOUTH_68_TO_MESH)) == 20
     file = shared_file("models/canonical_face_model.obj")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.faces import draw_landmarks_478, ellipse
-from helpers.paths import shared_file
+from helpers.paths import needs_clips, shared_file
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, PARSING_CLASSES
 from nerfstudio_talking.face.landmark_sets import FACE_OVAL
@@ -131,6 +131,7 @@ def test_bad_input_is_reported(drawn):
 
 
 @pytest.mark.slow
+@needs_clips("clips/obama.mp4")
 def test_a_real_clip():
     from nerfstudio_talking.face.tracking import person_masks, track_faces
     from nerfstudio_talking.media.reading import read_frames
