@@ -508,7 +508,7 @@ def test_texture_is_where_both_directions_change() -> None:
 
 def test_head_motion_by_hand() -> None:
     before = mesh()
-    centre = before[list(stability._RIGID)].mean(axis=0)
+    centre = before[list(stability.RIGID_POINTS)].mean(axis=0)
     moved = stability.head_motion(before, (before - centre) * 1.1 + centre + (3, -2))
     np.testing.assert_allclose(moved, (3, -2, 0.1, 0, 0, 0.1), atol=1e-9)
     assert np.isnan(stability.head_motion(before, before * np.nan)).all()
