@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+from helpers import shape_checker
 from PIL import Image, ImageFilter
+
+shape_checker.install()
 
 # two torch processes on two cores starve each other while their threads spin
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """For a test that hands over wrong shapes on purpose, to see what the function itself says of them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -45,8 +45,8 @@ def plane_positions(
 
 
 def apply_affine(
-    positions: Float[Tensor, "*bs 2"], motions: Float[Tensor, "*bs 2 3"], inverse: bool = False
-) -> Float[Tensor, "*bs 2"]:
+    positions: Float[Tensor, "*#bs 2"], motions: Float[Tensor, "*#bs 2 3"], inverse: bool = False
+) -> Float[Tensor, "*#bs 2"]:
     """Positions moved by affine maps, or by their inverses."""
     # written out: batched products and solves of 2x2 matrices cost many times their arithmetic
     (a, b, dx), (c, d, dy) = (motions[..., row, :].unbind(-1) for row in (0, 1))

@@ -8,9 +8,7 @@ from typing import Annotated
 
 import tyro
 from rich.markup import escape
-from rich.table import Table
 
-from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -26,6 +24,10 @@ class Check:
 
     def main(self) -> None:
         """Print a summary and the problems; raise where there are any."""
+        from rich.table import Table
+
+        from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
+
         sequence = load_any_sequence(self.data)
         track = sequence.track
         table = Table(title=escape(str(self.data)), show_header=False)

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-import torch
 import tyro
-from jaxtyping import UInt8
 
 from nerfstudio_talking.io.console import CONSOLE, get_progress
-from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.motion.driving_track import PoseMode, driving_track
+from nerfstudio_talking.motion.pose_mode import PoseMode
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+
     from nerfstudio_talking.baking.file_format import Bake
     from nerfstudio_talking.models.portrait_model import PortraitModel
 
@@ -37,8 +36,7 @@ class Drive:
     pose: PoseMode | Literal["generated"] = "ping-pong"
     """How the recorded head motion is arranged to the length of the audio; 'generated' takes --motion instead."""
     motion: Path | None = None
-    """For --pose generated: a personal motion model (`ns-talking motion finetune`), or a motion track made from this
-    audio (`ns-talking motion generate`)."""
+    """For --pose generated: a personal motion model or a motion track of this audio (see `ns-talking motion`)."""
     motion_seed: int = 0
     """Of the motion that a model generates: another seed, another head motion and other blinks."""
     smoothing: float = 1.0
@@ -48,8 +46,7 @@ class Drive:
     crf: Annotated[int, tyro.conf.arg(metavar="0-51")] = 18
     """H.264 quality: lower is better and larger."""
     baked: Literal["auto", "none"] | Path = "auto"
-    """Playback from a bake (`ns-talking bake`): 'auto' takes the one beside config.yml on machines without a GPU, if
-    there is one; 'none' renders in full; or the file."""
+    """The bake to play from: a file; 'auto': baked.pt beside config.yml, if there is no GPU; 'none': full rendering."""
     refine: Path | None = None
     """The config.yml of a refiner (`ns-train memory-gan`) that every frame passes through."""
 
@@ -60,6 +57,7 @@ class Drive:
         from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.media.write_behind import write_behind
         from nerfstudio_talking.media.writing import VideoWriter
+        from nerfstudio_talking.motion.driving_track import driving_track
 
         if (self.pose == "generated") != (self.motion is not None):
             raise TalkingError(
@@ -73,7 +71,7 @@ class Drive:
         portrait = model.track
         refiner = None
         if self.refine is not None:
-            from nerfstudio_talking.inference.refiner import load_refiner, refined_frames
+            from nerfstudio_talking.inference.refiner import load_refiner, refine_frames
 
             refiner = load_refiner(self.refine, self.load_config, portrait.digest).to(model.device)
         num_frames = round(len(samples) / 16000 * portrait.fps)
@@ -99,7 +97,7 @@ class Drive:
         bake = self._find_bake(model)
         frames = _full_frames(model, width, height) if bake is None else _baked_frames(model, bake, width, height)
         if refiner is not None:
-            frames = refined_frames(refiner, frames)
+            frames = refine_frames(refiner, frames)
         with (
             VideoWriter(self.output, portrait.fps, width, height, audio=(samples, 16000), crf=self.crf) as writer,
             get_progress("Speaking", suffix="frames/s") as progress,
@@ -111,6 +109,7 @@ class Drive:
         """The bake to play from, if any."""
         from nerfstudio_talking.baking.file_format import BAKE_NAME, load_bake
         from nerfstudio_talking.baking.fit import bakeable
+        from nerfstudio_talking.io.digests import weights_digest
 
         path = self.load_config.parent / BAKE_NAME
         if self.baked == "none" or (self.baked == "auto" and (model.device.type != "cpu" or not path.is_file())):
@@ -132,6 +131,8 @@ def _baked_frames(
 
 def _full_frames(model: PortraitModel, width: int, height: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """Every frame of the model's track, rendered by the field."""
+    import torch
+
     track = model.track
     view = track.camera.resize(width, height)
     for frame in range(track.num_frames):

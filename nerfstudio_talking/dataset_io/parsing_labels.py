@@ -6,7 +6,7 @@ A parsing map is an (H, W) uint8 array of class ids, the index of the class in `
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 PARSING_CLASSES = (
     "background",
@@ -66,8 +66,8 @@ AD_NERF_COLOURS = {"skin": (0, 0, 255), "neck": (0, 255, 0), "cloth": (255, 0, 0
 """RGB in the file. Their code reads it as BGR, hence "head = [255, 0, 0]" in its sources."""
 
 
-def class_mask(parsing: UInt8[np.ndarray, "*bs height width"], names: tuple[str, ...]) -> np.ndarray:
-    """True where a parsing map holds one of the named classes; same shape as `parsing`, bool."""
+def class_mask(parsing: UInt8[np.ndarray, "*shape"], names: tuple[str, ...]) -> Bool[np.ndarray, "*shape"]:
+    """True where a parsing map, or any array of class ids, holds one of the named classes."""
     table = np.zeros(256, dtype=bool)
     table[[CLASS_ID[name] for name in names]] = True
     return table[parsing]

@@ -24,7 +24,7 @@ def fit_similarity(
     middle, centre = source.mean(), target.mean(axis=-1)
     arms = source - middle
     factor = (target - centre[..., None]) @ arms.conj() / max((np.abs(arms) ** 2).sum(), _MIN_SPREAD)
-    return factor, centre - factor * middle
+    return np.asarray(factor), np.asarray(centre - factor * middle)
 
 
 def fit_rotation(

@@ -134,6 +134,6 @@ class MouthShapePredictor(nn.Module):
         self,
         audio: Float[Tensor, "frames window channels"],
         windows: Float[Tensor, "frames neighbours window channels"],
-    ) -> Float[Tensor, "frames channels"]:
+    ) -> Float[Tensor, "frames condition"]:
         """The condition of frames from their audio: the mean of both predictions."""
         return self.from_prediction(0.5 * (self.from_regression(audio) + self.from_encoder(windows)))

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-CONSOLE = Console(width=120)
+CONSOLE = Console(width=120, emoji=False)
+"""Prints `:b:` as it stands, since file names may hold such words; markup in file names is for `escape`."""
 
 
 class RateColumn(ProgressColumn):

@@ -38,25 +38,23 @@ def flow_field(
 
 
 def warp(
-    image: Shaped[np.ndarray, "height width *channels"],
-    flow: Float32[np.ndarray, "height width 2"],
-    cubic: bool = False,
+    image: Shaped[np.ndarray, "rows columns *channels"], flow: Float32[np.ndarray, "height width 2"]
 ) -> Shaped[np.ndarray, "height width *channels"]:
     """Warp an image backwards along a flow: each pixel takes the colour at its position plus the flow.
 
     Args:
-        image: a frame, of any type that OpenCV resamples and any number of channels.
-        flow: flow from another frame to this one (`flow_field(other, this)`), pixels; the border is replicated.
-        cubic: interpolate bicubically, which blurs less than bilinearly.
+        image: a frame, of any kind that OpenCV resamples and any number of channels.
+        flow: from another frame to this one (`flow_field(other, this)`), pixels; beyond the border, the border.
     """
     import cv2
 
     rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
     positions = columns + flow[..., 0], rows + flow[..., 1]
-    kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
 
     def resample(part: np.ndarray) -> np.ndarray:
-        return cv2.remap(np.ascontiguousarray(part), *positions, kind, borderMode=cv2.BORDER_REPLICATE)
+        part = np.ascontiguousarray(part)
+        result = cv2.remap(part, *positions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return result.reshape(*flow.shape[:2], *part.shape[2:])  # OpenCV drops the axis of a single channel
 
     if image.ndim == 2 or image.shape[2] <= _MOST_CHANNELS:
         return resample(image)

@@ -21,7 +21,6 @@ from torch.nn import Parameter
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.cameras.image_plane import plane_positions
-from nerfstudio_talking.data.ray_sampling import region_box
 from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
@@ -36,7 +35,8 @@ from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import digest_tensor
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.weights import find_weights
-from nerfstudio_talking.metrics.images import ALEXNET_FILES, lpips_loss, lpips_network, psnr
+from nerfstudio_talking.metrics.functional.images import lpips_loss, psnr, quantize, ssim
+from nerfstudio_talking.metrics.functional.networks import ALEXNET_FILES, lpips_network
 from nerfstudio_talking.model_components.occupancy_grid import OccupancyGrid
 from nerfstudio_talking.model_components.volume_renderer import FrameRays
 from nerfstudio_talking.viewer.opening_view import OpeningView
@@ -355,17 +355,12 @@ class PortraitModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM of a frame, PSNR of its mouth; ground truth and rendering side by side, opacity and parsing."""
+        """`psnr` and `ssim` of a frame as it would be written, of 256 levels; ground truth and rendering side by side,
+        opacity and parsing. All other scores are the pipeline's."""
         image = batch["image"].to(self.device)[..., :3]
         rgb = outputs["rgb"].to(self.device)
-        pair = [x.permute(2, 0, 1)[None] for x in (rgb, image)]
-        metrics: dict[str, Any] = {
-            "psnr": psnr(rgb, image),
-            "ssim": float(structural_similarity_index_measure(*pair, data_range=1.0)),  # type: ignore[arg-type]
-        }
-        if "parsing" in batch:
-            x0, y0, x1, y1 = region_box(batch["parsing"].cpu().numpy()[..., 0], "mouth").round().astype(int)
-            metrics["psnr_mouth"] = psnr(rgb[y0:y1, x0:x1], image[y0:y1, x0:x1])
+        written = quantize(rgb)
+        metrics = {"psnr": psnr(written, image), "ssim": ssim(written, image)}
         if self._kept is not None:
             levels = [(x.clamp(0, 1) * 255).round().to(torch.uint8).cpu() for x in (rgb, outputs["parsing"])]
             self._kept.append(Rendering(int(batch["image_idx"]), *levels))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from jaxtyping import Float, Int64
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.dataset_io.track import TalkingTrack
-
-PoseMode = Literal["ping-pong", "replay", "hold"]
+from nerfstudio_talking.motion.pose_mode import PoseMode
 
 
 def frame_sequence(num_source: int, num_target: int, mode: PoseMode) -> Int64[np.ndarray, " target"]:

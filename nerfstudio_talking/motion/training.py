@@ -186,8 +186,8 @@ def fine_tune(
 
 
 def demean(
-    values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " block"]]
-) -> Float[np.ndarray, "frames columns"]:
+    values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " _"]]
+) -> Float[np.ndarray, "rows columns"]:
     """Subtract from values the mean of their block.
 
     A model that was fitted without a block is biased away from the block's mean, which would lower correlations.

@@ -125,7 +125,7 @@ def _find_rest_frame(
     return greys[rest], mask
 
 
-def _to_grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "height width"]:
+def _to_grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "rows columns"]:
     """A frame in grey levels, resized to a longer side of `_SIDE` pixels."""
     import cv2
 
@@ -135,7 +135,7 @@ def _to_grey(frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, 
     return cv2.resize(grey, None, fx=scale, fy=scale, interpolation=kind)
 
 
-def _downsample(grey: Float32[np.ndarray, "height width"], times: int) -> Float32[np.ndarray, "height width"]:
+def _downsample(grey: Float32[np.ndarray, "height width"], times: int) -> Float32[np.ndarray, "rows columns"]:
     """The image smoothed and halved `times` times."""
     import cv2
 

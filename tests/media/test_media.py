@@ -130,6 +130,7 @@ def test_nothing_is_left_after_an_exception(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.mp4"]
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_writer_refuses(tmp_path: Path) -> None:
     with pytest.raises(TalkingError, match="place to write"):
         VideoWriter(tmp_path / "no" / "a.mp4", 25, 48, 32).__enter__()

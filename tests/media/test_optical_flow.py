@@ -46,5 +46,5 @@ def test_warping_undoes_a_shift():
     before = texture(96, 96)
     after = shift(before, (1.5, 0.5, 0), order=3, mode="nearest")
     flow = np.broadcast_to(np.float32([0.5, 1.5]), (96, 96, 2))
-    errors = [np.abs(warp(after, flow, cubic) - before)[8:-8, 8:-8].mean() for cubic in (False, True)]
-    assert errors[1] < 0.5 * errors[0] < 0.1 * np.abs(after - before)[8:-8, 8:-8].mean()
+    error = np.abs(warp(after, flow) - before)[8:-8, 8:-8].mean()
+    assert error < 0.2 * np.abs(after - before)[8:-8, 8:-8].mean()

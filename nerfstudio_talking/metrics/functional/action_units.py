@@ -61,7 +61,7 @@ mouthShrugLower, mouthStretch, mouthPress (strictly AU24, tightened lips have no
 GEOMETRY_UPPER = ("AU01", "AU02", "AU04", "AU45")
 GEOMETRY_LOWER = ("AU10", "AU12", "AU15", "AU17", "AU20", "AU25", "AU26")
 GEOMETRY_UNITS = GEOMETRY_UPPER + GEOMETRY_LOWER
-"""What landmarks can tell; cheeks, squints and dimples move no landmark by its own."""
+"""Units that landmarks show; cheeks, squints and dimples move no landmark by its own."""
 _FULL_DISTANCE = {
     "AU01": 0.12,
     "AU02": 0.12,
@@ -95,20 +95,31 @@ def action_unit_error(
 
     For each unit the squared difference of the intensities (0 to 5) is averaged over frames, then summed over the units
     of the upper (AU 01 02 04 05 06 07 09 45) and of the lower face (AU 10 12 14 15 17 20 23 25 26), or over those of
-    them that the source tells. Papers that average over units instead give numbers eight or nine times smaller.
+    them that the source has. Papers that average over units instead give numbers eight or nine times smaller.
 
     Args:
         rendered: intensities; rows with NaN are left out.
         gt: the same of the ground truth.
         names: the column's units, as in `ACTION_UNITS`.
     """
+    return summarize_error(*sum_squared_error(rendered, gt), names)
+
+
+def sum_squared_error(
+    rendered: Float[np.ndarray, "frames units"], gt: Float[np.ndarray, "frames units"]
+) -> tuple[Float64[np.ndarray, " units"], int]:
+    """Squared differences of intensities summed over the frames that have both, and how many these are."""
     seen = np.isfinite(rendered).all(axis=1) & np.isfinite(gt).all(axis=1)
-    if not seen.any():
+    return ((np.asarray(rendered, np.float64) - gt)[seen] ** 2).sum(axis=0), int(seen.sum())
+
+
+def summarize_error(total: Float64[np.ndarray, " units"], frames: int, names: tuple[str, ...]) -> ActionUnitError:
+    """AUE from what `sum_squared_error` gives, perhaps summed over parts of a video; NaN without a frame."""
+    if frames == 0:
         return ActionUnitError(np.nan, np.nan, 0)
-    error = ((np.asarray(rendered, np.float64) - gt)[seen] ** 2).mean(axis=0)
-    upper = sum(float(value) for name, value in zip(names, error) if name in UPPER_FACE)
-    lower = sum(float(value) for name, value in zip(names, error) if name in LOWER_FACE)
-    return ActionUnitError(upper, lower, int(seen.sum()))
+    upper = sum(float(value) for name, value in zip(names, total / frames) if name in UPPER_FACE)
+    lower = sum(float(value) for name, value in zip(names, total / frames) if name in LOWER_FACE)
+    return ActionUnitError(upper, lower, frames)
 
 
 def from_blendshapes(blendshapes: Float[np.ndarray, "frames 52"]) -> Float64[np.ndarray, "frames 17"]:

@@ -1,4 +1,4 @@
-"""Steadiness: torso jitter, flicker, blinks, and whether lips rest while the audio does."""
+"""Torso jitter: acceleration of the torso that the head's does not explain."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from nerfstudio_talking.face.landmark_sets import RIGID_POINTS
-from nerfstudio_talking.face.measurements import fill_gaps
-from nerfstudio_talking.media.optical_flow import flow_field, warp
 
 GRID = 16
 """Cells of the motion grid on each side of the image."""
@@ -97,106 +95,3 @@ def torso_jitter(
         return float("nan")
     clearest = np.argsort(textures)[len(textures) // 2 :]
     return float(np.median(np.array(residuals)[clearest]))
-
-
-def temporal_error(
-    rendered: tuple[np.ndarray, np.ndarray],
-    gt: tuple[np.ndarray, np.ndarray],
-    mask: Bool[np.ndarray, "height width"],
-) -> float:
-    """Mean |change of the rendering - change of the ground truth| from a frame to the next, over a mask, in levels of
-    255.
-
-    A constant error, however large, does not count; what comes and goes does. 0 for identical videos.
-
-    Args:
-        rendered: two successive uint8 frames.
-        gt: the same two of the ground truth.
-        mask: where; NaN where it is empty.
-    """
-    import cv2
-
-    if not mask.any():
-        return float("nan")
-    changes = [np.subtract(after, before, dtype=np.int16) for before, after in (rendered, gt)]
-    return float(np.mean(cv2.mean(cv2.absdiff(*changes), mask.astype(np.uint8))[:3]))
-
-
-def warping_error(
-    before: UInt8[np.ndarray, "height width 3"],
-    after: UInt8[np.ndarray, "height width 3"],
-    mask: Bool[np.ndarray, "height width"],
-) -> float:
-    """Mean |frame - the one before, carried along by the motion between them| over a mask, in levels of 255.
-
-    What changes without moving: a sharp image that moves has next to none, and noise has all of its own. After Lai
-    et al. 2018 (Learning Blind Video Temporal Consistency), without their mask of what was covered: read it beside the
-    ground truth's.
-
-    Args:
-        before: a frame.
-        after: the next one.
-        mask: where in it; NaN where it is empty.
-    """
-    import cv2
-
-    if not mask.any():
-        return float("nan")
-    back = flow_field(after, before)
-    return float(np.mean(cv2.mean(cv2.absdiff(warp(before, back), after), mask.astype(np.uint8))[:3]))
-
-
-def flicker(frames: tuple[np.ndarray, np.ndarray], mask: Bool[np.ndarray, "height width"]) -> float:
-    """Mean change of a video from a frame to the next over a mask, in levels of 255: of a background, its flicker."""
-    still = (frames[0], frames[0])
-    return temporal_error(frames, still, mask)
-
-
-def blinks(eyes: Float[np.ndarray, "frames eyes"], closed: float = 0.4, opened: float = 0.7) -> int:
-    """Blinks in a video: the eyes' mean opening falls below `closed` and is seen above `opened` before the next one.
-
-    Args:
-        eyes: opening of each eye, 0 closed, 1 as open as usual (`process.measure.eye_opening`); NaN is bridged.
-        closed: opening below which eyes are shut.
-        opened: opening above which they are open again.
-    """
-    opening = fill_gaps(np.asarray(eyes, np.float64).reshape(len(eyes), -1)).mean(axis=1)
-    count, shut = 0, bool(len(opening)) and bool(opening[0] < closed)
-    for value in opening:
-        if not shut and value < closed:
-            count, shut = count + 1, True
-        elif shut and value > opened:
-            shut = False
-    return count
-
-
-def silent_frames(
-    samples: Float[np.ndarray, " samples"], fps: float, num_frames: int, rate: int = 16000, below_db: float = 35.0
-) -> Bool[np.ndarray, " frames"]:
-    """Frames in a pause: their audio, and that of two frames on either side, is quieter than speech by 35 dB or more.
-
-    Lips close after the audio ends and open before it starts, hence the margin. Speech is the 95th percentile of the
-    frames' power; of a silent recording every frame is silent.
-    """
-    edges = (np.arange(num_frames + 1) / fps * rate).round().astype(int)
-    power = np.zeros(num_frames)
-    for frame, (first, last) in enumerate(itertools.pairwise(edges)):
-        cut = samples[first:last]
-        power[frame] = float(np.mean(np.square(cut, dtype=np.float64))) if len(cut) else 0.0
-    loud = np.percentile(power, 95) if num_frames else 0.0
-    speech = (power > loud * 10 ** (-below_db / 10)) & (power > 1e-9)
-    return ~np.convolve(speech, np.ones(5))[2 : 2 + num_frames].astype(bool)
-
-
-def closed_in_silence(
-    lips: Float[np.ndarray, " frames"], silent: Bool[np.ndarray, " frames"], scale: float, share: float = 0.15
-) -> float:
-    """Share of the silent frames whose lips are closed, 0 to 1; NaN with fewer than five of them.
-
-    Closed means under `share` of `scale`, the opening of a wide vowel of the same person: the 95th percentile of the
-    true lips.
-    """
-    chosen = silent & np.isfinite(lips)
-    if chosen.sum() < 5 or not scale > 0:
-        return float("nan")
-    return float((lips[chosen] < share * scale).mean())
