@@ -41,12 +41,6 @@ HIGHEST_WITHOUT_NERFSTUDIO = "process"
 
 KNOWN_CLIMBS: set[tuple[str, str]] = {
     ("nerfstudio_talking.baking.validation", "nerfstudio_talking.dataparsers.portrait"),
-    ("nerfstudio_talking.cameras.camera_path", "nerfstudio_talking.dataset_io.track"),
-    ("nerfstudio_talking.face.linear_face_model", "nerfstudio_talking.dataset_io.track"),
-    ("nerfstudio_talking.face.outlines", "nerfstudio_talking.dataset_io.parsing_labels"),
-    ("nerfstudio_talking.inference.refiner", "nerfstudio_talking.data.refiner_frames"),
-    ("nerfstudio_talking.mesh_rendering.reference_warp", "nerfstudio_talking.process.torso"),
-    ("nerfstudio_talking.models.portrait_model", "nerfstudio_talking.data.ray_sampling"),
     ("nerfstudio_talking.models.portrait_model", "nerfstudio_talking.viewer.opening_view"),
     ("nerfstudio_talking.models.ssp_nerf", "nerfstudio_talking.data.class_budget"),
     ("nerfstudio_talking.models.ssp_nerf", "nerfstudio_talking.data.pixel_samplers"),
@@ -59,11 +53,7 @@ KNOWN_NERFSTUDIO: set[tuple[str, str]] = set()
 """Modules of rooms without nerfstudio that import it today, and what they import."""
 
 MAX_LINES, MAX_FILES = 400, 12
-KNOWN_LONG: set[str] = {
-    "tests/metrics/test_metrics.py",
-    "tests/motion/test_motion.py",
-    "tests/refiner/test_refiner.py",
-}
+KNOWN_LONG: set[str] = set()
 """Files longer than that today."""
 KNOWN_FULL: set[str] = set()
 """Folders with more modules than that today."""
