@@ -59,7 +59,7 @@ def learn_clip(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray
         outer_prior(heads.template),
         inner_hair_prior(heads.template),
         bare_skin(heads.template),
-        (np.zeros_like(background.table),) * 2,
+        (np.zeros_like(background.table), np.zeros_like(background.table)),
     )
     model = replace(model, skin=_skin_probabilities(model, views, cells, core))
     model = replace(model, tables=_first_tables(model, views, cells, core))
