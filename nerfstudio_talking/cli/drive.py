@@ -95,7 +95,12 @@ class Drive:
         model.drive(track)
         width, height = (max(2, round(side * self.scale / 2) * 2) for side in (portrait.width, portrait.height))
         bake = self._find_bake(model)
-        frames = _full_frames(model, width, height) if bake is None else _baked_frames(model, bake, width, height)
+        if bake is not None:
+            from nerfstudio_talking.baking.fit import bakeable
+            from nerfstudio_talking.baking.renderer import BakeRenderer
+
+            model.frame_renderer = BakeRenderer(bakeable(model.to("cpu")), bake)
+        frames = _rendered_frames(model, width, height)
         if refiner is not None:
             frames = refine_frames(refiner, frames)
         with (
@@ -120,19 +125,8 @@ class Drive:
         return bake
 
 
-def _baked_frames(
-    model: PortraitModel, bake: Bake, width: int, height: int
-) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    from nerfstudio_talking.baking.fit import bakeable
-    from nerfstudio_talking.baking.renderer import BakeRenderer
-
-    return BakeRenderer(bakeable(model.to("cpu")), bake, width, height).frames()
-
-
-def _full_frames(model: PortraitModel, width: int, height: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """Every frame of the model's track, rendered by the field."""
-    import torch
-
+def _rendered_frames(model: PortraitModel, width: int, height: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+    """Every frame of the model's track."""
     track = model.track
     view = track.camera.resize(width, height)
     for frame in range(track.num_frames):

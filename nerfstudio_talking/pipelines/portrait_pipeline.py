@@ -1,4 +1,4 @@
-"""nerfstudio's pipeline, whose evaluation also scores the frames as a video.
+"""The pipeline of portraits: what connects model, data, viewer and bake, and scores of the evaluation as a video.
 
 `ns-eval` gives each score under one name. nerfstudio averages what the model measures of each frame: `psnr`, `ssim`.
 What is not among these is measured over the whole video, by the classes that `ns-talking score` uses: `video_<name>`,
@@ -11,14 +11,21 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jaxtyping import Float
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
 from torch import Tensor
 
+from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler
 from nerfstudio_talking.io.console import CONSOLE, get_progress
-from nerfstudio_talking.models.portrait_model import PortraitModel, Rendering
+from nerfstudio_talking.models.evaluation import Rendering
+from nerfstudio_talking.models.portrait_model import PortraitModel
+from nerfstudio_talking.models.ssp_nerf import SSPNeRFModel
+from nerfstudio_talking.viewer.opening_view import OpeningView
+
+if TYPE_CHECKING:
+    from torch.cuda.amp.grad_scaler import GradScaler
 
 
 @dataclass
@@ -27,18 +34,57 @@ class PortraitPipelineConfig(VanillaPipelineConfig):
 
     _target: type = field(default_factory=lambda: PortraitPipeline)
     """Target class to instantiate."""
+    baked: Path | None = None
+    """File of `ns-talking bake` from which evaluation, rendering and the viewer take the views that it serves; training
+    does not read it."""
     video_scores: bool = True
     """Whether `ns-eval` scores lips, eyes, sync, steadiness and parsing over the whole video too."""
     lpips_weights: Path | None = None
-    """Torchvision's AlexNet for LPIPS; the torch cache is looked through where not given."""
+    """Torchvision's AlexNet for LPIPS; the torch cache is searched where not given."""
     fid_weights: Path | None = None
-    """FID's Inception; the torch cache is looked through where not given."""
+    """FID's Inception; the torch cache is searched where not given."""
 
 
 class PortraitPipeline(VanillaPipeline):
-    """Adds scores of the video to nerfstudio's means over frames, without a second rendering."""
+    """Connects a portrait with what it does not know: viewer, sampler, bake; and scores its evaluation as a video.
+
+    Args:
+        config: options of the pipeline.
+        device: device of model and data.
+        test_mode: 'val' trains; 'test' and 'inference' load a trained portrait.
+        world_size: number of processes.
+        local_rank: number of this process on its machine.
+        grad_scaler: gradient scaler of the trainer.
+    """
 
     config: PortraitPipelineConfig
+
+    def __init__(
+        self,
+        config: PortraitPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: GradScaler | None = None,
+    ) -> None:
+        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        model = self.model
+        if not isinstance(model, PortraitModel):
+            return
+        # nerfstudio's viewer finds it among the pipeline's attributes
+        self.opening_view = OpeningView(model.sequence.track.camera_to_worlds, model.sequence.track.camera)
+        if test_mode == "val":
+            model.fit_audio()
+        elif config.baked is not None:
+            # only here, since its kernels take a second to import
+            from nerfstudio_talking.baking.fit import bakeable
+            from nerfstudio_talking.baking.renderer import DeferredBakeRenderer
+
+            model.frame_renderer = DeferredBakeRenderer(bakeable(model), config.baked)
+        sampler = getattr(self.datamanager, "sampler", None)
+        if isinstance(model, SSPNeRFModel) and isinstance(sampler, SemanticPixelSampler):
+            sampler.follow(model.class_loss)
 
     def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """nerfstudio's, and `psnr_mouth` and `ssim_mouth` where the frame shows a mouth."""
@@ -101,7 +147,9 @@ class PortraitPipeline(VanillaPipeline):
                     self._gt_frame(rendering.index),
                     parsing=self._eval_dataset.parsing(rendering.index),
                     frame=frame,
-                    rendered_parsing=decode_palette(rendering.parsing.float() / 255).numpy(),
+                    rendered_parsing=None
+                    if rendering.parsing is None
+                    else decode_palette(rendering.parsing.float() / 255).numpy(),
                 )
         video = scores.compute()
         scores.close()

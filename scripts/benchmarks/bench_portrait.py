@@ -21,10 +21,10 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.models.nerfacto import NerfactoModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
-from nerfstudio_talking.data.ray_datamanager import TalkingDataManager
+from nerfstudio_talking.data.cached_datamanager import CachedDataManager
 from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.dataset_io.track import load_track, save_track
-from nerfstudio_talking.models.portrait_model import PortraitModel
+from nerfstudio_talking.models.volume_portrait import VolumePortraitModel
 
 _TESTS = Path(__file__).resolve().parents[2] / "tests"
 _MINUTES, _SIDE = 5, 512
@@ -61,10 +61,10 @@ def make_pipeline(data: Path) -> VanillaPipeline:
     return pipeline
 
 
-def portrait_of(pipeline: VanillaPipeline) -> PortraitModel:
+def portrait_of(pipeline: VanillaPipeline) -> VolumePortraitModel:
     """Its model."""
     model = pipeline.model
-    assert isinstance(model, PortraitModel)
+    assert isinstance(model, VolumePortraitModel)
     return model
 
 
@@ -164,9 +164,9 @@ def rendering_rows(pipeline: VanillaPipeline, quick: bool) -> list[Row]:
     cameras = sequence_outputs(model.sequence, "val", model.scene_box).cameras
     full = best_time(lambda: model.get_outputs_for_camera(cameras[:1]), 2 if quick else 5)
     config = replace(BakeConfig(), conditions=48, cell=1.5, views=24) if quick else BakeConfig()
-    renderer = BakeRenderer(model, fit_bake(model, config), model.track.width, model.track.height)
+    renderer = BakeRenderer(model, fit_bake(model, config))
     frame = int(model.sequence.eval_frames[0])
-    baked = best_time(lambda: renderer.render(frame), 12, 2)
+    baked = best_time(lambda: renderer.render(frame, *model.track.camera.size), 12, 2)
     figures = validate_bake(model, renderer, 3)
     size = f"{model.track.width}x{model.track.height}"
     return [
@@ -235,10 +235,9 @@ def _train_and_tell(data: Path) -> str:
     for _ in range(10):
         step()
     manager = pipeline.datamanager
-    assert isinstance(manager, TalkingDataManager)
-    cache = [manager._frames, manager._parsing]
+    assert isinstance(manager, CachedDataManager)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return json.dumps({"peak": peak, "cache": sum(x.nbytes for x in cache if x is not None)})
+    return json.dumps({"peak": peak, "cache": manager.cache_bytes()})
 
 
 if __name__ == "__main__":

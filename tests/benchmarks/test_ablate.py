@@ -86,7 +86,6 @@ def test_its_options_are_read_by_ns_train():
     assert found["region module, network (ER-NeRF's)"].model.region_module == "mlp"
     assert found["region module, none (concatenation)"].model.region_module == "concat"
     assert found["torso, deformable grid (ER-NeRF's)"].model.torso == "deformable_grid"
-    assert found["no saliency regularisation"].model.saliency_loss_mult == 0
     assert found["audio, a free code (ER-NeRF's)"].model.audio_condition == "code"
     assert found["uniform sampling"].datamanager.pixel_sampler.uniform
     assert not found["no deformation"].model.deformation
