@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float
 
 if TYPE_CHECKING:
-    from nerfstudio.cameras.cameras import Cameras
     from torch import Tensor
 
 Array = TypeVar("Array", np.ndarray, "Tensor")
@@ -84,8 +83,8 @@ class PinholeCamera:
         """Change of the `uv` position per metre to the right, and per metre up, at a distance of one metre."""
         return 2 * self.focal / self.width, -2 * self.focal / self.height
 
-    def to_nerfstudio(self, camera_to_worlds: Any, times: Any) -> Cameras:
-        """nerfstudio's cameras.
+    def to_nerfstudio(self, camera_to_worlds: Any, times: Any) -> Any:
+        """The camera at each pose and time, as nerfstudio's `Cameras`.
 
         Args:
             camera_to_worlds: (frames, 3, 4), array or tensor.

@@ -19,23 +19,19 @@ class ProcessConfig:
     size: int = 512
     """Length of the longer side of the dataset's images, pixels."""
     crop: str = "none"
-    """Part of the video to use: 'none' uses the whole image, 'face' a square around the face, 'X,Y,W,H' a box in source
-    pixels."""
+    """Part of the image to use: 'none' uses all of it, 'face' a square about the face, 'X,Y,W,H' a box in pixels."""
     fps: float | None = None
     """Frame rate of the dataset, frames per second; the video's own rate, up to 60, where it is not given."""
     frames: str | None = None
     """Range of frames A:B to use: from A up to, not including, B, counted at the dataset's frame rate."""
     audio_model: str = "logmel"
-    """Audio features to extract: 'logmel', 'mfcc', the name of a speech model, or the path of an array (.npy) with one
-    row per frame."""
+    """Audio features to use: 'logmel', 'mfcc', a speech model, or the path of an array with one row per frame."""
     audio_offset: str = "0"
-    """Number of frames by which the audio is late in the video (negative if it is early), which is corrected; 'auto'
-    estimates it."""
+    """Number of frames by which the audio is late (negative: early), which is corrected; 'auto' estimates it."""
     face_landmarker: Path | None = None
     """Path of MediaPipe's face_landmarker.task, which adds the 52 blendshapes as expression."""
     parsing: Path | None = None
-    """Folder of ready parsing maps (AD-NeRF's colours or BiSeNet's ids), one per frame in the order of their names; the
-    maps are computed where it is not given."""
+    """Folder of ready parsing maps (AD-NeRF's colours or BiSeNet's ids), one per frame, in the order of their names."""
     report: bool = True
     """Whether to write report.html, a page that shows the dataset for inspection."""
 

@@ -11,7 +11,6 @@ import numpy as np
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nerfstudio_talking import __version__
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
 from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, normalization_of, save_track
@@ -19,6 +18,7 @@ from nerfstudio_talking.face import measurements
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.version import __version__
 from nerfstudio_talking.process import audio_track, checks, steps
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.parsing.folder import parsing_files

@@ -22,8 +22,6 @@ _WORKING_SIDE = 256
 _COLOUR_WEIGHT = 0.7  # neighbouring pixels are correlated: the colour of one counts for less than a whole sample
 _BEARD = 0.13  # reach of a beard below the jaw, in half widths of the face
 
-_EMPTY = np.zeros(0, dtype=np.float32)
-
 
 @dataclass(frozen=True)
 class ClipModel:
@@ -39,7 +37,7 @@ class ClipModel:
     """Prior probability of hair inside the face oval, in the atlas."""
     bare: Float32[np.ndarray, "128 128"]
     """1 on skin without beard or hair, in the atlas."""
-    skin: tuple[Float32[np.ndarray, " colours"], Float32[np.ndarray, " colours"]] = (_EMPTY, _EMPTY)
+    skin: tuple[Float32[np.ndarray, " cells"], Float32[np.ndarray, " cells"]]
     """Probability of skin for each colour cell: in the light of the face, and in its shadow."""
     torso: Float32[np.ndarray, "height width 2"] | None = None
     """Factors of the priors of neck and clothes at each pixel, at working size; None at first."""

@@ -55,10 +55,11 @@ def learn_clip(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray
     model = ClipModel(
         heads,
         background,
-        np.zeros((0, len(LAYERS)), np.float32),
+        np.zeros((len(background.table), len(LAYERS)), np.float32),
         outer_prior(heads.template),
         inner_hair_prior(heads.template),
         bare_skin(heads.template),
+        (np.zeros_like(background.table), np.zeros_like(background.table)),
     )
     model = replace(model, skin=_skin_probabilities(model, views, cells, core))
     model = replace(model, tables=_first_tables(model, views, cells, core))

@@ -114,6 +114,7 @@ def test_frames_larger_than_the_working_size(drawn):
     assert (maps[3] == np.kron(gt[3], np.ones((3, 3), np.uint8))).mean() > 0.98
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_bad_input_is_reported(drawn):
     frames, _, points, masks = drawn
     with pytest.raises(TalkingError, match="one per frame"):
