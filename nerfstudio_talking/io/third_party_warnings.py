@@ -37,8 +37,8 @@ THIRD_PARTY_WARNINGS = (
         UserWarning,
         "nerfstudio.cameras.cameras",
     ),
-    # nerfstudio makes a scaler without a GPU, logs losses with their gradients, starts four workers on any machine and
-    # copies tensors with torch.tensor
+    # nerfstudio makes a scaler without a GPU, logs losses with their gradients, starts four workers on any machine, and
+    # interpolates cameras with old calls of torch
     ThirdPartyWarning(
         "torch.cuda.amp.GradScaler is enabled, but CUDA is not available.", UserWarning, "torch.cuda.amp.grad_scaler"
     ),
@@ -48,7 +48,15 @@ THIRD_PARTY_WARNINGS = (
     ThirdPartyWarning(
         "To copy construct from a tensor, it is recommended to use", UserWarning, "nerfstudio.cameras.camera_utils"
     ),
+    ThirdPartyWarning(
+        "Using torch.cross without specifying the dim arg is deprecated",
+        UserWarning,
+        "nerfstudio.cameras.camera_utils",
+    ),
     ThirdPartyWarning("This DataLoader will create", UserWarning, "torch.utils.data.dataloader"),
+    # lpips asks torchvision for a network as before version 0.13
+    ThirdPartyWarning("The parameter 'pretrained' is deprecated", UserWarning, "torchvision.models._utils"),
+    ThirdPartyWarning("Arguments other than a weight enum or `None`", UserWarning, "torchvision.models._utils"),
 )
 
 
