@@ -42,7 +42,7 @@ class ReferenceUNet(nn.Module):
 
     def forward(
         self, folded: Float[Tensor, "references blocks h w"], height: int, width: int
-    ) -> Float[Tensor, "references out h w"]:
+    ) -> Float[Tensor, "references out map_height map_width"]:
         """Feature maps of images in [0, 1] of this height and width, as `fold` gives them."""
         x0 = self.stem(folded)
         x1 = self.down1(x0)

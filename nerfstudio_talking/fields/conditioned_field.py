@@ -102,8 +102,8 @@ class ConditionedField(nn.Module):
         self.parsing_branch = parsing_branch
 
     def density(
-        self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points channels"]]
-    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points geo"], dict[str, Float[Tensor, "points channels"]]]:
+        self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points _"]]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points geo"], dict[str, Float[Tensor, "points _"]]]:
         """Density in 1/metre, geometry features, and the saliency of each modality."""
         unit = (points - self.box[0]) / (self.box[1] - self.box[0])
         features = self.planes(unit)
@@ -129,7 +129,7 @@ class ConditionedField(nn.Module):
         self,
         points: Float[Tensor, "points 3"],
         directions: Float[Tensor, "points 3"],
-        conditions: dict[str, Float[Tensor, "points channels"]],
+        conditions: dict[str, Float[Tensor, "points _"]],
     ) -> VolumeSamples:
         """Attributes at points in metres, seen along unit directions, under a condition per point."""
         density, geometry, saliency = self.density(points, conditions)
