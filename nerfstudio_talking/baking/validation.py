@@ -14,7 +14,7 @@ from nerfstudio_talking.baking.renderer import BakeRenderer
 from nerfstudio_talking.dataset_io.sequence import load_parsing
 from nerfstudio_talking.io.console import get_progress
 from nerfstudio_talking.media.images import read_image
-from nerfstudio_talking.metrics.images import psnr
+from nerfstudio_talking.metrics.functional.images import psnr
 from nerfstudio_talking.models.evaluation import mouth_pixels
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfstudio_talking.cameras.camera_path import camera_path
+from rich.markup import escape
+
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
 
@@ -23,6 +24,7 @@ class CameraPath:
 
     def main(self) -> None:
         """Write the path."""
+        from nerfstudio_talking.cameras.camera_path import camera_path
         from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
         from nerfstudio_talking.dataset_io.validation import load_any_sequence
 
@@ -31,4 +33,7 @@ class CameraPath:
         path = camera_path(track.camera, track.camera_to_worlds[start:stop], track.times[start:stop], track.fps)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.output)
-        CONSOLE.print(f"[green]Wrote {self.output}: {len(path['camera_path'])} frames, {path['seconds']:.2f} s.")
+        count = len(path["camera_path"])
+        CONSOLE.print(
+            f"[green]Wrote {escape(str(self.output))}: {count} frames, {path['seconds']:.2f} s.", soft_wrap=True
+        )

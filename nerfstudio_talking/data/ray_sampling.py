@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, MOUTH_CLASSES, class_mask
+from nerfstudio_talking.face.regions import clip_box, mask_box
 
-REGIONS = {"head": HEAD_CLASSES, "mouth": ("lips", "inner_mouth"), "eyes": ("eyes",)}
-"""Regions that rays are drawn from, besides the whole image, and the parsing classes that their boxes enclose."""
+REGIONS = {"head": HEAD_CLASSES, "mouth": MOUTH_CLASSES, "eyes": ("eyes",)}
+"""Boxes that rays are drawn from, besides the whole image, and the parsing classes that they enclose."""
 _MARGIN = {"head": 0.03, "mouth": 0.35, "eyes": 0.25}
-"""Margin of a region's box on each side, as a share of the region's width."""
+"""Margins of the boxes that rays are drawn from, in widths of the region."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,8 @@ class RegionShares:
 def region_box(parsing: UInt8[np.ndarray, "height width"], name: str) -> Float[np.ndarray, " 4"]:
     """Box (x0, y0, x1, y1) in pixels around a region, with a margin; the whole image where the region is not seen."""
     height, width = parsing.shape
-    seen = class_mask(parsing, REGIONS[name])
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    if len(rows) == 0:
-        return np.array([0, 0, width, height], dtype=np.float64)
-    x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
-    margin = _MARGIN[name] * (x1 - x0)
-    return np.array(
-        [max(x0 - margin, 0), max(y0 - margin, 0), min(x1 + margin, width), min(y1 + margin, height)], dtype=np.float64
-    )
+    box = mask_box(class_mask(parsing, REGIONS[name]), _MARGIN[name])
+    return np.array((0, 0, width, height) if box is None else clip_box(box, height, width), dtype=np.float64)
 
 
 def frame_weights(eyes: Float[np.ndarray, "frames eyes"], most: float = 4.0) -> Float[np.ndarray, " frames"]:

@@ -1,1 +1,5 @@
 """One file per dataset layout. Nothing here imports a datamanager, pipeline, trainer or model."""
+
+from nerfstudio_talking.io.third_party_warnings import silence_third_party_warnings
+
+silence_third_party_warnings()  # nerfstudio loads dataparsers before methods

@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_regression
-from nerfstudio_talking.cameras.image_plane import intersect_depth_plane
+from nerfstudio_talking.cameras.depth_plane import intersect_depth_plane
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.landmark_sets import mouth_points
-from nerfstudio_talking.face.mouth_shape import inner_lip_gap, mouth_shape_basis
+from nerfstudio_talking.face.measurements import middle_lip_distance
+from nerfstudio_talking.face.mouth_shape import fit_mouth_shape_basis
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -52,9 +53,9 @@ def track_mouth_shapes(
     shapes = mouth_coordinates(track)
     if shapes is None or track.landmarks is None:
         raise ValueError("the track has no landmarks")
-    gap = inner_lip_gap(shapes, track.landmarks.shape[1])
-    tracked = mouth_shape_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
-    seen = np.asarray(np.isfinite(tracked).all(axis=1))
+    gap = middle_lip_distance(shapes, track.landmarks.shape[1])
+    tracked = fit_mouth_shape_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
+    seen = np.asarray(~np.isnan(tracked).any(1))
     for column in tracked.T:
         column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
     return tracked, seen

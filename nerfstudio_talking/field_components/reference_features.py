@@ -42,7 +42,7 @@ class ReferenceUNet(nn.Module):
 
     def forward(
         self, folded: Float[Tensor, "references blocks h w"], height: int, width: int
-    ) -> Float[Tensor, "references out map_height map_width"]:
+    ) -> Float[Tensor, "references out rows columns"]:
         """Feature maps of images in [0, 1] of this height and width, as `fold` gives them."""
         x0 = self.stem(folded)
         x1 = self.down1(x0)

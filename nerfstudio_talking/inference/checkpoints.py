@@ -34,22 +34,28 @@ def read_run(load_config: Path) -> TrainerConfig:
     return config
 
 
+def latest_checkpoint(load_config: Path) -> Path:
+    """The newest checkpoint of a training run.
+
+    Raises:
+        TalkingError: there is no such run, or it has no checkpoint yet.
+    """
+    folder = read_run(load_config).get_checkpoint_dir()
+    checkpoints = sorted(folder.glob("step-*.ckpt"))
+    if not checkpoints:
+        hint = "Train first; paths in config.yml count from the folder that ns-train ran in, so run from there."
+        raise TalkingError(folder, expected="a checkpoint step-*.ckpt", found="none", hint=hint)
+    return checkpoints[-1]
+
+
 def load_portrait(load_config: Path) -> tuple[VanillaPipeline, PortraitModel]:
     """The pipeline and model of a training run, ready to render.
 
     Raises:
         TalkingError: there is no such run, it has no checkpoint yet, or it is not a portrait.
     """
-    config = read_run(load_config)
-    checkpoints = config.get_checkpoint_dir()
-    if not list(checkpoints.glob("step-*.ckpt")):
-        raise TalkingError(
-            checkpoints,
-            expected="a checkpoint step-*.ckpt",
-            found="none",
-            hint="Train first; paths in config.yml count from the folder that ns-train ran in, so run from there.",
-        )
-    _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
+    latest_checkpoint(load_config)  # nerfstudio would end the process without one
+    config, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
     model = pipeline.model
     if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, PortraitModel):
         raise TalkingError(

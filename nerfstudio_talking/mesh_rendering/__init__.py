@@ -1,1 +1,1 @@
-"""The personal face mesh, drawn."""
+"""Rendering of the personal face mesh over warped reference frames."""

@@ -15,7 +15,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.weights import find_weights
-from nerfstudio_talking.metrics.images import ALEXNET_FILES, lpips_loss, lpips_network
+from nerfstudio_talking.metrics.functional.images import lpips_loss
+from nerfstudio_talking.metrics.functional.networks import ALEXNET_FILES, lpips_network
 
 _MARGIN = 1e-4
 """Distance that opacities keep from 0 and 1, where logarithms end."""

@@ -29,13 +29,15 @@ from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
+from nerfstudio_talking.field_components.audio_normalization import AudioNormalization
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack, FrameCondition
 from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShapePredictor, mouth_coordinates
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import digest_tensor
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.models.evaluation import Rendering, frame_scores
+from nerfstudio_talking.metrics.functional.images import psnr, quantize, ssim
+from nerfstudio_talking.models.evaluation import Rendering
 
 FrameRenderer = Callable[[Cameras], dict[str, Tensor] | None]
 """Renders the outputs (height, width, channels) of one camera, or returns None for a camera that it cannot serve."""
@@ -90,6 +92,7 @@ class PortraitModel(Model):
         self.track: TalkingTrack = self.sequence.track
         self.plane_distance = float(np.median(np.linalg.norm(self.track.camera_to_worlds[:, :, 3], axis=1)))
         self.conditioning = ConditioningTrack(self.track)
+        self.audio_normalization = AudioNormalization(self.track)
         self._populate_audio()
         background = self.sequence.background
         if background is None:
@@ -283,10 +286,10 @@ class PortraitModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Scores of a frame; ground truth and rendering side by side, and where rendered opacity and parsing."""
+        """`psnr` and `ssim` of a frame as it would be written, of 256 levels; ground truth and rendering side by side,
+        and where rendered opacity and parsing. All other scores are the pipeline's."""
         image = batch["image"].to(self.device)[..., :3]
         rgb = outputs["rgb"].to(self.device)
-        gt_parsing = batch["parsing"].cpu().numpy()[..., 0].astype(np.uint8) if "parsing" in batch else None
         images = {"img": torch.cat([image, rgb], dim=1)}
         if "accumulation" in outputs:
             images["accumulation"] = outputs["accumulation"].expand(-1, -1, 3)
@@ -295,7 +298,8 @@ class PortraitModel(Model):
         if self._kept is not None:
             parsing = _to_bytes(outputs["parsing"]) if "parsing" in outputs else None
             self._kept.append(Rendering(int(batch["image_idx"]), _to_bytes(rgb), parsing))
-        return frame_scores(rgb, image, gt_parsing), images
+        written = quantize(rgb)
+        return {"psnr": psnr(written, image), "ssim": ssim(written, image)}, images
 
 
 def _to_bytes(image: Float[Tensor, "height width 3"]) -> Tensor:

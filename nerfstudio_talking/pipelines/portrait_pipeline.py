@@ -1,13 +1,21 @@
-"""The pipeline of portraits: what connects model, data, viewer and bake, and scores of the evaluation as a video."""
+"""The pipeline of portraits: what connects model, data, viewer and bake, and scores of the evaluation as a video.
+
+`ns-eval` gives each score under one name. nerfstudio averages what the model measures of each frame: `psnr`, `ssim`.
+What is not among these is measured over the whole video, by the classes that `ns-talking score` uses: `video_<name>`,
+such as `video_psnr_mouth` or `video_lmd`; `video_gt_<name>` is the ground truth's own. `frames/<frame>/<name>` are the
+scores of each frame; those of `psnr` and `ssim` have nerfstudio's averages as their mean.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+from jaxtyping import Float
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from torch import Tensor
 
 from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler
 from nerfstudio_talking.io.console import CONSOLE, get_progress
@@ -78,6 +86,15 @@ class PortraitPipeline(VanillaPipeline):
         if isinstance(model, SSPNeRFModel) and isinstance(sampler, SemanticPixelSampler):
             sampler.follow(model.class_loss)
 
+    def get_eval_image_metrics_and_images(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """nerfstudio's, and `psnr_mouth` and `ssim_mouth` where the frame shows a mouth."""
+        model = self.model
+        if not isinstance(model, PortraitModel):
+            return super().get_eval_image_metrics_and_images(step)
+        with model.keep_renderings() as kept:
+            metrics, images = super().get_eval_image_metrics_and_images(step)
+        return metrics | self._score_mouth(kept[0]), images
+
     def get_average_image_metrics(
         self,
         data_loader: Any,
@@ -92,15 +109,29 @@ class PortraitPipeline(VanillaPipeline):
             return super().get_average_image_metrics(data_loader, image_prefix, step, output_path, get_std)
         with model.keep_renderings() as kept:
             metrics = super().get_average_image_metrics(data_loader, image_prefix, step, output_path, get_std)
-        return metrics | self._score(model, kept)
+        return metrics | self._score_video(model, kept, metrics)
 
-    def _score(self, model: PortraitModel, kept: list[Rendering]) -> dict[str, float]:
+    def _score_mouth(self, rendering: Rendering) -> dict[str, float]:
+        from nerfstudio_talking.metrics.images import PeakSignalNoiseRatio, StructuralSimilarity
+        from nerfstudio_talking.metrics.regions import regions_from_parsing
+
+        parsing = self._eval_dataset.parsing(rendering.index)
+        if parsing is None:
+            return {}
+        frames = rendering.rgb.float() / 255, self._gt_frame(rendering.index)
+        metrics = PeakSignalNoiseRatio(), StructuralSimilarity()
+        scores: dict[str, float] = {}
+        for metric in metrics:
+            scores |= metric(*frames, regions_from_parsing(parsing))
+        return {name: value for name, value in scores.items() if name.endswith("_mouth")}
+
+    def _score_video(self, model: PortraitModel, kept: list[Rendering], known: Container[str]) -> dict[str, float]:
+        """Scores of the video but those that are known already, and scores of each frame."""
         from nerfstudio_talking.media.reading import read_audio
-        from nerfstudio_talking.metrics.parsing import ParsingAgreement, ids_of_colours
+        from nerfstudio_talking.metrics.functional.parsing import decode_palette
         from nerfstudio_talking.metrics.suite import PortraitScores
 
-        sequence, dataset = model.sequence, self.datamanager.eval_dataset
-        assert dataset is not None
+        sequence = model.sequence
         kept = sorted(kept, key=lambda rendering: rendering.index)
         frames = [int(sequence.eval_frames[rendering.index]) for rendering in kept]
         audio = None
@@ -109,25 +140,32 @@ class PortraitPipeline(VanillaPipeline):
             samples = read_audio(sequence.track.audio_path)
             audio = (samples[round(frames[0] / fps * 16000) : round((frames[-1] + 1) / fps * 16000)], 16000)
         scores = PortraitScores(sequence.track.fps, audio, self.config.lpips_weights, self.config.fid_weights)
-        agreement = ParsingAgreement()
         with get_progress("Scoring the video") as progress:
             for rendering, frame in progress.track(list(zip(kept, frames))):
-                gt = dataset.get_image_float32(rendering.index)[..., :3]
-                ids = dataset.parsing(rendering.index)  # type: ignore[attr-defined]
-                scores.update(rendering.rgb.float() / 255, gt, parsing=ids, frame=frame)
-                if ids is not None and rendering.parsing is not None:
-                    agreement.update(
-                        ids_of_colours(rendering.parsing.float() / 255), torch.from_numpy(ids.astype("int64"))
-                    )
+                scores.update(
+                    rendering.rgb.float() / 255,
+                    self._gt_frame(rendering.index),
+                    parsing=self._eval_dataset.parsing(rendering.index),
+                    frame=frame,
+                    rendered_parsing=None
+                    if rendering.parsing is None
+                    else decode_palette(rendering.parsing.float() / 255).numpy(),
+                )
         video = scores.compute()
         scores.close()
-        if agreement.update_called:
-            video |= agreement.compute()
         for name, reason in scores.left_out.items():
             CONSOLE.print(f"[yellow]Without {name}:[/] {reason}")
         rows = {
-            f"frames/{frame:06d}/{name}": float(value)
+            f"frames/{frame:06d}/{name}": value
             for frame, row in zip(frames, scores.rows)
             for name, value in row.items()
         }
-        return {f"video_{name}": float(value) for name, value in video.items()} | rows
+        return {f"video_{name}": value for name, value in video.items() if name not in known} | rows
+
+    @property
+    def _eval_dataset(self) -> Any:
+        assert self.datamanager.eval_dataset is not None
+        return self.datamanager.eval_dataset
+
+    def _gt_frame(self, index: int) -> Float[Tensor, "height width 3"]:
+        return self._eval_dataset.get_image_float32(index)[..., :3]

@@ -1,4 +1,4 @@
-"""nerfstudio's pipeline for the refiner, in which two sides take turns."""
+"""nerfstudio's pipeline for the refiner: discriminator and generator steps alternate."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class RefinerPipelineConfig(VanillaPipelineConfig):
 
 
 class RefinerPipeline(VanillaPipeline):
-    """Alternates by steps: even ones are the discriminator's turn, odd ones the generator's, both on one batch.
+    """Even steps are discriminator steps, odd ones generator steps; the two of a pair use one batch.
 
-    nerfstudio's trainer sums a step's losses, goes back through them and steps every optimiser that has gradients
-    (`Optimizers.optimizer_scaler_step_some` passes over one whose gradients are all None, and every iteration begins
-    with setting them to None). The model lets only the side whose turn it is require gradients, so the trainer, as it
-    is, steps that side's optimiser alone: no loop is copied and no loss crosses over.
+    nerfstudio's trainer adds up the losses of a step, runs one backward pass and steps every optimiser that has
+    gradients: each iteration begins with setting all gradients to None, and `Optimizers.optimizer_scaler_step_some`
+    skips an optimiser whose gradients are all None. The model lets only the parameters of the step's own side require
+    gradients. So the unchanged trainer steps that side's optimiser alone.
     """
 
     config: RefinerPipelineConfig
@@ -37,26 +37,25 @@ class RefinerPipeline(VanillaPipeline):
         super().__init__(config, *args, **kwargs)
         assert isinstance(config.model, MemoryGanModelConfig)
         network = config.model.network
-        self._last: dict[str, Tensor] = {}
+        self._last_losses: dict[str, Tensor] = {}
         self.datamanager.identity_dim = network.identity_dim if network.memory_slots else 0
-        self.datamanager.successive = config.model.losses.flicker > 0
 
     @property
     def refiner(self) -> MemoryGanModel:
-        """The model."""
+        """The model, without the wrapper of distributed training."""
         model = self.model
         assert isinstance(model, MemoryGanModel)
         return model
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
-        """The losses of this step's turn; as metrics those of both sides: logged steps are even."""
+        """The losses of a step; as metrics the latest losses of both sides, since the logged steps are all even."""
         _, batch = self.datamanager.next_train(step)
         losses = self._model(TrainStep(step, batch["batch"]))
-        self._last |= {name: value.detach() for name, value in losses.items()}
-        return {}, losses, dict(self._last)
+        self._last_losses |= {name: value.detach() for name, value in losses.items()}
+        return {}, losses, dict(self._last_losses)
 
     def get_eval_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
-        """The absolute error of a held-out frame, one after the other."""
+        """The weighted absolute error of one held-out frame; the next call takes the next frame."""
         self.eval()
         dataset = self.datamanager.eval_dataset
         assert dataset is not None

@@ -1,4 +1,4 @@
-"""A discriminator of patches (PatchGAN, Isola et al. 2017), which sees the rendered window beside the frame."""
+"""Patch discriminator (PatchGAN, Isola et al. 2017), conditioned on the rendered window."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from nerfstudio_talking.refiner.frame_window import WINDOW
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges patches of 70 x 70 pixels with three halvings, as published.
+    """Judges overlapping patches, of 70 x 70 pixels with the published three halvings.
 
     Args:
-        width: channels of the first layer, 64 as published; doubled up to eightfold.
-        layers: halvings.
+        width: channels of the first layer, 64 as published; doubled from layer to layer, up to eightfold.
+        layers: number of times that the image is halved.
     """
 
     def __init__(self, width: int = 64, layers: int = 3) -> None:
@@ -34,5 +34,5 @@ class PatchDiscriminator(nn.Module):
     def forward(
         self, window: Float[Tensor, "batch 9 height width"], frame: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch 1 rows columns"]:
-        """A logit per patch: how true the last frame looks, given the window as rendered."""
+        """A logit per patch: whether `frame` is the ground truth of the rendered window's last frame."""
         return self.network(torch.cat([window, frame], dim=1))

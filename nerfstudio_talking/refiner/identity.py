@@ -1,4 +1,4 @@
-"""Identity features of true frames: from ArcFace's weights, or from a small encoder trained on the tracked frames."""
+"""Identity features of faces, by a given ArcFace network or by a small encoder trained on the sequences' frames."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
+from nerfstudio_talking.face.similarity import fit_similarity
 from nerfstudio_talking.io.errors import TalkingError
 
 CROP = 112
-"""Pixels on a side of an aligned face."""
+"""Height and width of an aligned face, pixels."""
 _TEMPLATE = np.array([(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)])
-"""Where ArcFace (Deng et al. 2019) expects the eyes, the tip of the nose and the corners of the mouth, left in the
-image first, in a crop of 112 pixels."""
+"""Positions (x, y) of the eyes, the tip of the nose and the corners of the mouth in a crop of 112 pixels, as ArcFace
+(Deng et al. 2019) expects them; the eye and corner on the left of the image come first."""
 _POINTS_478 = ((33, 133), (362, 263), (1,), (61,), (291,))
 _POINTS_68 = ((36, 39), (42, 45), (30,), (48,), (54,))
-_ABOVE_MOUTH = 78
-"""Rows of an aligned face that end above the mouth."""
+"""Landmarks whose mean is each of the template's five points."""
+_ROWS_ABOVE_MOUTH = 78
+"""Number of rows of an aligned face that lie above the mouth."""
 _HINT = "Give an ArcFace model as .onnx or TorchScript (torch.jit.save), or leave the option out."
 _BATCH = 32
 
@@ -30,11 +32,11 @@ _BATCH = 32
 def align_face(
     image: UInt8[np.ndarray, "height width 3"], landmarks: Float[np.ndarray, "points 2"]
 ) -> UInt8[np.ndarray, "112 112 3"]:
-    """A face turned, scaled and shifted to ArcFace's template.
+    """Crop a face, rotated, scaled and shifted to ArcFace's template.
 
     Args:
-        image: RGB.
-        landmarks: 478 FaceMesh points or 68, pixels.
+        image: an RGB frame.
+        landmarks: 478 FaceMesh points or 68 landmarks, pixels.
 
     Raises:
         ValueError: another number of landmarks.
@@ -43,45 +45,50 @@ def align_face(
 
     groups = {478: _POINTS_478, 68: _POINTS_68}.get(len(landmarks))
     if groups is None:
-        raise ValueError(f"faces are aligned by 478 or 68 landmarks, not {len(landmarks)}")
+        raise ValueError(f"a face is aligned by 478 or 68 landmarks, not {len(landmarks)}")
     points = np.array([landmarks[list(group)].mean(0) for group in groups], dtype=np.float64)
-    # a similarity of the plane is one complex factor and one shift: least squares in one line
-    source, target = (p[:, 0] + 1j * p[:, 1] for p in (points, _TEMPLATE))
-    offset = source - source.mean()
-    factor = (offset.conj() @ (target - target.mean())) / max((offset.conj() @ offset).real, 1e-9)
-    shift = target.mean() - factor * source.mean()
+    factor, shift = map(complex, fit_similarity(*(p[:, 0] + 1j * p[:, 1] for p in (points, _TEMPLATE))))
     matrix = np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
     return cv2.warpAffine(image, matrix, (CROP, CROP), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
 
-def arcface_features(
+def encode_with_arcface(
     weights: Path, faces: UInt8[np.ndarray, "faces 112 112 3"], advance: Callable[[], Any] = lambda: None
 ) -> Float32[Tensor, "faces identity"]:
-    """Unit identity features of aligned faces, by a network that the user brings.
+    """Unit identity features of aligned faces, by an ArcFace network that the user provides.
+
+    Args:
+        weights: an `.onnx` file, or a TorchScript file of any other suffix.
+        faces: aligned faces (`align_face`).
+        advance: called after each batch of 32 faces.
 
     Raises:
-        TalkingError: the file is no such network.
+        TalkingError: the file is missing, or is no network from faces to feature vectors.
     """
     if not weights.is_file():
-        raise TalkingError(weights, expected="ArcFace's weights", found="no such file", hint=_HINT)
+        raise TalkingError(weights, expected="the weights of ArcFace", found="no such file", hint=_HINT)
     network = _onnx(weights) if weights.suffix.lower() == ".onnx" else _torchscript(weights)
     features = []
     for start in range(0, len(faces), _BATCH):
         batch = torch.from_numpy(faces[start : start + _BATCH]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        made = network(batch)
-        if made.ndim != 2 or len(made) != len(batch) or not torch.isfinite(made).all():
-            found = f"an output of shape {tuple(made.shape)}"
-            raise TalkingError(weights, expected="one feature vector per face", found=found, hint=_HINT)
-        features.append(F.normalize(made.float(), dim=1))
+        output = network(batch)
+        if output.ndim != 2 or len(output) != len(batch) or not torch.isfinite(output).all():
+            found = f"an output of shape {tuple(output.shape)}"
+            raise TalkingError(weights, expected="one finite feature vector per face", found=found, hint=_HINT)
+        features.append(F.normalize(output.float(), dim=1))
         advance()
     return torch.cat(features)
 
 
 class IdentityEncoder(nn.Module):
-    """A small network from the upper part of an aligned face to a unit vector.
+    """Small network from the upper part of an aligned face to a unit vector.
 
-    It ends above the mouth: a feature of the true frame that could see its lips would tell the generator in training
-    what to paint, and a feature found in the memory never would.
+    It does not see the mouth: in training the generator gets the feature of the ground truth, and one that depended on
+    the lips would give away what to paint, which a feature retrieved from the memory never does.
+
+    Args:
+        dim: channels of a feature.
+        width: channels of the first of four convolutions; doubled from one to the next.
     """
 
     def __init__(self, dim: int = 128, width: int = 16) -> None:
@@ -95,31 +102,32 @@ class IdentityEncoder(nn.Module):
 
     def forward(self, faces: Float[Tensor, "faces 3 112 112"]) -> Float[Tensor, "faces identity"]:
         """Features of aligned faces in [0, 1]."""
-        upper = F.interpolate(faces[:, :, :_ABOVE_MOUTH], (48, 64), mode="area")
+        upper = F.interpolate(faces[:, :, :_ROWS_ABOVE_MOUTH], (48, 64), mode="area")
         return F.normalize(self.network(2 * upper - 1), dim=1)
 
 
-def train_identity(
+def train_identity_encoder(
     faces: UInt8[np.ndarray, "faces 112 112 3"],
-    clips: Int64[np.ndarray, " faces"],
+    sequences: Int64[np.ndarray, " faces"],
     seconds: Float[np.ndarray, " faces"],
     dim: int = 128,
     steps: int = 150,
     seed: int = 0,
     advance: Callable[[], Any] = lambda: None,
 ) -> IdentityEncoder:
-    """Learn to tell people, and one person's slow changes, apart, without labels (InfoNCE, van den Oord et al. 2018).
+    """Train an encoder without labels (InfoNCE, van den Oord et al. 2018).
 
-    Two faces of one clip less than a second apart, each under other light, shift and noise, are alike; those of other
-    clips or moments are not. What changes within a second, speech and blinks, is of no use.
+    Two faces of one sequence less than a second apart are a positive pair, each under its own change of light, shift
+    and noise; faces of other sequences or moments are the negatives. So the encoder tells people apart, and slow
+    changes of one person, but not what changes within a second: speech and blinks.
 
     Args:
         faces: aligned faces.
-        clips: number of the clip that each is from.
-        seconds: their times.
+        sequences: number of the sequence that each face is from.
+        seconds: time of each face in its sequence.
         dim: channels of a feature.
-        steps: of training, 16 pairs each.
-        seed: of weights and draws.
+        steps: training steps, of 16 pairs each.
+        seed: seed of the weights and of the draws.
         advance: called after each step.
     """
     with torch.random.fork_rng(devices=[]):
@@ -127,14 +135,15 @@ def train_identity(
         encoder = IdentityEncoder(dim)
         rng = np.random.default_rng(seed)
         optimizer = torch.optim.Adam(encoder.parameters(), lr=1e-3)
-        near = (clips[:, None] == clips[None]) & (np.abs(seconds[:, None] - seconds[None]) < 1.0)
+        near = (sequences[:, None] == sequences[None]) & (np.abs(seconds[:, None] - seconds[None]) < 1.0)
         for _ in range(steps):
             first = rng.choice(len(faces), min(16, len(faces)), replace=False)
             second = np.array([rng.choice(np.flatnonzero(near[i])) for i in first])
-            views = [encoder(_changed(torch.from_numpy(faces[rows]))) for rows in (first, second)]
+            views = [encoder(_augment(torch.from_numpy(faces[rows]))) for rows in (first, second)]
             logits = views[0] @ views[1].T / 0.1
-            neither = torch.from_numpy(near[first][:, second]) & ~torch.eye(len(first), dtype=torch.bool)
-            loss = F.cross_entropy(logits.masked_fill(neither, -1e4), torch.arange(len(first)))
+            # other faces near the first one are positives too: they must not count as negatives
+            ignored = torch.from_numpy(near[first][:, second]) & ~torch.eye(len(first), dtype=torch.bool)
+            loss = F.cross_entropy(logits.masked_fill(ignored, -1e4), torch.arange(len(first)))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -146,20 +155,20 @@ def train_identity(
 def encode_faces(
     encoder: IdentityEncoder, faces: UInt8[np.ndarray, "faces 112 112 3"]
 ) -> Float32[Tensor, "faces identity"]:
-    """Features of aligned faces."""
+    """Unit identity features of aligned faces."""
     batches = (torch.from_numpy(faces[i : i + _BATCH]) for i in range(0, len(faces), _BATCH))
     return torch.cat([encoder(batch.permute(0, 3, 1, 2).float() / 255) for batch in batches])
 
 
-def aligned_faces(
+def align_faces(
     images: Sequence[UInt8[np.ndarray, "height width 3"]], landmarks: Float[np.ndarray, "faces points 2"]
 ) -> UInt8[np.ndarray, "faces 112 112 3"]:
-    """Faces of a clip's frames, aligned."""
+    """The face of every frame, aligned (`align_face`)."""
     return np.stack([align_face(image, points) for image, points in zip(images, landmarks)])
 
 
-def _changed(faces: UInt8[Tensor, "faces 112 112 3"]) -> Float[Tensor, "faces 3 112 112"]:
-    """Other light, a shift of up to four pixels, noise."""
+def _augment(faces: UInt8[Tensor, "faces 112 112 3"]) -> Float[Tensor, "faces 3 112 112"]:
+    """Change the light at random, shift by up to four pixels, add noise."""
     batch = faces.permute(0, 3, 1, 2).float() / 255
     count = len(batch)
     gain, bias = 0.85 + 0.3 * torch.rand(count, 3, 1, 1), 0.1 * (torch.rand(count, 1, 1, 1) - 0.5)
@@ -178,7 +187,7 @@ def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
 
     def run(batch: Tensor) -> Tensor:
         rows = []
-        for face in batch:  # many exports fix the batch to one
+        for face in batch:  # many exports fix the batch size to one
             network.setInput(face[None].numpy())
             try:
                 rows.append(torch.from_numpy(np.array(network.forward(), np.float32)).reshape(1, -1))

@@ -1,8 +1,8 @@
-"""A memory of identity features, found by the look of the rendered face (Yi et al. 2020, section on the memory).
+"""Memory of identity features, addressed by the rendered face (Yi et al. 2020).
 
-Slots hold a key (a unit vector that an encoder makes of the rendered frame), a value (the identity feature of the true
-frame) and an age. Nothing of it is learned by gradient but the encoder, whose threshold triplet loss draws the key of a
-rendered frame to the slots of its own identity and away from those of others.
+A slot holds a key (a unit vector that an encoder computes from the rendered frame), a value (the identity feature of
+the ground truth) and an age. Only the encoder is trained by gradient descent: a threshold triplet loss pulls the key of
+a rendered frame towards the slots of its own identity and away from those of others.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ _EMPTY = -2.0
 
 
 class IdentityMemory(nn.Module):
-    """Keys, values and ages as buffers: a checkpoint carries them.
+    """Keys, values and ages, kept as buffers so that checkpoints contain them.
 
     Args:
         slots: capacity; 30 000 in the authors' setting.
         key_dim: channels of a key.
         value_dim: channels of an identity feature.
-        neighbours: slots that the triplet loss looks through for its positive and negative.
-        threshold: cosine from which two identity features are of one identity.
-        margin: of the triplet loss.
-        age_noise: ages are compared up to this much noise when the oldest slot is sought, so that slots written
-            together are not lost together. 0 takes the oldest in order.
+        neighbours: number of nearest slots among which the triplet loss looks for its positive and its negative.
+        threshold: cosine similarity above which two identity features count as one identity.
+        margin: margin of the triplet loss.
+        age_noise: upper bound of the random noise added to the ages when the oldest slot is overwritten, so that slots
+            written together are not overwritten together; 0 overwrites strictly by age.
+
+    Raises:
+        ValueError: less than one slot.
     """
 
     keys: Tensor
@@ -56,32 +59,37 @@ class IdentityMemory(nn.Module):
 
     @property
     def used(self) -> Bool[Tensor, " slots"]:
-        """Slots that hold something."""
+        """Which slots are filled."""
         return self.ages >= 0
 
     def __len__(self) -> int:
         return int(self.used.sum())
 
     def similarity(self, query: Float[Tensor, "batch key"]) -> Float[Tensor, "batch slots"]:
-        """Cosine of queries with all keys; below -1 for empty slots."""
-        # a copy: the memory is written in place between a loss and the way back through it
+        """Cosine similarity of queries and keys; -2 for empty slots."""
+        # a copy: `update` writes in place between this forward pass and its backward pass
         keys = self.keys.clone() if torch.is_grad_enabled() else self.keys
         return (F.normalize(query, dim=1) @ keys.T).masked_fill(~self.used, _EMPTY)
 
     @torch.no_grad()
     def retrieve(self, query: Float[Tensor, "batch key"]) -> Float[Tensor, "batch value"]:
-        """The value under the key most alike; zeros from an empty memory."""
+        """Values under the nearest keys; zeros from an empty memory."""
         return self.values[self.similarity(query).argmax(1)]
 
     def triplet_loss(self, query: Float[Tensor, "batch key"], value: Float[Tensor, "batch value"]) -> Float[Tensor, ""]:
         """max(0, s(q, negative) - s(q, positive) + margin), the mean over queries that have both.
 
-        Among a query's nearest neighbours, the positive is the nearest slot whose value is of the query's identity, the
-        negative the nearest whose value is not: an identity is what lies within a threshold, no label is needed.
+        Among a query's nearest slots, the positive is the nearest whose value has the query's identity, the negative
+        the nearest whose value has not. Two features have one identity where their cosine similarity is above the
+        threshold, so no labels are needed.
+
+        Args:
+            query: keys of rendered frames.
+            value: identity features of their ground truth.
         """
         similarity = self.similarity(query)
         nearest, slot = similarity.topk(min(self.neighbours, similarity.shape[1]), dim=1)
-        same = self._alike(value[:, None], self.values[slot]) > self.threshold
+        same = self._cosine(value[:, None], self.values[slot]) > self.threshold
         filled = self.used[slot]
         positive = nearest.masked_fill(~(same & filled), _EMPTY).amax(1)
         negative = nearest.masked_fill(same | ~filled, _EMPTY).amax(1)
@@ -92,21 +100,21 @@ class IdentityMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, query: Float[Tensor, "batch key"], value: Float[Tensor, "batch value"]) -> Int64[Tensor, " batch"]:
-        """Store what was seen, one by one; returns the slot of each.
+        """Store keys with their identity features, one by one; returns the slot of each.
 
-        Where the nearest key's value is of the same identity, the key moves half way to the query; else an empty slot,
-        or the oldest, is written. A slot that was touched has age 0, all others grow older by one.
+        Where the nearest slot has the same identity, its key moves half way to the query; otherwise an empty slot, or
+        the oldest one, is overwritten. A slot that was written has age 0; all others grow older by one.
 
         Raises:
-            ValueError: a query or value is not finite, which would poison the memory for good.
+            ValueError: a query or value is not finite, which would spoil the memory for good.
         """
         if not (torch.isfinite(query).all() and torch.isfinite(value).all()):
-            raise ValueError("keys and values are finite numbers: the training has diverged")
-        touched = []
+            raise ValueError("keys and values must be finite: the training has diverged")
+        written = []
         for key, feature in zip(F.normalize(query, dim=1), value):
             similarity = self.similarity(key[None])[0]
             slot = similarity.argmax()
-            if self.used[slot] and self._alike(feature, self.values[slot]) > self.threshold:
+            if self.used[slot] and self._cosine(feature, self.values[slot]) > self.threshold:
                 self.keys[slot] = F.normalize(self.keys[slot] + key, dim=0)
             else:
                 slot = self._oldest()
@@ -114,43 +122,43 @@ class IdentityMemory(nn.Module):
             self.ages[self.used] += 1
             self.ages[slot] = 0
             self.writes += 1
-            touched.append(slot)
-        return torch.stack(touched) if touched else self.writes.new_zeros(0)
+            written.append(slot)
+        return torch.stack(written) if written else self.writes.new_zeros(0)
 
     def _oldest(self) -> Tensor:
-        """An empty slot, else the oldest up to noise."""
+        """An empty slot, or else the oldest up to noise."""
         if not self.used.all():
             return self.ages.argmin()
-        # drawn from the count of writes: a resumed training draws what it would have drawn
+        # seeded by the number of writes: a resumed training draws what it would have drawn
         generator = torch.Generator().manual_seed(int(self.writes))
         noise = self.age_noise * torch.rand(len(self.ages), generator=generator)
         return (self.ages + noise.to(self.ages.device)).argmax()
 
     @staticmethod
-    def _alike(a: Tensor, b: Tensor) -> Tensor:
+    def _cosine(a: Tensor, b: Tensor) -> Tensor:
         return F.cosine_similarity(a, b, dim=-1)
 
 
 class KeyEncoder(nn.Module):
-    """The key of a rendered frame: a residual network to a unit vector.
+    """Residual network (He et al. 2016) from a rendered frame to its key, a unit vector.
 
     Args:
         key_dim: channels of a key.
-        width: of the first stage; 64 is ResNet-18, others have its layout with fewer channels.
-        side: pixels on a side that frames are shrunk to first.
+        width: channels of the first stage; 64 is ResNet-18, other widths have one block per stage instead of two.
+        side: larger frames are resized to this many pixels on both sides first.
     """
 
     def __init__(self, key_dim: int = 512, width: int = 64, side: int = 128) -> None:
         super().__init__()
         from torchvision.models.resnet import BasicBlock, ResNet
 
-        # group norm for batch norm: a batch of one trains, and a resumed or single frame is treated like any other
+        # group norm instead of batch norm: batches of one can train, and a single frame is treated as in training
         def norm(channels: int) -> nn.Module:
             return nn.GroupNorm(min(8, channels), channels)
 
         network = ResNet(BasicBlock, [2, 2, 2, 2], num_classes=key_dim, norm_layer=norm)
         self.side = side
-        self.network = network if width == 64 else _narrowed(width, key_dim, norm)
+        self.network = network if width == 64 else _narrow_resnet(width, key_dim, norm)
 
     def forward(self, frame: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch key"]:
         """Keys of frames in [-1, 1]."""
@@ -159,8 +167,8 @@ class KeyEncoder(nn.Module):
         return F.normalize(self.network(frame), dim=1)
 
 
-def _narrowed(width: int, key_dim: int, norm) -> nn.Module:
-    """Four stages of residual blocks as in ResNet-18, one block each."""
+def _narrow_resnet(width: int, key_dim: int, norm) -> nn.Module:
+    """Four stages as in ResNet-18 with one residual block each."""
     from torchvision.models.resnet import BasicBlock
 
     layers: list[nn.Module] = [

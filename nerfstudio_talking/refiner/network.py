@@ -1,10 +1,10 @@
-"""The refiner as one module: generator, discriminator, key encoder and memory, and what each turn of training does."""
+"""The refiner as one module: generator, discriminator, key encoder and memory, and the losses of a training step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,9 @@ from torch.nn import Parameter
 from nerfstudio_talking.refiner.discriminator import PatchDiscriminator
 from nerfstudio_talking.refiner.frame_window import SlidingWindow, to_unit
 from nerfstudio_talking.refiner.generator import AttentionUNet, RefinedFrames
-from nerfstudio_talking.refiner.losses import (
-    LossWeights,
-    adversarial_loss,
-    dissimilarity,
-    local_detail,
-    variation,
-    weighted_error,
-)
+from nerfstudio_talking.refiner.losses import LossWeights, adversarial_loss, mask_variation_loss, ssim_loss
 from nerfstudio_talking.refiner.memory import IdentityMemory, KeyEncoder
-from nerfstudio_talking.refiner.roi import WHOLE, Roi, paste_back, roi_pixels
-from nerfstudio_talking.refiner.steadying import steadied
+from nerfstudio_talking.refiner.roi import WHOLE, Roi, paste_back, roi_slices
 
 
 @dataclass(frozen=True)
@@ -33,34 +25,31 @@ class RefinerSettings:
     """Sizes of the networks; the defaults are the published ones."""
 
     width: int = 64
-    """Channels of the generator's and the discriminator's first level."""
+    """Number of channels of the first level of generator and discriminator."""
     levels: int = 8
-    """Halvings of the generator."""
+    """Number of times that the generator halves the image."""
     patch_layers: int = 3
-    """Halvings of the discriminator: 3 judges patches of 70 pixels."""
+    """Number of times that the discriminator halves the image; 3 judges patches of 70 pixels."""
     identity_dim: int = 512
-    """Channels of the identity feature; ArcFace gives 512."""
+    """Number of channels of an identity feature; ArcFace gives 512."""
     memory_slots: int = 30_000
-    """Capacity of the memory; 0 leaves it out, and the generator knows of no identity."""
+    """Capacity of the identity memory; 0 leaves the memory out, and the generator gets no identity."""
     key_dim: int = 512
-    """Channels of the memory's keys."""
+    """Number of channels of the memory's keys."""
     key_width: int = 64
-    """Channels of the key encoder's first stage; 64 is ResNet-18."""
+    """Number of channels of the key encoder's first stage; 64 is ResNet-18."""
     neighbours: int = 256
-    """Slots that the triplet loss looks through."""
+    """Number of nearest slots among which the triplet loss looks for its positive and its negative."""
     threshold: float = 0.98
-    """Cosine from which two identity features are one identity."""
+    """Cosine similarity above which two identity features count as one identity."""
     margin: float = 0.3
-    """Of the triplet loss."""
+    """Margin of the triplet loss."""
     age_noise: float = 4.0
-    """Noise on the ages when the oldest slot is sought."""
-    steady: float = 0.0
-    """Levels of 255 by which earlier frames of a window, carried along the motion, may differ from the one to refine
-    and be averaged into it (`steadying.steadied`); 0, as published, leaves it as it is."""
+    """Upper bound of the random noise that is added to the ages when the oldest slot is overwritten."""
 
     @property
     def style_dim(self) -> int:
-        """Channels that the generator is told of an identity: one, always zero, without a memory."""
+        """Size of the identity code that the generator gets; 1 (always zero) without a memory."""
         return self.identity_dim if self.memory_slots else 1
 
 
@@ -68,21 +57,20 @@ class Batch(NamedTuple):
     """Windows to refine with their ground truth, on one device."""
 
     window: Float[Tensor, "batch 9 height width"]
-    """Rendered, in [-1, 1], oldest frame first."""
+    """Three rendered frames, in [-1, 1], oldest first."""
     gt: Float[Tensor, "batch 3 height width"]
-    """The true last frame, in [-1, 1]."""
+    """Ground truth of the last frame, in [-1, 1]."""
     identity: Float[Tensor, "batch identity"]
-    """Its identity feature."""
-    mouth: Float[Tensor, "batch 1 height width"]
-    """1 in the box of the mouth, 0 outside."""
+    """Identity feature of the ground truth."""
 
 
 class Refiner(nn.Module):
-    """What is trained and what refines.
+    """The networks, with the losses that train them and the forward pass that refines.
 
-    Training alternates: a turn of the discriminator (`discriminator_losses`) touches no other parameter, a turn of the
-    generator (`generator_losses`) none of the discriminator's; their gradients are left at None. In training the
-    generator is told the true identity feature; in use it gets the one that the memory finds for the rendered frame.
+    Training alternates between discriminator steps (`discriminator_losses`) and generator steps (`generator_losses`).
+    Either method lets only its own side's parameters require gradients; those of the other side stay None. During
+    training the generator gets the identity feature of the ground truth; afterwards it gets the one that the memory
+    retrieves for the rendered frame.
     """
 
     def __init__(self, settings: RefinerSettings, weights: LossWeights | None = None) -> None:
@@ -105,15 +93,15 @@ class Refiner(nn.Module):
             )
 
     def param_groups(self) -> dict[str, list[Parameter]]:
-        """Parameters of either side; the key encoder goes with the generator."""
+        """Parameters of `generator` and `discriminator`; the key encoder is trained with the generator."""
         keys = [] if self.key_encoder is None else list(self.key_encoder.parameters())
         return {
             "generator": [*self.generator.parameters(), *keys],
             "discriminator": list(self.discriminator.parameters()),
         }
 
-    def identity_of(self, window: Float[Tensor, "batch 9 height width"]) -> Float[Tensor, "batch identity"]:
-        """The identity feature that the memory finds for the last frame of windows; zeros without a memory."""
+    def retrieve_identity(self, window: Float[Tensor, "batch 9 height width"]) -> Float[Tensor, "batch identity"]:
+        """Identity feature that the memory retrieves for the last frame of each window; zeros without a memory."""
         if self.memory is None or self.key_encoder is None:
             return window.new_zeros(len(window), self.settings.style_dim)
         return self.memory.retrieve(self.key_encoder(window[:, -3:]))
@@ -124,103 +112,89 @@ class Refiner(nn.Module):
         roi: Roi = WHOLE,
         identity: Callable[[Tensor], Tensor] | None = None,
     ) -> RefinedFrames:
-        """Refine the last frame of windows in an area of the image.
+        """Refine the last frame of windows inside a region of the image.
 
         Args:
             window: in [-1, 1], oldest frame first.
-            area: what is refined.
-            identity: of the windows' parts in the area; what the memory finds where not given.
+            roi: the region that is refined.
+            identity: gives the identity features of windows cut to the region; `retrieve_identity` where None.
         """
-        rows, columns = roi_pixels(roi, *window.shape[-2:])
-        part = self._steadied(window[..., rows, columns])
-        told = (identity or self.identity_of)(part)
-        return paste_back(self.generator(part, told), window[:, -3:], roi)
+        rows, columns = roi_slices(roi, *window.shape[-2:])
+        crop = window[..., rows, columns]
+        style = (identity or self.retrieve_identity)(crop)
+        return paste_back(self.generator(crop, style), window[:, -3:], roi)
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of the discriminator's turn."""
+        """Losses of a discriminator step."""
         self._set_requires_grad("discriminator")
-        window = self._steadied(batch.window)
         with torch.no_grad():
-            made = self.generator(window, self._style(batch, window)).output
-        real = adversarial_loss(self.discriminator(window, batch.gt), True)
-        false = adversarial_loss(self.discriminator(window, made), False)
-        return {"discriminator_loss": (real + false) / 2}
+            refined = self.generator(batch.window, self._training_identity(batch)).output
+        real = adversarial_loss(self.discriminator(batch.window, batch.gt), True)
+        fake = adversarial_loss(self.discriminator(batch.window, refined), False)
+        return {"discriminator_loss": (real + fake) / 2}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Losses of the generator's turn, weighted; the memory takes in what was seen.
-
-        Where the flicker counts, every other window of the batch is that of the frame after the one before it.
-        """
+        """Weighted losses of a generator step; also stores the batch in the memory."""
         self._set_requires_grad("generator")
-        weights, window = self.weights, self._steadied(batch.window)
-        refined = self.generator(window, self._style(batch, window))
-        judged = self.discriminator(window, refined.output)
-        counts = 1 + (weights.mouth - 1) * batch.mouth
+        weights = self.weights
+        refined = self.generator(batch.window, self._training_identity(batch))
+        logits = self.discriminator(batch.window, refined.output)
         losses = {
-            "adversarial_loss": weights.gan * adversarial_loss(judged, True),
-            "l1_loss": weights.l1 * weighted_error(refined.output, batch.gt, counts),
+            "adversarial_loss": weights.gan * adversarial_loss(logits, True),
+            "l1_loss": weights.l1 * F.l1_loss(refined.output, batch.gt),
             "mask_loss": weights.mask * (1 - refined.mask).mean(),
-            "mask_variation_loss": weights.mask_variation * variation(refined.mask),
+            "mask_variation_loss": weights.mask_variation * mask_variation_loss(refined.mask),
         }
-        if weights.detail > 0:
-            detail = [local_detail(image) for image in (refined.output, batch.gt)]
-            losses["detail_loss"] = weights.detail * weighted_error(detail[0], detail[1], counts)
-        if weights.flicker > 0:
-            changes = [image[1::2] - image[::2] for image in (refined.output, batch.gt)]
-            losses["flicker_loss"] = weights.flicker * weighted_error(changes[0], changes[1], counts[1::2])
         if weights.ssim > 0:
-            losses["ssim_loss"] = weights.ssim * dissimilarity(refined.output, batch.gt, counts)
+            losses["ssim_loss"] = weights.ssim * ssim_loss(refined.output, batch.gt)
         if self.memory is not None and self.key_encoder is not None:
-            key = self.key_encoder(window[:, -3:])
+            key = self.key_encoder(batch.window[:, -3:])
             losses["triplet_loss"] = weights.triplet * self.memory.triplet_loss(key, batch.identity)
             self.memory.update(key.detach(), batch.identity)
         return losses
 
-    def _style(self, batch: Batch, window: Tensor) -> Tensor:
-        return batch.identity if self.memory is not None else self.identity_of(window)
+    def _training_identity(self, batch: Batch) -> Tensor:
+        return batch.identity if self.memory is not None else self.retrieve_identity(batch.window)
 
-    def _steadied(self, window: Tensor) -> Tensor:
-        return steadied(window, self.settings.steady)
-
-    def _set_requires_grad(self, turn: str) -> None:
-        """Only the side whose turn it is gathers gradients: what has none is left alone by its optimiser."""
+    def _set_requires_grad(self, side: Literal["generator", "discriminator"]) -> None:
+        """Let one side gather gradients: parameters without a gradient are skipped by their optimiser."""
         for name, parameters in self.param_groups().items():
             for parameter in parameters:
-                parameter.requires_grad_(name == turn)
+                parameter.requires_grad_(name == side)
 
 
 class StreamRefiner:
     """Refines a video frame by frame, in constant memory and without delay.
 
-    A video shows one person: the generator is told the mean direction of all features that the memory has found so far,
-    since a feature that jumps from slot to slot makes the image flicker.
+    A video shows one person, so the generator gets the mean direction of all identity features that were retrieved
+    since the start of the video: a feature that jumps from slot to slot would make the image flicker.
 
     Args:
-        refiner: the networks.
-        area: of the image that is refined.
+        refiner: the trained networks.
+        roi: the region of the image that is refined.
     """
 
     def __init__(self, refiner: Refiner, roi: Roi = WHOLE) -> None:
         self.refiner, self.roi = refiner.eval(), roi
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
-        """Another video."""
+    def reset(self) -> None:
+        """Start another video."""
         self._window = SlidingWindow()
-        self._found: Tensor | float = 0.0
+        self._identity_sum: Tensor | float = 0.0
 
     def to(self, device: torch.device | str) -> StreamRefiner:
-        """Refine on a device."""
+        """Move the networks to a device; returns itself."""
         self.refiner.to(device)
         return self
 
     @torch.no_grad()
     def __call__(self, frame: UInt8[Tensor, "height width 3"]) -> UInt8[Tensor, "height width 3"]:
-        """The next frame, refined; on the frame's device."""
+        """Refine the next frame; the result is on the frame's device."""
         device = next(self.refiner.generator.parameters()).device
-        refined = self.refiner.refine(self._window.push(frame.to(device)), self.roi, self._identity).output[0]
+        refined = self.refiner.refine(self._window.push(frame.to(device)), self.roi, self._mean_identity).output[0]
         return (to_unit(refined).permute(1, 2, 0) * 255).round().to(torch.uint8).to(frame.device)
 
-    def _identity(self, window: Tensor) -> Tensor:
-        self._found = self._found + self.refiner.identity_of(window)
-        return F.normalize(self._found, dim=1)
+    def _mean_identity(self, window: Tensor) -> Tensor:
+        self._identity_sum = self._identity_sum + self.refiner.retrieve_identity(window)
+        return F.normalize(self._identity_sum, dim=1)

@@ -1,4 +1,4 @@
-"""Rendered and true frames of clips, as what the refiner learns from."""
+"""Rendered frames paired with their ground truth, and the training batches drawn from them."""
 
 from __future__ import annotations
 
@@ -11,104 +11,73 @@ from torch import Tensor
 
 from nerfstudio_talking.refiner.frame_window import stack_windows, to_network
 from nerfstudio_talking.refiner.network import Batch
-from nerfstudio_talking.refiner.roi import WHOLE, Roi, roi_pixels
+from nerfstudio_talking.refiner.roi import WHOLE, Roi, roi_slices
 
 
 @dataclass(frozen=True)
 class PairedSequence:
-    """One clip, rendered and true, frame by frame."""
+    """A rendered sequence with the ground truth of its training frames."""
 
     rendered: UInt8[Tensor, "frames height width 3"]
+    """Every frame of the sequence as rendered."""
     gt: UInt8[Tensor, "train height width 3"]
-    """The true frames of `frames`."""
+    """Ground truth of the training frames."""
     frames: Int64[np.ndarray, " train"]
-    """Numbers of the frames to train on."""
+    """Positions of the training frames in the sequence."""
     identity: Float32[Tensor, "train identity"]
-    """Identity features of the true frames."""
-    mouths: Float32[Tensor, "train 4"]
-    """Left, top, right, bottom of the mouth in the true frames, pixels."""
+    """Identity features of the ground truth."""
     roi: Roi = WHOLE
-    """What is learned of the image."""
+    """The region of the image that is learned."""
 
     def __post_init__(self) -> None:
-        counts = {len(self.gt), len(self.frames), len(self.identity), len(self.mouths)}
+        counts = {len(self.gt), len(self.frames), len(self.identity)}
         if len(counts) != 1 or self.gt.shape[1:] != self.rendered.shape[1:]:
             shapes = f"{tuple(self.gt.shape)} and {tuple(self.rendered.shape)}"
             raise ValueError(f"{counts} frames of {shapes} are no pairs")
 
 
 def draw_batch(
-    clips: list[PairedSequence],
+    sequences: list[PairedSequence],
     step: int,
     size: int,
     seed: int = 0,
     device: torch.device | str = "cpu",
     jitter: float = 0.0,
-    colour_jitter: float = 0.0,
-    successive: bool = False,
 ) -> Batch:
-    """Random training windows with their ground truth, from a clip drawn by its length.
+    """Random training windows with their ground truth, all from one sequence, which is drawn by its length.
 
-    The draw depends on the seed and the step alone: a resumed training goes on as it would have.
+    The draw depends on the seed and the step alone: a resumed training continues as it would have.
 
     Args:
-        clips: what to draw from.
-        step: of the training.
-        size: windows in the batch, all from one clip, since clips differ in size.
-        seed: of the training.
-        device: of the batch.
-        jitter: how far an area is shifted, at most, as a share of its sides; above 0, half of the batches are mirrored,
-            too. So what a few hundred frames have in common, where heads turn to one side, is not taken for a rule
-            (Isola et al. 2017 train with such jitter).
-        colour_jitter: how far the gain of every colour departs from 1, and its offset from 0 of [-1, 1], at most; the
-            same for rendering and ground truth. So the light of the training frames is not painted into others.
-        successive: every window is followed by that of the next frame, so that a batch has twice as many.
-
-    Raises:
-        ValueError: no two training frames of the clip follow one another, where they should.
+        sequences: what to draw from.
+        step: number of the batch in the training.
+        size: windows in the batch; fewer where the sequence has fewer training frames.
+        seed: seed of the training.
+        device: device of the batch.
+        jitter: largest shift of the region, as a share of its sides; above 0, half of the batches are mirrored too.
+            This augmentation keeps a few hundred frames from being learned by heart (Isola et al. 2017).
     """
     rng = np.random.default_rng((seed, step))
-    lengths = np.array([len(clip.frames) for clip in clips], dtype=np.float64)
-    clip = clips[int(rng.choice(len(clips), p=lengths / lengths.sum()))]
-    if successive:
-        first = np.flatnonzero(np.diff(clip.frames) == 1)
-        if len(first) == 0:
-            raise ValueError("no two training frames follow one another")
-        first = rng.choice(first, min(size, len(first)), replace=False)
-        chosen = np.stack([first, first + 1], axis=1).reshape(-1)
-    else:
-        chosen = rng.choice(len(clip.frames), min(size, len(clip.frames)), replace=False)
-    frames, index = torch.from_numpy(clip.frames[chosen]), torch.from_numpy(chosen)
-    height, width = clip.gt.shape[1:3]
-    rows, columns = roi_pixels(clip.roi, height, width)
-    mirrored = False
+    lengths = np.array([len(sequence.frames) for sequence in sequences], dtype=np.float64)
+    sequence = sequences[int(rng.choice(len(sequences), p=lengths / lengths.sum()))]
+    chosen = rng.choice(len(sequence.frames), min(size, len(sequence.frames)), replace=False)
+    frames, index = torch.from_numpy(sequence.frames[chosen]), torch.from_numpy(chosen)
+    height, width = sequence.gt.shape[1:3]
+    rows, columns = roi_slices(sequence.roi, height, width)
+    mirror = False
     if jitter > 0:
-        rows, columns = (_shifted(side, n, jitter, rng) for side, n in ((rows, height), (columns, width)))
-        mirrored = bool(rng.random() < 0.5)
+        rows, columns = (_shift_slice(side, n, jitter, rng) for side, n in ((rows, height), (columns, width)))
+        mirror = bool(rng.random() < 0.5)
     parts = (
-        stack_windows(clip.rendered[:, rows, columns], frames),
-        to_network(clip.gt[:, rows, columns][index]).permute(0, 3, 1, 2),
-        filled_boxes(clip.mouths[index], height, width)[..., rows, columns],
+        stack_windows(sequence.rendered[:, rows, columns], frames),
+        to_network(sequence.gt[:, rows, columns][index]).permute(0, 3, 1, 2),
     )
-    window, gt, mouth = ((part.flip(-1) if mirrored else part).contiguous().to(device) for part in parts)
-    if colour_jitter > 0:
-        gain, offset = torch.from_numpy(rng.uniform(-colour_jitter, colour_jitter, (2, 3, 1, 1))).to(window)
-        window, gt = (
-            (part.unflatten(1, (-1, 3)) * (1 + gain) + offset).clamp(-1, 1).flatten(1, 2) for part in (window, gt)
-        )
-    return Batch(window, gt, clip.identity[index].to(device), mouth)
+    window, gt = ((part.flip(-1) if mirror else part).contiguous().to(device) for part in parts)
+    return Batch(window, gt, sequence.identity[index].to(device))
 
 
-def _shifted(side: slice, size: int, jitter: float, rng: np.random.Generator) -> slice:
-    """Rows or columns of an area moved by chance inside the image."""
+def _shift_slice(side: slice, size: int, jitter: float, rng: np.random.Generator) -> slice:
+    """Rows or columns of a region, shifted at random inside the image."""
     most = round(jitter * (side.stop - side.start))
     shift = int(np.clip(rng.integers(-most, most + 1), -side.start, size - side.stop))
     return slice(side.start + shift, side.stop + shift)
-
-
-def filled_boxes(boxes: Float32[Tensor, "batch 4"], height: int, width: int) -> Float32[Tensor, "batch 1 height width"]:
-    """1 where a pixel's middle lies in a box (left, top, right, bottom), 0 elsewhere."""
-    x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
-    left, top, right, bottom = boxes[:, :, None].unbind(1)
-    across, down = (x >= left) & (x < right), (y >= top) & (y < bottom)
-    return (down[:, :, None] & across[:, None, :]).float()[:, None]

@@ -1,7 +1,7 @@
-"""The part of the image that a refiner works in: about the face, wherever the clip shows it.
+"""The region of interest (ROI) that a refiner works in: about the face, wherever the sequence shows it.
 
-The published images are faces. A portrait has shoulders and a background, too, which the portrait renders; there an
-adversary only does harm, and the mouth, small among so many pixels, is learned last.
+The published images are crops of faces. Here a portrait renders shoulders and background too; there an adversarial
+loss only does harm, and the mouth, small among so many pixels, would be learned last.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from nerfstudio_talking.refiner.generator import RefinedFrames
 Roi = tuple[float, float, float, float]
 """Left, top, right, bottom, as shares of the image's width and height."""
 WHOLE: Roi = (0.0, 0.0, 1.0, 1.0)
+"""The whole image."""
 _MARGIN = 0.15
-"""Of the box about the faces, on every side: heads go a little farther than they were seen."""
-_RIM = 1 / 16
-"""Of the area's shorter side: width of the rim in which the refined part fades into what surrounds it."""
+"""Margin on every side of the box about all faces, as a share of the box's side: heads move a little beyond it."""
+_FADE = 1 / 16
+"""Width of the border in which the refined region fades out, as a share of the region's shorter side."""
 
 
 def face_roi(boxes: Float[Tensor, "frames 4"], height: int, width: int) -> Roi:
-    """The area about the faces of all frames.
+    """The region about the faces of all frames.
 
     Args:
         boxes: left, top, right, bottom of the face in each frame, pixels.
-        height: of the image.
-        width: of the image.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
     """
     low, high = boxes[:, :2].min(0).values, boxes[:, 2:].max(0).values
     grow = _MARGIN * (high - low)
@@ -38,13 +39,13 @@ def face_roi(boxes: Float[Tensor, "frames 4"], height: int, width: int) -> Roi:
 
 
 def as_roi(row: Float[Tensor, " 4"]) -> Roi:
-    """The area that a row of a checkpoint holds."""
+    """The region that a row of a checkpoint's `rois` holds."""
     left, top, right, bottom = row.tolist()
     return left, top, right, bottom
 
 
-def roi_pixels(roi: Roi, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns of an area, at least one of each."""
+def roi_slices(roi: Roi, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of a region in an image of this size, at least one of each."""
     sides = []
     for low, high, size in ((roi[1], roi[3], height), (roi[0], roi[2], width)):
         first = min(max(round(low * size), 0), size - 1)
@@ -52,25 +53,32 @@ def roi_pixels(roi: Roi, height: int, width: int) -> tuple[slice, slice]:
     return sides[0], sides[1]
 
 
-def paste_back(part: RefinedFrames, rendered: Float[Tensor, "batch 3 height width"], roi: Roi) -> RefinedFrames:
-    """What was refined of an area, in the whole image; it fades out towards the area's rim, but not where that is
-    the image's own."""
+def paste_back(crop: RefinedFrames, rendered: Float[Tensor, "batch 3 height width"], roi: Roi) -> RefinedFrames:
+    """Put a refined region back into the whole rendered image.
+
+    The region fades out towards its borders, except where a border is the image's own.
+
+    Args:
+        crop: what the generator made of the region.
+        rendered: the whole frames, in [-1, 1].
+        roi: where the region lies.
+    """
     height, width = rendered.shape[-2:]
-    rows, columns = roi_pixels(roi, height, width)
-    fade = _fade(rows, height, part.mask)[:, None] * _fade(columns, width, part.mask)
+    rows, columns = roi_slices(roi, height, width)
+    fade = _fade_weights(rows, height, crop.mask)[:, None] * _fade_weights(columns, width, crop.mask)
     mask = torch.zeros_like(rendered[:, :1])
-    mask[..., rows, columns] = part.mask * fade
+    mask[..., rows, columns] = crop.mask * fade
     painted, output = rendered.clone(), rendered.clone()
-    painted[..., rows, columns] = part.painted
+    painted[..., rows, columns] = crop.painted
     given = rendered[..., rows, columns]
-    output[..., rows, columns] = given + fade * (part.output - given)
+    output[..., rows, columns] = given + fade * (crop.output - given)
     return RefinedFrames(output, painted, mask)
 
 
-def _fade(side: slice, size: int, like: Tensor) -> Float[Tensor, " pixels"]:
-    """Weights along a side of an area: 1 inside, falling to 0 at its ends."""
-    rim = max(_RIM * min(like.shape[-2:]), 1.0)
-    at = torch.arange(side.start, side.stop, device=like.device) + 0.5
-    begin = (at - side.start) / rim if side.start > 0 else torch.ones_like(at)
-    end = (side.stop - at) / rim if side.stop < size else torch.ones_like(at)
+def _fade_weights(side: slice, size: int, like: Tensor) -> Float[Tensor, " pixels"]:
+    """Weights along one side of a region: 1 inside, falling linearly to 0 at ends that are not the image's own."""
+    border = max(_FADE * min(like.shape[-2:]), 1.0)
+    position = torch.arange(side.start, side.stop, device=like.device) + 0.5
+    begin = (position - side.start) / border if side.start > 0 else torch.ones_like(position)
+    end = (side.stop - position) / border if side.stop < size else torch.ones_like(position)
     return torch.minimum(begin, end).clamp(0, 1)
