@@ -47,7 +47,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
     """Read a folder of the AD-NeRF family.
 
     Frames of transforms_train.json and transforms_val.json are joined in the order of their ids and share one clock;
-    the files' own split is kept.
+    the files' own split is used.
 
     Args:
         folder: the dataset folder.
@@ -257,7 +257,7 @@ def _lips(landmarks: Float[np.ndarray, "frames 68 2"] | None) -> Float32[np.ndar
 def _torso_references(
     folder: Path, ids: Int64[np.ndarray, " frames"], poses: Float[np.ndarray, "frames 3 4"], in_train: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Torso images of training frames spread over the head's yaw; transparent pixels carry no colour there."""
+    """Torso images of training frames spread over the head's yaw; transparent pixels have no colour there."""
     yaw = np.arctan2(poses[:, 0, 3], poses[:, 2, 3])
     there = [k for k in np.flatnonzero(in_train) if (folder / "torso_imgs" / f"{ids[k]}.png").is_file()]
     if not there:

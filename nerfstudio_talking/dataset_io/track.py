@@ -6,7 +6,7 @@ A dataset folder (what `ns-talking process` writes, schema version 1):
     track.npz       the per-frame arrays of `TalkingTrack`, same names; audio_mean, audio_std, audio_levels: what the
                     audio features were normalised with (optional)
     images/         000000.jpg ...  one RGB image per frame, named by position in the track
-    parsing/        000000.png ...  one 8-bit class id per pixel (`semantics.PARSING_CLASSES`)
+    parsing/        000000.png ...  one 8-bit class id per pixel (`parsing_labels.PARSING_CLASSES`)
     background.png  RGB, the clip's background with nobody in front of it
     torso/          00.png ...      RGBA torso reference images; torso.json names the frame of each
     audio.wav       16 kHz mono, starting with the first frame and as long as the image
@@ -64,11 +64,11 @@ class TalkingTrack:
     lips: Float32[np.ndarray, " frames"] | None = None
     """Lip opening: inner-lip gap over the distance of the outer eye corners, from 0. NaN where not seen."""
     expression: Float32[np.ndarray, "frames blendshapes"] | None = None
-    """The 52 blendshapes of MediaPipe in [0, 1], or whatever expression vector the dataset carries."""
+    """The 52 blendshapes of MediaPipe in [0, 1], or another expression vector of the dataset."""
     landmarks: Float32[np.ndarray, "frames points 2"] | None = None
     """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where not seen."""
     body: Float32[np.ndarray, "frames 2 3"] | None = None
-    """Motion of the body in the image: the affine map that carries a position at rest to where this frame shows it,
+    """Motion of the body in the image: the affine map from a position at rest to where this frame shows it,
     positions in [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
@@ -79,7 +79,7 @@ class TalkingTrack:
     digest: str = ""
     """SHA-256 of the source video: two tracks of one digest show the same clip."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """How each column was made, and the figures of the report."""
+    """How each column was made, and the metrics of the report."""
 
     def __post_init__(self) -> None:
         for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids"):
