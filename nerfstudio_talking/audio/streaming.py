@@ -1,6 +1,6 @@
 """Features of audio that arrives piece by piece, in constant memory: one window per video frame.
 
-How the audio is cut makes no difference: rows are computed one by one, or in blocks at fixed places, and what is
+How the audio is cut makes no difference: rows are computed one by one, or in blocks at fixed positions, and what is
 estimated as the audio goes on depends on earlier rows alone. The same rows come out of `extract_features`, but for
 rounding (1e-4 of the normalised features) and for `normalization='adapt'`, which no whole-signal computation has.
 """
