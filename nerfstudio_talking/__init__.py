@@ -9,12 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from nerfstudio_talking.io.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from nerfstudio_talking.inference.driver import PortraitDriver
     from nerfstudio_talking.metrics.score_files import score_videos
     from nerfstudio_talking.process.run import process_video
 
-__version__ = "0.1.0"
 __all__ = ["PortraitDriver", "process_video", "score_videos"]
 
 _MODULES = {

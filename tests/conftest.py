@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import pytest
+from helpers import shape_checker
 from PIL import Image, ImageFilter
+
+shape_checker.install()
 
 # two torch processes on two cores starve each other while their threads spin
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of the GPU where there is none."""
+    gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu_tests:
+        import torch
+
+        for item in gpu_tests:
+            item.add_marker(pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With pytest-xdist, all tests of a file that has fixtures of its own go to one worker, so that no portrait is
+    trained twice; the tests of other files are dealt out singly."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    @functools.cache
+    def has_fixtures(file: str) -> bool:
+        return 'scope="module"' in (config.rootpath / file).read_text(encoding="utf-8")
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return file if has_fixtures(file) else nodeid
+
+    return Scheduling(config, log)
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """For a test that hands over wrong shapes on purpose, to see what the function itself says of them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ import nerfstudio_talking
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "nerfstudio.data.datamanagers.base_datamanager",
-    "nerfstudio.configs.method_configs",
     "nerfstudio_talking.dataparsers.talking_portrait",
     "nerfstudio_talking.dataparsers.ad_nerf",
-    "nerfstudio_talking.method_configs.talking_portrait",
+    pytest.param("nerfstudio.configs.method_configs", marks=pytest.mark.slow),
+    pytest.param("nerfstudio_talking.method_configs.talking_portrait", marks=pytest.mark.slow),
     "nerfstudio_talking.cli.main",
 )
 
@@ -58,6 +58,7 @@ def test_unknown_names_are_no_attributes():
         exec("from nerfstudio_talking import process_videos", {})
 
 
+@pytest.mark.slow
 def test_training_needs_no_mediapipe_and_no_open3d():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('mediapipe', 'open3d')));"

@@ -1,32 +1,48 @@
-"""One window of audio features per video frame, of the kind asked for."""
+"""Audio features of a whole recording, one window per video frame; of the kind asked for."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from nerfstudio_talking.audio.features import STREAM_RATE, log_mel, mfcc
+from nerfstudio_talking.audio.features import STREAM_RATE, SpectralKind, spectral_features
 from nerfstudio_talking.audio.models import MODEL_RATE, SPEECH_MODELS, is_speech_model, speech_model_features
+from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.audio.windows import WINDOW, WINDOW_RATE, frame_windows
 from nerfstudio_talking.io.errors import TalkingError
 
 RATE = 16000
-_LEAD = round(WINDOW / WINDOW_RATE * RATE)
+LEAD = round(WINDOW / WINDOW_RATE * RATE)
+"""Zeros before and after the audio of spectral features, samples."""
+SPEECH_WINDOW = 2
+"""Rows of 20 ms per frame: a speech model's hidden state has seen its neighbourhood already."""
 READY_SHAPES = {(16, 29): "deepspeech", (16, 44): "esperanto", (2, 1024): "hubert", (1, 512): "ave", (16, 80): "logmel"}
 """Kinds of ready arrays by window and channels, as the AD-NeRF family and `extract_features` make them."""
-_MODEL_WINDOW = 2
-"""Rows of 20 ms per frame: a speech model's state has seen its surroundings already."""
 _TOLERATED = 2
 """Rows by which a ready array may differ from the frames: windows at the end are counted differently everywhere."""
 
 
+@dataclass(frozen=True)
+class AudioFeatures:
+    """Audio features of a recording."""
+
+    windows: Float32[np.ndarray, "frames window channels"]
+    """One window per frame, normalised."""
+    kind: str
+    """Name of the kind, for `TalkingTrack.audio_kind`."""
+    normalization: FeatureNormalization | None = None
+    """What they were normalised with; None for a ready array."""
+
+
 def extract_features(
     samples: Float[np.ndarray, " samples"], fps: float, num_frames: int, kind: str = "logmel"
-) -> tuple[Float32[np.ndarray, "frames window channels"], str]:
-    """Features of the audio around each frame.
+) -> AudioFeatures:
+    """Features of the audio around each frame, normalised over this audio.
 
     Args:
         samples: mono audio at 16 kHz that starts with frame 0.
@@ -35,9 +51,6 @@ def extract_features(
         kind: 'logmel' (N, 16, 80), 'mfcc' (N, 16, 39), 'wav2vec2', 'hubert', 'hubert-large', another speech model's
             hub name or folder (N, 2, C), or the path of a ready .npy array.
 
-    Returns:
-        The windows, and the name of their kind for `TalkingTrack.audio_kind`.
-
     Raises:
         TalkingError: an unknown kind, a model that is not installed, an array that does not fit, or no audio.
     """
@@ -45,27 +58,37 @@ def extract_features(
         features, name, note = read_feature_array(Path(kind), num_frames)
         if note is not None:
             warnings.warn(note, stacklevel=2)
-        return features, name
+        return AudioFeatures(features, name)
     if len(samples) == 0:
         raise TalkingError("the audio", expected="audio", found="zero samples", hint="Give a longer recording.")
-    if kind in ("logmel", "mfcc"):
-        # zeros on both sides: what a window sees beyond the audio is this clip's own idea of silence
-        tail = max(round(num_frames / fps * RATE) - len(samples), 0)
-        whole = np.pad(samples, (_LEAD, _LEAD + tail))
-        stream = log_mel(whole, RATE) if kind == "logmel" else mfcc(whole, RATE, deltas=True)
-        return frame_windows(stream, STREAM_RATE, fps, num_frames, start=-_LEAD / RATE), kind
+    tail = max(round(num_frames / fps * RATE) - len(samples), 0)
+    if kind in get_args(SpectralKind):
+        # zeros on both sides: what a window sees beyond the audio is this clip's own silence
+        rows, normalization = spectral_features(np.pad(samples, (LEAD, LEAD + tail)), kind)  # type: ignore[arg-type]
+        windows = frame_windows(rows, STREAM_RATE, fps, num_frames, start=-LEAD / RATE)
+        return AudioFeatures(windows, kind, normalization)
     if is_speech_model(kind):
-        padded = np.pad(samples, (0, max(round(num_frames / fps * RATE) - len(samples), 0)))
-        stream = speech_model_features(padded, kind)
-        return frame_windows(stream, MODEL_RATE, fps, num_frames, _MODEL_WINDOW, MODEL_RATE), kind
-    if kind in READY_SHAPES.values():
+        rows, normalization = speech_model_features(np.pad(samples, (0, tail)), kind)
+        windows = frame_windows(rows, MODEL_RATE, fps, num_frames, SPEECH_WINDOW, MODEL_RATE)
+        return AudioFeatures(windows, kind, normalization)
+    raise not_computable(kind)
+
+
+def is_computable(kind: str) -> bool:
+    """Whether features of this kind are computed from audio here; others are arrays that other programs made."""
+    return kind in get_args(SpectralKind) or is_speech_model(kind)
+
+
+def not_computable(kind: str) -> TalkingError:
+    """The error for a kind of features that cannot be computed from audio here."""
+    if kind in READY_SHAPES.values() or kind.startswith("array-"):
         found = f"'{kind}', which is made by other programs"
         hint = "Make them for this audio as they were made for the training clip, and give the path of the .npy array."
     else:
         found = f"'{kind}'"
         hint = "Name one of them."
     expected = "logmel, mfcc, " + ", ".join(SPEECH_MODELS) + ", a model's folder, or an array's path ending in .npy"
-    raise TalkingError("audio features", expected=expected, found=found, hint=hint)
+    return TalkingError("audio features", expected=expected, found=found, hint=hint)
 
 
 def read_feature_array(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Float32
 
-from nerfstudio_talking.audio.features import normalize
+from nerfstudio_talking.audio.features import mel_power, row_level
+from nerfstudio_talking.audio.normalization import SILENCE_DB, FeatureNormalization, active_level, statistics
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -18,10 +20,18 @@ if TYPE_CHECKING:
 
 MODEL_RATE = 50
 """Rows per second of every model here; row k is centred on second k/50."""
-_HOP, _FIELD = 320, 400
+CONTEXT_SECONDS = 1.0
+"""Audio on both sides of a block of rows that the model sees with it."""
+MIN_STD = 1e-3
+"""Lower bound of a channel's standard deviation."""
+BLOCK_ROWS = 20 * MODEL_RATE
+"""Rows computed at a time for a file."""
+HOP, FIELD = 320, 400
 """Samples between rows, and under one row."""
-_CHUNK, _CONTEXT = 20 * MODEL_RATE, 1 * MODEL_RATE
-"""Rows computed at a time, and rows of context on both sides: memory stays bounded for any length."""
+_CONTEXT = round(CONTEXT_SECONDS * MODEL_RATE)
+
+SpeechForward = Callable[["torch.Tensor"], "torch.Tensor"]
+"""From audio (1, samples) to hidden states (1, rows, channels)."""
 
 
 @dataclass(frozen=True)
@@ -50,38 +60,89 @@ def is_speech_model(kind: str) -> bool:
 
 def speech_model_features(
     samples: Float[np.ndarray, " samples"], name_or_path: str
-) -> Float32[np.ndarray, "rows channels"]:
-    """Last hidden states of a speech model at 50 Hz, zero mean and unit variance per channel over the clip.
+) -> tuple[Float32[np.ndarray, "rows channels"], FeatureNormalization]:
+    """Last hidden states of a speech model at 50 Hz, zero mean and unit variance per channel over the whole signal.
 
     Args:
         samples: mono audio at 16 kHz.
         name_or_path: 'wav2vec2', 'hubert', 'hubert-large', a name on the Hugging Face hub, or a folder saved by
             transformers (config.json and weights). Weights come from the user's cache or are downloaded into it once.
 
+    Returns:
+        The features, and what they were normalised with.
+
     Raises:
         TalkingError: neither library is installed, or the weights are not to be had.
     """
-    import torch
-
-    forward = _loaded(name_or_path)
-    num_rows = -(-len(samples) // _HOP)
     audio = np.asarray(samples, dtype=np.float32)
-    audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
-    side = _CONTEXT * _HOP + _FIELD // 2  # puts the middle of row k's field on sample 320 k
-    audio = np.pad(audio, (side, side + (_CHUNK + 1) * _HOP))
-    pieces = []
-    for first in range(0, num_rows, _CHUNK):
-        count = min(_CHUNK, num_rows - first)
-        length = (count + 2 * _CONTEXT - 1) * _HOP + _FIELD
+    variance = audio.var() + 1e-7
+    blocks = SpeechModelRows(load_speech_model(name_or_path), BLOCK_ROWS)
+    hidden = np.concatenate([*blocks.push((audio - audio.mean()) / np.sqrt(variance)), *blocks.finish()])
+    mean, std = statistics(hidden, np.ones(len(hidden), dtype=bool), MIN_STD)
+    loudness = row_level(mel_power(audio))
+    reference = float(loudness.max()) if (loudness > SILENCE_DB).any() else SILENCE_DB
+    level = float(10 * np.log10(variance))
+    normalization = FeatureNormalization(level, active_level(loudness, reference), mean, std)
+    return ((hidden - mean) / std).astype(np.float32), normalization
+
+
+class SpeechModelRows:
+    """Hidden states of audio that arrives piece by piece, in constant memory.
+
+    Rows are computed in blocks at fixed places, each with a second of audio on both sides, so that they do not depend
+    on how the audio was cut. Another size of the blocks gives other rows, as far as the model attends further than a
+    second.
+
+    Args:
+        forward: the model.
+        block: rows computed at a time.
+    """
+
+    def __init__(self, forward: SpeechForward, block: int) -> None:
+        self._forward, self._block = forward, block
+        # puts the middle of row k's field on sample 320 k
+        self._audio = np.zeros(_CONTEXT * HOP + FIELD // 2, dtype=np.float32)
+        self._pushed = self._done = 0
+
+    @property
+    def look_ahead(self) -> float:
+        """Seconds of audio after a row's time that it waits for, at most."""
+        return CONTEXT_SECONDS + (self._block - 1) / MODEL_RATE + FIELD / 2 / (MODEL_RATE * HOP)
+
+    def push(self, samples: Float32[np.ndarray, " samples"]) -> Iterator[Float32[np.ndarray, "rows channels"]]:
+        """Take the next samples, of unit variance; the blocks of rows that they complete."""
+        self._pushed += len(samples)
+        self._audio = np.concatenate([self._audio, samples])
+        while len(self._audio) >= self._length(self._block):
+            yield self._rows(self._block)
+
+    def finish(self) -> Iterator[Float32[np.ndarray, "rows channels"]]:
+        """The blocks of rows of the rest of the audio, silence after it."""
+        total = -(-self._pushed // HOP)
+        self._audio = np.pad(self._audio, (0, self._length(self._block)))
+        while self._done < total:
+            yield self._rows(min(self._block, total - self._done))
+
+    def _length(self, count: int) -> int:
+        """Samples that a block of that many rows is computed from."""
+        return (count + 2 * _CONTEXT - 1) * HOP + FIELD
+
+    def _rows(self, count: int) -> Float32[np.ndarray, "rows channels"]:
+        import torch
+
         with torch.inference_mode():
-            rows = forward(torch.from_numpy(audio[first * _HOP : first * _HOP + length])[None])[0]
-        pieces.append(rows[_CONTEXT : _CONTEXT + count].float().cpu().numpy())
-    stream = np.concatenate(pieces)
-    return normalize(stream, np.ones(len(stream), dtype=bool), smallest_std=1e-3)
+            hidden = self._forward(torch.from_numpy(self._audio[: self._length(count)])[None])[0]
+        self._audio = self._audio[count * HOP :]
+        self._done += count
+        return hidden[_CONTEXT : _CONTEXT + count].float().cpu().numpy()
 
 
-def _loaded(name_or_path: str):
-    """A function from audio (1, samples) to hidden states (1, rows, channels)."""
+def load_speech_model(name_or_path: str) -> SpeechForward:
+    """A speech model as a function from audio to hidden states; names as of `speech_model_features`.
+
+    Raises:
+        TalkingError: neither library is installed, or the weights are not to be had.
+    """
     known = SPEECH_MODELS.get(name_or_path)
     if importlib.util.find_spec("transformers") is not None:
         return _from_transformers(name_or_path, known)
@@ -99,7 +160,7 @@ def _loaded(name_or_path: str):
     )
 
 
-def _from_transformers(name: str, known: SpeechModel | None):
+def _from_transformers(name: str, known: SpeechModel | None) -> SpeechForward:
     from transformers import AutoModel  # pyright: ignore[reportMissingImports]
 
     try:
@@ -113,7 +174,7 @@ def _from_transformers(name: str, known: SpeechModel | None):
     return forward
 
 
-def _from_torchaudio(name: str, known: SpeechModel):
+def _from_torchaudio(name: str, known: SpeechModel) -> SpeechForward:
     import torchaudio  # pyright: ignore[reportMissingImports]
 
     try:

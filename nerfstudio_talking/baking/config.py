@@ -1,25 +1,36 @@
-"""Options of a bake; read by the command line, so nothing heavy is imported."""
+"""Options of a bake, and the finer settings that it tries; read by the command line, so nothing heavy is imported."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+LADDER = ((1.0, 1), (0.7, 1), (0.7, 2), (0.5, 2))
+"""Factors on `cell` and `conditions` that a bake tries in turn. The last one has four times the vertices along the
+image's sides and twice the conditions: about eight times the file and sixteen times the time of the first."""
 
 
 @dataclass
 class BakeConfig:
-    """How a portrait is frozen."""
+    """How a portrait is baked."""
 
     cell: float = 1.0
-    """Width and height of a cell in pixels of the recording; its depth is at most two and a half times that."""
+    """Width and height of a grid cell in pixels of the recording; its depth is at most two and a half times that."""
     views: int = 48
-    """Training poses that say which cells are ever seen."""
+    """Number of training poses that decide which cells are ever seen."""
     rays_per_view: int = 1 << 13
-    """Rays of each."""
+    """Number of rays of each of these poses."""
     threshold: float = 0.01
-    """Rendering weight under which a cell shows nothing."""
+    """Rendering weight below which a cell counts as empty."""
     conditions: int = 80
-    """Conditions under which each vertex is evaluated."""
+    """Number of sampled conditions under which each vertex is evaluated."""
     chunk: int = 1 << 12
-    """Vertices evaluated at a time."""
+    """Number of vertices evaluated at a time."""
     seed: int = 0
-    """Of the choice of poses, conditions and rays."""
+    """Seed of the choice of poses, conditions and rays."""
+
+
+def finer_settings(config: BakeConfig) -> Iterator[BakeConfig]:
+    """The settings themselves, then finer ones, each with more vertices or more conditions than the one before."""
+    for cell, conditions in LADDER:
+        yield replace(config, cell=config.cell * cell, conditions=config.conditions * conditions)

@@ -1,4 +1,4 @@
-"""A portrait's head frozen for playback, and its file."""
+"""A portrait's baked head, and its file."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from nerfstudio_talking.io.files import save_atomically
 
 BAKE_VERSION = 1
 BAKE_NAME = "baked.pt"
-"""Beside config.yml: the folder of checkpoints must hold nothing else."""
+"""Name of the file beside config.yml; nerfstudio reads every file of the checkpoint folder."""
 
 
 @dataclass(frozen=True)
 class Bake:
-    """The head's volume on the vertices that are ever seen, and how each answers to audio, eyes and view."""
+    """The head's volume as a sparse voxel grid with a regression of density and colour at each vertex."""
 
     grid: SparseGrid
+    """The vertices that are ever seen."""
     box: Float[Tensor, "2 3"]
     """Corners of the grid, metres."""
     num_samples: int
-    """Places along a ray."""
+    """Number of samples along a ray."""
     terms: PolynomialBasis
+    """Terms of the regression."""
     rest: Float[Tensor, "blocks block"]
     """Constant term of the vertices' channels, vertex by vertex, in blocks for the kernel."""
     coefficients: Int16[Tensor, "blocks terms block"]
     """The other terms, in steps."""
     steps: Float[Tensor, "terms channels"]
-    """What one step of the quantised coefficients means."""
+    """Value of one step of the quantised coefficients."""
     model_digest: str
-    """Of the weights that were frozen."""
+    """Digest of the weights that were baked."""
     metrics: dict[str, float]
-    """What the gate measured."""
+    """Results of the validation (`BakeValidation`), dB."""
 
 
 def save_bake(bake: Bake, path: Path) -> None:

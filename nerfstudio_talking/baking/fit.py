@@ -1,4 +1,4 @@
-"""From a trained portrait to its bake: which cells are ever seen, and how their vertices answer."""
+"""Fit a bake to a trained portrait: find the cells that are ever seen, regress density and colour at their vertices."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from nerfstudio_talking.baking.file_format import Bake
 from nerfstudio_talking.baking.kernels import BLOCK, CHANNELS
 from nerfstudio_talking.baking.polynomial_basis import fit_matrix, polynomial_basis
 from nerfstudio_talking.baking.sparse_grid import SparseGrid, sparse_grid_of
+from nerfstudio_talking.field_components.mouth_shape_predictor import track_mouth_shapes
 from nerfstudio_talking.io.console import get_progress
 from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.model_components.renderers import intersect_box, ray_weights
-from nerfstudio_talking.models.portrait_model import PortraitModel
 from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel
+from nerfstudio_talking.models.volume_portrait import VolumePortraitModel
 
 
 @dataclass
@@ -33,17 +34,17 @@ class Conditions:
 
 
 def bakeable(model: object) -> TalkingPortraitModel:
-    """The model, where it can be frozen.
+    """The model, where it can be baked.
 
     Raises:
-        TalkingError: it is another method's, whose layers are not a head before a torso before a background.
+        TalkingError: its layers are not a head before a torso before a background.
     """
     if not isinstance(model, TalkingPortraitModel):
         raise TalkingError(
             f"a {type(model).__name__}",
             expected="a talking-portrait",
             found="a method that cannot be baked: its body is in the volume, and moves in it",
-            hint="Render it as it is: leave `bake` out.",
+            hint="Render it unbaked.",
         )
     return model
 
@@ -59,22 +60,22 @@ def fit_bake(model: TalkingPortraitModel, config: BakeConfig) -> Bake:
     return fit_vertices(model, grid, conditions, config)
 
 
-def sample_conditions(model: PortraitModel, count: int, generator: torch.Generator) -> Conditions:
-    """Conditions of training frames; every second mouth shape is the tracked one, whose spread is wider."""
-    frames = torch.from_numpy(model.sequence.train_frames)
+def sample_conditions(model: VolumePortraitModel, count: int, generator: torch.Generator) -> Conditions:
+    """Conditions of training frames; every second mouth shape is the tracked one, whose range is wider."""
+    sequence, predictor = model.sequence, model.mouth_shape_predictor
+    frames = torch.from_numpy(sequence.train_frames)
     pick = torch.randint(len(frames), (3, count), generator=generator)
     by_audio, by_eyes = (model.frame_condition(frames[pick[k]]) for k in (0, 1))
     audio = by_audio.audio.clone()
-    if model.mouth_shape_predictor is not None:
-        audio[::2] = model.mouth_shape_predictor.from_prediction(
-            model.mouth_shape_predictor.tracked[frames[pick[0, ::2]]]
-        )
+    if predictor is not None:
+        tracked, _ = track_mouth_shapes(sequence.track, sequence.train_frames, len(predictor.bias))
+        audio[::2] = predictor.from_prediction(torch.from_numpy(tracked).float()[frames[pick[0, ::2]]])
     return Conditions(audio, by_eyes.eyes, model.conditioning.camera_to_worlds[frames[pick[2]]])
 
 
-def grid_shape(model: PortraitModel, cell: float) -> tuple[int, int, int]:
-    """Cells along x, y, z of the box: `cell` pixels wide and high where the head is, and two and a half times as deep,
-    or half as deep as samples on a ray lie apart if that is less."""
+def grid_shape(model: VolumePortraitModel, cell: float) -> tuple[int, int, int]:
+    """Number of cells along x, y, z of the box: `cell` pixels wide and high where the head is, and two and a half times
+    as deep, or half as deep as samples on a ray lie apart if that is less."""
     width, height, depth = (model.field.box[1] - model.field.box[0]).tolist()
     across = cell * model.plane_distance / model.track.camera.focal
     along = min(2.5 * across, 0.5 * depth / model.config.num_samples)
@@ -85,9 +86,9 @@ def grid_shape(model: PortraitModel, cell: float) -> tuple[int, int, int]:
 def seen_cells(
     model: TalkingPortraitModel, conditions: Conditions, config: BakeConfig, generator: torch.Generator
 ) -> Bool[Tensor, "nx ny nz"]:
-    """Cells of the fine grid that show something under some sampled view and condition.
+    """Cells of the fine grid that are seen under some sampled view and condition.
 
-    Weights are gathered on a grid coarse enough for every cell to be met by rays, as places on a ray lie apart.
+    Rendering weights are gathered on a grid coarse enough for samples on rays to meet every cell.
     """
     field, occupancy, track = model.field, model.occupancy, model.track
     box, samples = field.box, model.config.num_samples
@@ -95,7 +96,7 @@ def seen_cells(
     coarse = tuple(max(n // k, 2) for n, k in zip(shape, (2, 2, 1)))
     sizes = torch.tensor(coarse)
     weight = torch.zeros(int(sizes.prod()))
-    with get_progress("Looking", suffix="views/s") as progress:
+    with get_progress("Finding the cells that are seen", suffix="views/s") as progress:
         for k in progress.track(range(config.views)):
             pixel = torch.rand(config.rays_per_view, 2, generator=generator) * torch.tensor(track.camera.size)
             local = track.camera.unproject(pixel)
@@ -116,16 +117,16 @@ def seen_cells(
             condition = {name: getattr(conditions, name)[k].expand(count, -1) for name in ("audio", "eyes")}
             density = distance.new_zeros(distance.shape)
             density[occupied] = field.density(points[occupied], condition)[0]
-            shown = ray_weights(density, (length / samples)[:, None].expand_as(density))[occupied]
+            weights = ray_weights(density, (length / samples)[:, None].expand_as(density))[occupied]
             cell = (unit[occupied] * sizes).long().clamp_min(0).minimum(sizes - 1)
-            weight.scatter_reduce_(0, (cell[:, 0] * sizes[1] + cell[:, 1]) * sizes[2] + cell[:, 2], shown, "amax")
-    # a place may be missed by every sampled ray, never its neighbours along the skin as well
+            weight.scatter_reduce_(0, (cell[:, 0] * sizes[1] + cell[:, 1]) * sizes[2] + cell[:, 2], weights, "amax")
+    # sampled rays may miss a cell, never its neighbours along the skin as well
     seen = F.max_pool3d((weight > config.threshold).view(1, 1, *coarse).float(), (3, 3, 1), 1, (1, 1, 0))
     return F.interpolate(seen, size=shape, mode="nearest")[0, 0] > 0
 
 
 def fit_vertices(model: TalkingPortraitModel, grid: SparseGrid, conditions: Conditions, config: BakeConfig) -> Bake:
-    """The bake of the vertices in `columns`, fitted to the field under sampled conditions."""
+    """The bake of the vertices of a grid, fitted to the field under sampled conditions."""
     field = model.field
     box = field.box
     used = slice(0, config.conditions)
@@ -133,13 +134,13 @@ def fit_vertices(model: TalkingPortraitModel, grid: SparseGrid, conditions: Cond
     terms = polynomial_basis(audio, eyes, positions)
     matrix = fit_matrix(terms(audio, eyes, positions))
     points = torch.from_numpy(grid.points()) * (box[1] - box[0]) + box[0]
-    # densities that a part of a ray cannot tell from nothing, or from a wall, need no exact fit
+    # densities that make a ray's interval all but transparent, or opaque, need no exact fit
     part = float((box[1] - box[0])[2]) / model.config.num_samples
     low, high = float(np.log(2e-3 / part)), float(np.log(12.0 / part))
     count = len(points) * CHANNELS
     blocks = -(-count // BLOCK)
     coefficients = torch.zeros(len(matrix), blocks * BLOCK)
-    with get_progress("Freezing", suffix="chunks/s") as progress:
+    with get_progress("Fitting the vertices", suffix="chunks/s") as progress:
         for start in progress.track(range(0, len(points), config.chunk)):
             chunk = points[start : start + config.chunk]
             rows = []

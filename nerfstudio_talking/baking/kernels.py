@@ -1,4 +1,4 @@
-"""The kernels of playback, for CPUs. Compiled on first use; the machine code is kept on disk for the next process."""
+"""Kernels that render a bake on CPUs. Compiled on first use; the machine code is kept on disk for the next process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numba
 import numpy as np
 
 BLOCK = 256
-"""Values of a block in `blend`: they and their sums stay in the first cache."""
+"""Number of values of a block in `blend`: they and their sums stay in the first-level cache."""
 CHANNELS = 4
-"""Of a vertex: logarithm of the density in 1/metre, red, green, blue."""
+"""Channels of a vertex: logarithm of the density in 1/metre, red, green, blue."""
 OPAQUE = 1e-3
-"""Transmittance from which a ray is not followed."""
+"""Transmittance below which a ray ends."""
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _TINY, _OPAQUE = np.float32(1e-9), np.float32(OPAQUE)
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, cache=True)
 def blend(rest, coefficients, terms, out):
-    """Fill `out` with what the vertices are in one frame: rest + sum over terms of coefficient * term.
+    """Fill `out` with the vertices' values in one frame: rest + sum over terms of coefficient * term.
 
     Args:
         rest: (blocks, BLOCK) float32.
@@ -47,19 +47,19 @@ def _along(origin, direction, low, high):
 def march(pose, focal, box, shape, first, offset, ranges, bounds, values, num_samples, out):
     """Fill `out` (height, width, 4) with premultiplied colour and opacity of what a camera sees of the vertices.
 
-    Places along a ray are the field's: in the middle of `num_samples` equal parts of its way through the box. A place
-    in a cell that is not there is skipped; behind an opaque place the ray ends.
+    Samples along a ray are the field's: in the middle of `num_samples` equal intervals of its way through the box. A
+    sample in a cell that the grid does not hold is skipped; behind an opaque sample the ray ends.
 
     Args:
         pose: (3, 4) camera-to-world, OpenGL axes; the principal point is the image's centre.
         focal: pixels.
         box: (2, 3) corners, metres.
-        shape: cells along x, y, z.
-        first, offset: of the columns.
-        ranges: (cells, 2) along z, of the columns.
-        bounds: (2, 3) float32, corners of all that is there, in cells.
+        shape: number of cells along x, y, z.
+        first, offset: runs of the grid (see `SparseGrid`).
+        ranges: (cells, 2) cells along z above each (x, y).
+        bounds: (2, 3) float32, corners of the box around all vertices, in cells.
         values: (vertices, CHANNELS) float32.
-        num_samples: places along a ray.
+        num_samples: number of samples along a ray.
         out: float32.
     """
     # numba takes an integer and a float32 to a float64: all numbers that meet pixels are made float32 first
@@ -75,7 +75,7 @@ def march(pose, focal, box, shape, first, offset, ranges, bounds, values, num_sa
     middle_x, middle_y = _HALF * np.float32(width) - _HALF, _HALF * np.float32(height) - _HALF
     samples = np.float32(num_samples)
     part = _ONE / samples
-    # rows are dealt out in turn: those with the head in them lie together
+    # rows are dealt out in turn, since those with the head in them lie together
     for task in numba.prange(tasks):
         for row in range(task, height, tasks):
             for column in range(width):
@@ -101,7 +101,7 @@ def march(pose, focal, box, shape, first, offset, ranges, bounds, values, num_sa
                 ax, bx = _along(x0, dx, bounds[0, 0], bounds[1, 0])
                 ay, by = _along(y0, dy, bounds[0, 1], bounds[1, 1])
                 az, bz = _along(z0, dz, bounds[0, 2], bounds[1, 2])
-                # one place more on either side than what is there needs: rounding must not lose any
+                # one sample more on either side than needed: rounding must not lose any
                 begin = int(max(max(ax, ay), max(az, _HALF)) - _HALF)
                 end = int(max(min(min(bx, by), min(bz, samples)) + _ONE, _ZERO)) if leave > enter else 0
                 for sample in range(begin, min(end, num_samples)):

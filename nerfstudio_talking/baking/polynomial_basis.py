@@ -1,9 +1,9 @@
-"""How a vertex answers to audio, eyes and view: a quadratic polynomial, fitted to the field by least squares.
+"""Per-vertex quadratic regression of density and colour on the audio, eye and view condition: its terms.
 
-A frame's condition is a handful of numbers, the same for every vertex. What the field says of a vertex is a smooth
-function of them, so it is sampled under some conditions and fitted; a frame is then one product of a matrix, the same
-for every frame, with the frame's terms. Within the range of the samples that is an interpolation, and outside of it
-conditions are held at its border.
+A frame's condition is a handful of numbers, the same for every vertex. The field's values at a vertex are smooth
+functions of them, so they are sampled under some conditions and fitted by least squares; a frame is then the product of
+one matrix, the same for every frame, with the frame's terms. Conditions outside the range of the samples are clamped to
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 MAX_AUDIO = 6
-"""Principal components of the audio condition that a polynomial takes: as many as a mouth shape has coefficients."""
+"""Number of principal components of the audio condition in a polynomial: as many as a mouth shape has coefficients."""
+_VIEW_SCALE = 4.0
+"""Factor that brings the directions of a recording camera to order one."""
+_VIEW_MARGIN = 0.1
+"""How far beyond the sampled directions a view is still covered, in scaled units: 1.4 degrees."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,9 @@ class PolynomialBasis:
     """Terms of the polynomial: a constant, audio, eyes, products within audio and within eyes, and the view."""
 
     mean: Float[Tensor, " audio"]
-    """Of the audio condition."""
+    """Mean of the audio condition."""
     directions: Float[Tensor, "audio components"]
-    """Principal directions of the audio condition, over their spread."""
+    """Principal directions of the audio condition, divided by its standard deviation along them."""
     low: Float[Tensor, " inputs"]
     """Least value of each input: components of the audio, eyes, and the view's x and y."""
     high: Float[Tensor, " inputs"]
@@ -41,8 +45,8 @@ class PolynomialBasis:
 
         Args:
             audio: audio condition.
-            eyes: eyes' condition.
-            positions: of the camera in the head's frame, metres; what is seen of a small head turns with them.
+            eyes: eye condition.
+            positions: position of the camera in the head's frame, metres; a small head's look depends on its direction.
         """
         inputs = torch.cat([(audio - self.mean) @ self.directions, eyes, _view(positions)], -1)
         inputs = inputs.clamp(self.low, self.high)
@@ -60,6 +64,12 @@ class PolynomialBasis:
             -1,
         )
 
+    def covers(self, position: Float[Tensor, " 3"]) -> bool:
+        """Whether a camera at a position (head's frame, metres) looks from within the range of sampled directions."""
+        view = _view(position)
+        inside = (view >= self.low[-2:] - _VIEW_MARGIN) & (view <= self.high[-2:] + _VIEW_MARGIN)
+        return bool(inside.all()) and float(position[2]) > 0
+
     def tensors(self) -> dict[str, Tensor]:
         """The fields by name, for a file."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
@@ -68,7 +78,7 @@ class PolynomialBasis:
 def polynomial_basis(
     audio: Float[Tensor, "samples audio"], eyes: Float[Tensor, "samples eyes"], positions: Float[Tensor, "samples 3"]
 ) -> PolynomialBasis:
-    """Terms scaled to sampled conditions."""
+    """The basis whose inputs are scaled to sampled conditions."""
     mean = audio.mean(0)
     _, spread, axes = torch.linalg.svd(audio - mean, full_matrices=False)
     kept = spread[:MAX_AUDIO] > 1e-6 * spread[0].clamp_min(1e-6)
@@ -78,15 +88,15 @@ def polynomial_basis(
 
 
 def fit_matrix(terms: Float[Tensor, "samples terms"], penalty: float = 0.3) -> Float[Tensor, "terms samples"]:
-    """The matrix that turns sampled values into coefficients: ridge regression, the constant free."""
+    """The matrix that turns sampled values into coefficients: ridge regression without a penalty on the constant."""
     ridge = penalty * torch.eye(terms.shape[1], dtype=torch.float64)
     ridge[0, 0] = 1e-9
     double = terms.double()
     return torch.linalg.solve(double.T @ double + ridge, double.T).to(terms.dtype)
 
 
-def _view(positions: Tensor) -> Tensor:
-    return 4 * torch.nn.functional.normalize(positions, dim=-1)[:, :2]
+def _view(positions: Float[Tensor, "*bs 3"]) -> Float[Tensor, "*bs 2"]:
+    return _VIEW_SCALE * torch.nn.functional.normalize(positions, dim=-1)[..., :2]
 
 
 def _products(values: Float[Tensor, "frames inputs"]) -> Float[Tensor, "frames products"]:

@@ -1,4 +1,4 @@
-"""A sparse grid whose vertices are kept in columns: a head's skin is a thin shell, one or two runs deep."""
+"""Sparse voxel grid, run-length encoded along z: a head's surface is a thin shell, one or two runs deep."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from jaxtyping import Bool, Float32, Int32
 class SparseGrid:
     """The vertices of some cells of a regular grid, one run along z above each (x, y).
 
-    Where a run lies fits into the CPU's cache, so that a ray finds out at once whether a cell is there; and the
-    two vertices of a cell that lie behind each other are neighbours in memory.
+    The table of runs fits into the CPU's cache, so that testing a cell is cheap; two vertices of a cell that lie
+    behind each other are neighbours in memory.
     """
 
     shape: tuple[int, int, int]
-    """Cells along x, y, z."""
+    """Number of cells along x, y, z."""
     first: Int32[np.ndarray, " columns"]
     """First vertex of each run, counted along z; columns are (x, y) in row-major order, x slowest."""
     last: Int32[np.ndarray, " columns"]
-    """Behind the last vertex of the run; equal to `first` where there is none."""
+    """One past the last vertex of the run; equal to `first` where there is none."""
     offset: Int32[np.ndarray, " columns"]
-    """Number of the run's first vertex among all vertices."""
+    """Index of the run's first vertex among all vertices."""
 
     @property
     def num_vertices(self) -> int:
-        """Vertices in all runs."""
+        """Number of vertices in all runs."""
         return int((self.last - self.first).sum())
 
     def ranges(self) -> Int32[np.ndarray, "cells 2"]:
-        """First cell above each (x, y) whose eight vertices are there, and the one behind the last."""
+        """First cell above each (x, y) whose eight vertices exist, and one past the last."""
         nx, ny, _ = self.shape
         first, last = (runs.reshape(nx + 1, ny + 1) for runs in (self.first, self.last))
         corners = [(slice(x, x + nx), slice(y, y + ny)) for x in (0, 1) for y in (0, 1)]
@@ -40,7 +40,7 @@ class SparseGrid:
         return np.stack([low.ravel(), high.ravel()], axis=1).astype(np.int32)
 
     def bounds(self) -> Float32[np.ndarray, "2 3"]:
-        """Corners of the box about all vertices, in cells."""
+        """Corners of the box around all vertices, in cells."""
         used = np.flatnonzero(self.last > self.first)
         if not len(used):
             return np.zeros((2, 3), np.float32)
@@ -50,7 +50,7 @@ class SparseGrid:
         return np.array([low, high], np.float32)
 
     def points(self) -> Float32[np.ndarray, "vertices 3"]:
-        """Where the vertices lie, in [0, 1]^3."""
+        """Positions of the vertices in [0, 1]^3."""
         column = np.repeat(np.arange(len(self.first)), self.last - self.first)
         z = np.arange(self.num_vertices) - self.offset[column] + self.first[column]
         rows = self.shape[1] + 1
@@ -59,7 +59,7 @@ class SparseGrid:
 
 
 def sparse_grid_of(active: Bool[np.ndarray, "nx ny nz"]) -> SparseGrid:
-    """Columns that hold all eight vertices of every active cell. A run spans what lies between them."""
+    """The grid that holds all eight vertices of every active cell; a run also spans the gaps between them."""
     nx, ny, nz = active.shape
     vertices = np.zeros((nx + 1, ny + 1, nz + 1), dtype=bool)
     for corner in np.ndindex(2, 2, 2):

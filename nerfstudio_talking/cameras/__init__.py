@@ -1,1 +1,1 @@
-"""Pinhole cameras and what is fixed to them."""
+"""The recording camera, camera paths, and boxes and planes around the head."""

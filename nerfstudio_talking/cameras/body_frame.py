@@ -1,8 +1,8 @@
-"""The body's own frame: where a point that the moving body carries lies when the body is at rest.
+"""The body's rest frame: points of the moving body mapped to their positions when the body is at rest.
 
-World is the head, so shoulders that stand still before the camera sway in it as the head turns. Seen from the
-recording camera they stand still but for the body's own motion, which the track carries as an affine map of the
-image (track.py).
+World is the head, so shoulders that stand still before the camera move in it as the head rotates. Seen from the
+recording camera they stand still but for the body's own motion, which the track holds as an affine map of the image
+(dataset_io/track.py).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def to_body(
     rest_pose: Float[Tensor, "3 4"],
     camera: PinholeCamera,
 ) -> Float[Tensor, "points 3"]:
-    """Points of the body in the head's frame at some time, carried to where they are at rest.
+    """Map points of the body, in the head's frame at some time, to their positions at rest.
 
-    A point keeps its distance from the image plane; its place in the image goes back by the body's motion; the
-    camera then stands where it stood at `rest_pose`. With that pose and no motion nothing moves.
+    The depth of a point before the camera stays; the inverse of the body's motion is applied to its position in the
+    image; the result is seen from the camera at `rest_pose`. With that pose and no motion nothing moves.
 
     Args:
         points: metres, in the head's frame.
-        poses: recording camera at each point's time.
-        motions: of the body at each point's time.
-        rest_pose: recording camera of the frame that counts as rest.
+        poses: camera-to-world of the recording camera at each point's time.
+        motions: affine motion of the body at each point's time, as in `TalkingTrack.body`.
+        rest_pose: camera-to-world of the frame that counts as rest.
         camera: the recording camera.
     """
     local = torch.einsum("nij,ni->nj", poses[:, :, :3], points - poses[:, :, 3])
@@ -54,10 +54,10 @@ def portrait_box(
     camera: PinholeCamera,
     behind: float = 0.05,
 ) -> Float[np.ndarray, "2 3"]:
-    """Corners, metres, of a box about everything of the person that the recording shows, torso and head.
+    """Corners, metres, of a box about the whole person that the recording shows, torso and head.
 
-    The lower half of the image's frame is carried onto the plane through the head's origin, for every pose; the
-    box holds that and the head's. The body reaches farther back than the head by `behind` metres.
+    The lower half of the image's border is projected onto the plane through the head's origin, for every pose; the box
+    encloses that and the head's box. The body extends farther back than the head by `behind` metres.
     """
     distance = np.linalg.norm(poses[:, :, 3], axis=1)
     corners = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, -1.0], [1.0, -1.0]]) / np.abs(camera.uv_per_metre)
@@ -70,7 +70,7 @@ def portrait_box(
 def torso_ellipsoid(
     head_box: Float[np.ndarray, "2 3"], box: Float[np.ndarray, "2 3"]
 ) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
-    """Centre and radii, metres, of an ellipsoid about where shoulders and neck are in a box from `portrait_box`."""
+    """Centre and radii, metres, of an ellipsoid about shoulders and neck in a box from `portrait_box`."""
     width, _, depth = box[1] - box[0]
     chin = head_box[0, 1]
     centre = np.array([head_box[:, 0].mean(), box[0, 1], box[0, 2] + 0.4 * depth])

@@ -1,4 +1,4 @@
-"""Camera paths that nerfstudio's `ns-render camera-path` plays at an exact frame rate."""
+"""Camera paths for nerfstudio's `ns-render camera-path`, at an exact frame rate."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def camera_path(
     times: Float[np.ndarray, " frames"],
     fps: float,
 ) -> dict[str, Any]:
-    """One entry per frame, each with its pose and its own time.
+    """A camera path with one entry per frame, each with its pose and its own time.
 
-    The viewer's own paths give every key frame one time and would show a frozen mouth.
+    The viewer's own paths give all key frames the same time, and the mouth would not move.
 
     Args:
         camera: the recording camera.
         camera_to_worlds: pose of each frame.
-        times: of each frame, in [0, 1].
+        times: time of each frame, in [0, 1].
         fps: frames per second.
     """
     fov = math.degrees(camera.fov_y)

@@ -1,4 +1,4 @@
-"""The box in space that holds the head, from parsing maps and poses."""
+"""The head box: the box in space that encloses the head, from masks and poses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 
 BEHIND, AHEAD = 0.15, 0.105
-"""Reach of a life-size head behind and ahead of the head's origin, metres, for a head 0.2 m wide."""
+"""Extent of a life-size head behind and ahead of the head's origin, metres, for a head 0.2 m wide."""
 
 
 def head_box(
@@ -21,14 +21,14 @@ def head_box(
 ) -> Float[np.ndarray, "2 3"]:
     """Corners of an axis-aligned box around the head, metres.
 
-    The outline of the head in each frame is carried onto the plane through the head's origin that faces the camera,
+    The bounds of the head in each frame are projected onto the plane through the head's origin that faces the camera,
     and the box encloses all of them.
 
     Args:
-        masks: where the head is, for each of the poses.
-        camera_to_worlds: recording cameras.
+        masks: true where the head is, one mask for each of the poses.
+        camera_to_worlds: poses of the recording camera.
         camera: the recording camera; masks may have another size.
-        margin: added on every side, metres.
+        margin: metres added on every side.
     """
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for mask, pose in zip(masks, camera_to_worlds):

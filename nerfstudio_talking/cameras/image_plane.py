@@ -1,12 +1,12 @@
-"""The plane that carries torso and background: fixed in the recording camera's frame, parallel to its image.
+"""The image plane of torso and background: fixed in the recording camera's frame, parallel to its image.
 
-A ray of any camera meets the plane at a point; the recording camera's projection of that point says where in the
-recorded image to look. For the recording camera itself that is the ray's own pixel, at any distance of the plane.
+A ray of any camera meets the plane at a point; the recording camera's projection of that point is the position in the
+recorded image that the ray shows. For the recording camera itself that is the ray's own pixel, at any distance of the
+plane.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,18 +21,18 @@ def plane_positions(
     distance: float,
     camera: PinholeCamera,
 ) -> Float[Tensor, "rays 2"]:
-    """Where rays meet the plane, in the recorded image.
+    """Positions in the recorded image where rays meet the plane.
 
     Args:
         origins: ray origins in the head's frame, metres.
         directions: ray directions in the head's frame, any length.
         recorded_to_worlds: camera-to-world of the recording camera at each ray's time (OpenGL axes).
-        distance: of the plane from the recording camera, metres.
+        distance: distance of the plane from the recording camera, metres.
         camera: the recording camera.
 
     Returns:
-        Positions with x right and y down; -1 and 1 are the image's edges. Rays that run away from the plane or
-        along it get positions far outside (absolute value 10), which samples as the image's border.
+        Positions with x right and y down; -1 and 1 are the image's edges. Rays that never meet the
+        plane get positions far outside (absolute value 10), which sample the image's border.
     """
     rotation, translation = recorded_to_worlds[:, :, :3], recorded_to_worlds[:, :, 3]
     o = torch.einsum("nij,ni->nj", rotation, origins - translation)
@@ -45,30 +45,13 @@ def plane_positions(
 
 
 def apply_affine(
-    positions: Float[Tensor, "*bs 2"], motions: Float[Tensor, "*bs 2 3"], inverse: bool = False
-) -> Float[Tensor, "*bs 2"]:
-    """Positions moved by affine maps; `inverse` undoes it."""
-    # written out: batches of two-by-two products and solutions cost many times their arithmetic
+    positions: Float[Tensor, "*#bs 2"], motions: Float[Tensor, "*#bs 2 3"], inverse: bool = False
+) -> Float[Tensor, "*#bs 2"]:
+    """Positions moved by affine maps, or by their inverses."""
+    # written out: batched products and solves of 2x2 matrices cost many times their arithmetic
     (a, b, dx), (c, d, dy) = (motions[..., row, :].unbind(-1) for row in (0, 1))
     x, y = positions.unbind(-1)
     if not inverse:
         return torch.stack([a * x + b * y + dx, c * x + d * y + dy], -1)
     x, y, scale = x - dx, y - dy, 1 / (a * d - b * c)
     return torch.stack([(d * x - b * y) * scale, (a * y - c * x) * scale], -1)
-
-
-LIP_DEPTH = 0.05
-"""Depth of the lips in front of the head's origin, metres. Only parallax, a second-order effect, depends on it."""
-
-
-def intersect_depth_plane(
-    pixels: Float[np.ndarray, "frames points 2"],
-    camera_to_worlds: Float[np.ndarray, "frames 3 4"],
-    camera: PinholeCamera,
-    depth: float = LIP_DEPTH,
-) -> Float[np.ndarray, "frames points 2"]:
-    """Where the pixels' rays meet the plane z = `depth` (metres) of the head's frame: x and y in metres."""
-    rotation, translation = camera_to_worlds[:, :, :3], camera_to_worlds[:, :, 3]
-    directions = camera.unproject(pixels) @ rotation.transpose(0, 2, 1)
-    distance = (depth - translation[:, None, 2]) / directions[..., 2]
-    return translation[:, None, :2] + distance[..., None] * directions[..., :2]

@@ -2,7 +2,7 @@
 
 Axes are OpenGL's (x right, y up, the camera looks along -z); pixels have x right and y down, and (0, 0) is the upper
 left corner of the image, so that the centre of the first pixel is (0.5, 0.5). Functions take numpy arrays and torch
-tensors alike and return what they were given.
+tensors alike and return the same kind.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ import numpy as np
 from jaxtyping import Float
 
 if TYPE_CHECKING:
-    from nerfstudio.cameras.cameras import Cameras
     from torch import Tensor
 
 Array = TypeVar("Array", np.ndarray, "Tensor")
 
 _NEAR = 1e-6
-"""Least depth of a projected point, metres: what is behind the camera lands far outside the image."""
+"""Least depth of a projected point, metres: points behind the camera land far outside the image."""
 
 
 @dataclass(frozen=True)
 class PinholeCamera:
-    """Focal length and image size, which only make sense together."""
+    """Focal length and image size of the recording camera."""
 
     focal: float
     """Focal length, pixels."""
@@ -55,7 +54,7 @@ class PinholeCamera:
         return PinholeCamera(self.focal * width / self.width, width, height)
 
     def project(self, points: Array, camera_to_worlds: Array) -> Array:
-        """Points as cameras see them.
+        """Project points into images.
 
         Args:
             points: (points, 3) for all cameras alike, or (frames, points, 3); metres.
@@ -81,11 +80,11 @@ class PinholeCamera:
 
     @property
     def uv_per_metre(self) -> tuple[float, float]:
-        """What one metre to the right and one metre up, at a distance of one metre, are in `uv` positions."""
+        """Change of the `uv` position per metre to the right, and per metre up, at a distance of one metre."""
         return 2 * self.focal / self.width, -2 * self.focal / self.height
 
-    def to_nerfstudio(self, camera_to_worlds: Any, times: Any) -> Cameras:
-        """nerfstudio's cameras.
+    def to_nerfstudio(self, camera_to_worlds: Any, times: Any) -> Any:
+        """The camera at each pose and time, as nerfstudio's `Cameras`.
 
         Args:
             camera_to_worlds: (frames, 3, 4), array or tensor.

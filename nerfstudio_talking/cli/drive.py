@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from nerfstudio_talking.audio.normalization import NormalizationMode
 from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.motion.pose_mode import PoseMode
-
-if TYPE_CHECKING:
-    import numpy as np
-    from jaxtyping import UInt8
-
-    from nerfstudio_talking.baking.file_format import Bake
-    from nerfstudio_talking.models.portrait_model import PortraitModel
 
 
 @dataclass
@@ -28,23 +21,28 @@ class Drive:
     load_config: Path
     """The config.yml of the trained portrait."""
     audio: Path
-    """Audio to speak: any file that holds audio."""
+    """The audio to speak: any file that holds audio."""
     output: Path
     """The mp4 to write."""
     audio_features: Path | None = None
-    """Features of the audio as .npy, one row per frame, for portraits trained on ready-made arrays."""
+    """The features of the audio as .npy, one row per frame, for portraits trained on ready-made arrays."""
+    normalization: NormalizationMode = "adapt"
+    """How the audio is normalised: 'adapt' follows the level and spectrum of the voice, starting from those of the
+    portrait's clip; 'clip' keeps the clip's, for a voice recorded with the same microphone."""
     pose: PoseMode | Literal["generated"] = "ping-pong"
     """How the recorded head motion is arranged to the length of the audio; 'generated' takes --motion instead."""
     motion: Path | None = None
     """For --pose generated: a personal motion model or a motion track of this audio (see `ns-talking motion`)."""
     motion_seed: int = 0
-    """Of the motion that a model generates: another seed, another head motion and other blinks."""
+    """Seed of the motion that a model generates: another seed, another head motion and other blinks."""
     smoothing: float = 1.0
-    """Smoothing of the poses of head and body: standard deviation in frames; 0 for none."""
+    """Standard deviation in frames of the smoothing of the poses of head and body; 0 for none."""
     scale: float = 1.0
     """Size of the image relative to the recording."""
     crf: Annotated[int, tyro.conf.arg(metavar="0-51")] = 18
     """H.264 quality: lower is better and larger."""
+    device: str = "auto"
+    """The device to render on: 'cpu', 'cuda' ...; 'auto' takes a GPU where there is one."""
     baked: Literal["auto", "none"] | Path = "auto"
     """The bake to play from: a file; 'auto': baked.pt beside config.yml, if there is no GPU; 'none': full rendering."""
     refine: Path | None = None
@@ -52,12 +50,8 @@ class Drive:
 
     def main(self) -> None:
         """Render and write, frame by frame."""
-        from nerfstudio_talking.audio.extract import extract_features
-        from nerfstudio_talking.inference.checkpoints import load_portrait
-        from nerfstudio_talking.media.reading import read_audio
-        from nerfstudio_talking.media.write_behind import write_behind
-        from nerfstudio_talking.media.writing import VideoWriter
-        from nerfstudio_talking.motion.driving_track import driving_track
+        from nerfstudio_talking.inference.driver import PortraitDriver
+        from nerfstudio_talking.media.reading import read_audio_blocks
 
         if (self.pose == "generated") != (self.motion is not None):
             raise TalkingError(
@@ -66,77 +60,20 @@ class Drive:
                 found="one without the other",
                 hint="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
             )
-        samples = read_audio(self.audio)
-        _, model = load_portrait(self.load_config)
-        portrait = model.track
-        refiner = None
-        if self.refine is not None:
-            from nerfstudio_talking.inference.refiner import load_refiner, refine_frames
-
-            refiner = load_refiner(self.refine, self.load_config, portrait.digest).to(model.device)
-        num_frames = round(len(samples) / 16000 * portrait.fps)
-        if num_frames < 1:
-            raise TalkingError(
+        next(iter(read_audio_blocks(self.audio)))  # a file that cannot be read is told before the portrait is loaded
+        driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion)
+        with get_progress("Speaking", suffix="frames/s") as progress:
+            task = progress.add_task("Speaking", total=driver.num_frames(self.audio))
+            count = driver.write_video(
                 self.audio,
-                expected=f"at least one frame of audio ({1 / portrait.fps:.3f} s)",
-                found=f"{len(samples) / 16000:.3f} s",
-                hint="Give a longer recording.",
+                self.output,
+                crf=self.crf,
+                advance=lambda: progress.advance(task),
+                pose=self.pose,
+                smoothing=self.smoothing,
+                scale=self.scale,
+                seed=self.motion_seed,
+                audio_features=self.audio_features,
+                normalization=self.normalization,
             )
-        kind = str(self.audio_features) if self.audio_features is not None else portrait.audio_kind
-        features = extract_features(samples, portrait.fps, num_frames, kind)[0]
-        if self.motion is not None:
-            from nerfstudio_talking.motion.generation import generated_track, motion_for
-
-            motion = motion_for(self.motion, samples, portrait.fps, num_frames, self.motion_seed)
-            track = generated_track(portrait, features, motion, self.smoothing)
-        else:
-            assert self.pose != "generated"
-            track = driving_track(portrait, features, self.pose, self.smoothing)
-        model.drive(track)
-        width, height = (max(2, round(side * self.scale / 2) * 2) for side in (portrait.width, portrait.height))
-        bake = self._find_bake(model)
-        frames = _full_frames(model, width, height) if bake is None else _baked_frames(model, bake, width, height)
-        if refiner is not None:
-            frames = refine_frames(refiner, frames)
-        with (
-            VideoWriter(self.output, portrait.fps, width, height, audio=(samples, 16000), crf=self.crf) as writer,
-            get_progress("Speaking", suffix="frames/s") as progress,
-        ):
-            write_behind(progress.track(frames, total=num_frames), writer.write)
-        CONSOLE.print(f"[green]Wrote {self.output}: {num_frames} frames at {portrait.fps:g} per second, with audio.")
-
-    def _find_bake(self, model: PortraitModel) -> Bake | None:
-        """The bake to play from, if any."""
-        from nerfstudio_talking.baking.file_format import BAKE_NAME, load_bake
-        from nerfstudio_talking.baking.fit import bakeable
-        from nerfstudio_talking.io.digests import weights_digest
-
-        path = self.load_config.parent / BAKE_NAME
-        if self.baked == "none" or (self.baked == "auto" and (model.device.type != "cpu" or not path.is_file())):
-            return None
-        path = path if self.baked == "auto" else Path(self.baked)
-        bake = load_bake(path, weights_digest(bakeable(model)))
-        CONSOLE.print(f"Playing from {path}; --baked none renders in full.")
-        return bake
-
-
-def _baked_frames(
-    model: PortraitModel, bake: Bake, width: int, height: int
-) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    from nerfstudio_talking.baking.fit import bakeable
-    from nerfstudio_talking.baking.renderer import BakeRenderer
-
-    return BakeRenderer(bakeable(model.to("cpu")), bake, width, height).frames()
-
-
-def _full_frames(model: PortraitModel, width: int, height: int) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """Every frame of the model's track, rendered by the field."""
-    import torch
-
-    track = model.track
-    view = track.camera.resize(width, height)
-    for frame in range(track.num_frames):
-        one = slice(frame, frame + 1)
-        camera = view.to_nerfstudio(track.camera_to_worlds[one], track.times[one]).to(model.device)
-        rgb = model.get_outputs_for_camera(camera)["rgb"]
-        yield (rgb * 255).round().to(torch.uint8).cpu().numpy()
+        CONSOLE.print(f"[green]Wrote {self.output}: {count} frames at {driver.fps:g} per second, with audio.")

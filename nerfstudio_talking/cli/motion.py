@@ -22,38 +22,31 @@ if TYPE_CHECKING:
 
 @dataclass
 class MotionTrain:
-    """Learn the general mapping from audio to motion, from datasets of several people. Run again, it goes on."""
+    """Train the general motion model on datasets of several people. An interrupted run resumes when it is run again."""
 
     data: list[Path]
-    """Dataset folders that `ns-talking process` wrote."""
+    """Paths of the dataset folders to train on, written by `ns-talking process`."""
     output: Path
-    """The model to write."""
+    """Path of the model to write."""
     epochs: int = 60
-    """Passes over the frames."""
+    """Number of passes over the frames."""
     expression: int = 16
-    """Coefficients of the face basis."""
-    paper_widths: bool = False
-    """The network's published widths: for a GPU's worth of data."""
+    """Number of coefficients of the face basis."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of initial weights, augmentation, dropout and the order of the frames."""
 
     def main(self) -> None:
-        """Learn and write."""
+        """Train and write the model."""
         from nerfstudio_talking.motion.learning import LearningOptions
         from nerfstudio_talking.motion.model import save_model
-        from nerfstudio_talking.motion.network import PAPER_WIDTHS, MotionNetworkConfig
         from nerfstudio_talking.motion.recording import load_recording
         from nerfstudio_talking.motion.training import GeneralConfig, clear_work, train_general
 
-        _positive("--epochs", self.epochs)
-        _positive("--expression", self.expression, 2, 64)
+        _check_range("--epochs", self.epochs)
+        _check_range("--expression", self.expression, 2, 64)
         begin = time.monotonic()
         recordings = [load_recording(folder) for folder in self.data]
-        config = GeneralConfig(
-            expression=self.expression,
-            network=PAPER_WIDTHS if self.paper_widths else MotionNetworkConfig(),
-            learning=LearningOptions(epochs=self.epochs, seed=self.seed),
-        )
+        config = GeneralConfig(expression=self.expression, learning=LearningOptions(epochs=self.epochs, seed=self.seed))
         work = _work_folder(self.output)
         with _epochs() as advance:
             model, history = train_general(recordings, config, work, advance)
@@ -67,7 +60,7 @@ class MotionTrain:
         }
         save_model(model, self.output)
         clear_work(work)
-        _tell_losses(history.held_out[best], f"Held-out losses, best epoch {best + 1} of {len(totals)}")
+        _print_losses(history.held_out[best], f"Held-out losses, best epoch {best + 1} of {len(totals)}")
         CONSOLE.print(
             f"[green]Wrote {escape(str(self.output))}: {len(recordings)} clip(s), "
             f"{sum(r.num_frames for r in recordings)} frames, {time.monotonic() - begin:.0f} s.",
@@ -77,29 +70,29 @@ class MotionTrain:
 
 @dataclass
 class MotionFinetune:
-    """Make a general model personal, from a few hundred frames of one person. Run again, it goes on."""
+    """Fine-tune a general model to one person. An interrupted run resumes when it is run again."""
 
     model: Path
-    """The general model."""
+    """Path of the general model."""
     data: Path
-    """The person's dataset folder."""
+    """Path of the person's dataset folder."""
     output: Path
-    """The personal model to write."""
+    """Path of the personal model to write."""
     frames: int | None = 300
-    """Use that many frames, from the front; None: all."""
+    """Number of frames to use, from the first one on; None uses all."""
     epochs: int = 60
-    """Passes over the frames at most; held-out blocks tell how many help."""
+    """Greatest number of passes over the frames; cross-validation chooses how many are made."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of augmentation, dropout and the order of the frames."""
 
     def main(self) -> None:
-        """Learn and write."""
+        """Train and write the model."""
         from nerfstudio_talking.motion.learning import LearningOptions
         from nerfstudio_talking.motion.model import load_model, save_model
         from nerfstudio_talking.motion.recording import load_recording
         from nerfstudio_talking.motion.training import PersonalConfig, clear_work, fine_tune
 
-        _positive("--epochs", self.epochs)
+        _check_range("--epochs", self.epochs)
         begin = time.monotonic()
         general = load_model(self.model)
         recording = load_recording(self.data, self.frames)
@@ -108,35 +101,35 @@ class MotionFinetune:
         )
         work = _work_folder(self.output)
         with _epochs() as advance:
-            model, figures = fine_tune(general, recording, config, work, advance)
-        model.record |= {"person": f"{recording.name} {recording.digest}", "fine_tuning": figures}
+            model, metrics = fine_tune(general, recording, config, work, advance)
+        model.record |= {"person": f"{recording.name} {recording.digest}", "fine_tuning": metrics}
         save_model(model, self.output)
         clear_work(work)
-        _tell_losses(figures["held_out"], f"Held-out losses over {config.folds} blocks, epoch {figures['epochs']}")
+        _print_losses(metrics["held_out"], f"Held-out losses over {config.folds} blocks, epoch {metrics['epochs']}")
         CONSOLE.print(
             f"[green]Wrote {escape(str(self.output))}: {recording.num_frames} frames, "
-            f"{figures['blinks_per_minute']:.0f} blinks per minute, {time.monotonic() - begin:.0f} s.",
+            f"{metrics['blinks_per_minute']:.0f} blinks per minute, {time.monotonic() - begin:.0f} s.",
             soft_wrap=True,
         )
 
 
 @dataclass
 class MotionGenerate:
-    """Write the motion of a person under a voice."""
+    """Generate the motion of a person who speaks an audio file, as a motion track."""
 
     model: Path
-    """The personal model."""
+    """Path of the personal model."""
     audio: Path
-    """Any file that holds audio."""
+    """Path of the audio to speak: any file that holds audio."""
     output: Path
-    """The motion track to write, .npz."""
+    """Path of the motion track (.npz) to write."""
     fps: float = 25.0
-    """Frames per second."""
+    """Frame rate of the motion track, frames per second."""
     seed: int = 0
-    """Another seed, another head motion and other blinks."""
+    """Seed of the random head motion and of the blinks."""
 
     def main(self) -> None:
-        """Generate and write."""
+        """Generate and write the motion track."""
         from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.motion.generation import generate_motion, save_motion
         from nerfstudio_talking.motion.model import load_model
@@ -157,20 +150,20 @@ class MotionGenerate:
 
 @dataclass
 class MotionShow:
-    """Write the personal face: the mesh of a frame (.ply, .obj), or drawn over the clip or a motion (.mp4)."""
+    """Export the personal face: the mesh of one frame (.ply, .obj), or a video of the mesh over the clip (.mp4)."""
 
     model: Path
-    """The personal model."""
+    """Path of the personal model."""
     data: Path
-    """The person's dataset folder."""
+    """Path of the person's dataset folder."""
     output: Path
-    """What to write, by its suffix."""
+    """Path of the file to write; its suffix chooses between mesh and video."""
     frame: int = 0
-    """Frame of the mesh."""
+    """Number of the frame whose mesh is written."""
     motion: Path | None = None
-    """A motion track to show instead of the clip's own motion."""
+    """Path of a motion track that is shown before the clip's background instead of the clip's own motion."""
     audio: Path | None = None
-    """The audio of the motion track."""
+    """Path of the audio that belongs to the motion track; the video is silent without it."""
 
     def main(self) -> None:
         """Write the mesh or the video."""
@@ -183,28 +176,26 @@ class MotionShow:
             return
         shapes, _ = self._faces(model)
         if not 0 <= self.frame < len(shapes):
-            raise TalkingError(
-                f"--frame {self.frame}", expected=f"0 to {len(shapes) - 1}", found=str(self.frame), hint="Count again."
-            )
+            expected, hint = f"0 to {len(shapes) - 1}", "Choose a frame in that range."
+            raise TalkingError(f"--frame {self.frame}", expected=expected, found=str(self.frame), hint=hint)
         write_mesh(shapes[self.frame], self.output)
         CONSOLE.print(f"[green]Wrote {escape(str(self.output))}.", soft_wrap=True)
 
     def _faces(self, model: MotionModel) -> tuple[Any, Any]:
         """Shapes and camera-to-world matrices to show."""
-        import numpy as np
-
         from nerfstudio_talking.dataset_io.track import load_track
         from nerfstudio_talking.face.linear_face_model import camera_matrices, face_shapes
+        from nerfstudio_talking.face.measurements import lid_closure, mean_eye_opening
         from nerfstudio_talking.motion.generation import load_motion
 
         face = model.face()
         if self.motion is not None:
             motion = load_motion(self.motion)
-            closure = 1.0 - np.clip(motion.eyes, 0.0, 1.0)
-            return face.shapes(motion.expression, closure), camera_matrices(motion.pose)
+            return face.shapes(motion.expression, lid_closure(motion.eyes)), camera_matrices(motion.pose)
         track = load_track(self.data)
-        shapes, _ = face_shapes(track)
-        return face.shapes(face.encode(shapes), 1.0 - np.clip(track.eyes.mean(1), 0.0, 1.0)), track.camera_to_worlds
+        shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)
+        closure = lid_closure(mean_eye_opening(track.eyes))
+        return face.shapes(face.encode(shapes), closure), track.camera_to_worlds
 
     def _write_video(self, model: MotionModel) -> None:
         from nerfstudio_talking.dataset_io.sequence import load_sequence
@@ -227,17 +218,17 @@ class MotionShow:
             get_progress("Drawing", suffix="frames/s") as progress,
         ):
             for frame in progress.track(range(len(shapes))):
-                under = (
+                backdrop = (
                     sequence.background if self.motion is not None else read_image(sequence.image_paths[frame], "RGB")
                 )
-                drawn = draw_mesh(under, shapes[frame], poses[frame], track.camera)
+                drawn = draw_mesh(backdrop, shapes[frame], poses[frame], track.camera)
                 writer.write(drawn[: size[1], : size[0]])
         CONSOLE.print(f"[green]Wrote {escape(str(self.output))}: {len(shapes)} frames.", soft_wrap=True)
 
 
 @dataclass
 class Motion:
-    """Head motion, expression and blinks from audio, in a person's own manner."""
+    """Train and use models of a person's head motion, expression and blinks, driven by audio."""
 
     command: tyro.conf.OmitSubcommandPrefixes[
         Union[  # noqa: UP007 - tyro wants a Union of Annotated members
@@ -271,10 +262,12 @@ def _epochs() -> Iterator[Advance]:
         yield advance
 
 
-def _positive(name: str, value: int, least: int = 1, most: int = 100_000) -> None:
+def _check_range(name: str, value: int, least: int = 1, most: int = 100_000) -> None:
     if not least <= value <= most:
-        raise TalkingError(f"{name} {value}", expected=f"{least} to {most}", found=str(value), hint="Change it.")
+        raise TalkingError(
+            f"{name} {value}", expected=f"{least} to {most}", found=str(value), hint="Choose a value in that range."
+        )
 
 
-def _tell_losses(losses: dict[str, float], title: str) -> None:
+def _print_losses(losses: dict[str, float], title: str) -> None:
     CONSOLE.print(f"{title}: " + ", ".join(f"{name} {value:.4f}" for name, value in losses.items()), soft_wrap=True)

@@ -12,10 +12,10 @@ from nerfstudio_talking.process.config import ProcessConfig
 
 @dataclass
 class Process(ProcessConfig):
-    """Make a dataset folder of a video of one person speaking. Run again after an interruption, it goes on."""
+    """Make a dataset folder of a video of one person speaking. An interrupted run resumes when it is run again."""
 
     video: tyro.conf.Positional[Path]
-    """The video: any container and codec that FFmpeg's libraries read, one person speaking, with audio."""
+    """Path of the video, of one person speaking, with audio; any container and codec that FFmpeg's libraries read."""
 
     def main(self) -> None:
         """Process the video."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.markup import escape
 
 from nerfstudio_talking.io.console import CONSOLE
-from nerfstudio_talking.io.errors import TalkingError
 
 
 @dataclass
@@ -38,36 +36,15 @@ class Render:
 
     def main(self) -> None:
         """Render a silent video beside the target, then join frames and audio."""
-        if not self.camera_path_filename.is_file():
-            raise TalkingError(
-                self.camera_path_filename,
-                expected="a camera path",
-                found="no such file",
-                hint="Write one with `ns-talking path --data DIR`.",
-            )
+        from nerfstudio_talking.inference.render_clip import render_with_audio
+
+        target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")
+        start = render_with_audio(self.load_config, self.camera_path_filename, target, self._render_silently)
+        CONSOLE.print(
+            f"[green]Wrote {escape(str(target))}, with audio from second {start:.2f} of the clip.", soft_wrap=True
+        )
+
+    def _render_silently(self, output: Path) -> None:
         from nerfstudio.scripts.render import RenderCameraPath  # imports every method of nerfstudio
 
-        from nerfstudio_talking.dataset_io.validation import load_any_sequence
-        from nerfstudio_talking.inference.checkpoints import ensure_ffmpeg, read_run
-        from nerfstudio_talking.media.reading import read_audio
-        from nerfstudio_talking.media.writing import mux_audio
-
-        path = json.loads(self.camera_path_filename.read_text(encoding="utf-8"))
-        manager = read_run(self.load_config).pipeline.datamanager
-        data = manager.data or manager.dataparser.data  # type: ignore[attr-defined]
-        track = load_any_sequence(data).track
-        if track.audio_path is None:
-            raise TalkingError(
-                self.load_config, expected="a clip with audio", found="none", hint="Use ns-render for a silent video."
-            )
-        ensure_ffmpeg()
-        target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")
-        silent = target.with_name(target.stem + ".silent.mp4")
-        RenderCameraPath(**{**vars(self), "output_path": silent}).main()
-        begin = round(float(path["camera_path"][0].get("render_time") or 0.0) * (track.num_frames - 1)) / track.fps
-        samples = read_audio(track.audio_path, start=begin, duration=float(path["seconds"]))
-        mux_audio(silent, samples, 16000, target)
-        silent.unlink()
-        CONSOLE.print(
-            f"[green]Wrote {escape(str(target))}, with audio from second {begin:.2f} of the clip.", soft_wrap=True
-        )
+        RenderCameraPath(**{**vars(self), "output_path": output}).main()

@@ -1,1 +1,1 @@
-"""Datasets, samplers and datamanagers."""
+"""nerfstudio datasets, pixel samplers and datamanagers."""

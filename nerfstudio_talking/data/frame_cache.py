@@ -1,4 +1,4 @@
-"""All training frames in memory, as bytes: whole colours where they fit, else with halved chroma."""
+"""All training frames in memory, as bytes: full colours where they fit, else with subsampled chroma."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 
 class FrameCache:
-    """Images of a clip as uint8 on a device, read pixel by pixel.
+    """Images of a sequence as uint8 on a device, read as single pixels or as whole images.
 
-    An image of h x w pixels takes 3hw bytes. Where all of them would not fit into `budget`, brightness is kept in full
-    and chroma at half the resolution both ways (JPEG's YCbCr, 4:2:0): 1.5hw bytes, and a difference that the eye does
-    not see.
+    An image of h x w pixels takes 3hw bytes. Where all of them would not fit into `budget`, luma is kept in full and
+    chroma at half the resolution both ways (JPEG's YCbCr, 4:2:0): 1.5hw bytes, and a difference that the eye does not
+    see.
 
     Args:
-        count: images.
-        height: of each, pixels.
-        width: of each, pixels.
-        budget: bytes that whole colours may take.
+        count: number of images.
+        height: height of each, pixels.
+        width: width of each, pixels.
+        budget: bytes that full colours may take.
     """
 
     def __init__(self, count: int, height: int, width: int, budget: int) -> None:
@@ -35,12 +35,12 @@ class FrameCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the images take."""
+        """Number of bytes that the images take."""
         return self._full.nbytes + self._half.nbytes
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """Device that the images are on."""
         return self._full.device
 
     def to(self, device: torch.device | str) -> FrameCache:
@@ -53,8 +53,8 @@ class FrameCache:
         if not self.halved:
             self._full[index] = torch.from_numpy(np.array(image))
             return
-        bright, *chroma = image.convert("YCbCr").split()
-        self._full[index, ..., 0] = torch.from_numpy(np.array(bright))
+        luma, *chroma = image.convert("YCbCr").split()
+        self._full[index, ..., 0] = torch.from_numpy(np.array(luma))
         half = [np.array(channel.reduce(2)) for channel in chroma]
         self._half[index] = torch.from_numpy(np.stack(half, -1))
 
@@ -65,7 +65,20 @@ class FrameCache:
         full = self._full[frame, row, column].float()
         if not self.halved:
             return full / 255
-        blue, red = (self._half[frame, row // 2, column // 2].float() - 128).unbind(-1)
-        bright = full[:, 0]
-        rgb = [bright + 1.402 * red, bright - 0.344136 * blue - 0.714136 * red, bright + 1.772 * blue]
-        return torch.stack(rgb, -1).clamp(0, 255) / 255
+        return _to_rgb(full, self._half[frame, row // 2, column // 2].float())
+
+    def images(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames height width 3"]:
+        """RGB of whole images, in [0, 1]; the same values as `colours` gives pixel by pixel."""
+        full = self._full[frames].float()
+        if not self.halved:
+            return full / 255
+        chroma = self._half[frames].repeat_interleave(2, 1).repeat_interleave(2, 2)
+        return _to_rgb(full, chroma[:, : self.height, : self.width].float())
+
+
+def _to_rgb(luma: Float[Tensor, "*bs 1"], chroma: Float[Tensor, "*bs 2"]) -> Float[Tensor, "*bs 3"]:
+    """JPEG's YCbCr in [0, 255] to RGB in [0, 1]."""
+    blue, red = (chroma - 128).unbind(-1)
+    luma = luma[..., 0]
+    rgb = [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue]
+    return torch.stack(rgb, -1).clamp(0, 255) / 255

@@ -1,4 +1,4 @@
-"""Which pixels to train on: more rays where faces are looked at."""
+"""Which frames and pixels to train on: more rays where viewers look, and more frames with closing eyes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, MOUTH_CLASSES, class_mask
+from nerfstudio_talking.face.regions import clip_box, mask_box
 
-REGIONS = {"head": HEAD_CLASSES, "mouth": ("lips", "inner_mouth"), "eyes": ("eyes",)}
+REGIONS = {"head": HEAD_CLASSES, "mouth": MOUTH_CLASSES, "eyes": ("eyes",)}
 """Boxes that rays are drawn from, besides the whole image, and the parsing classes that they enclose."""
 _MARGIN = {"head": 0.03, "mouth": 0.35, "eyes": 0.25}
+"""Margins of the boxes that rays are drawn from, in widths of the region."""
 
 
 @dataclass(frozen=True)
@@ -21,32 +23,62 @@ class RegionShares:
     """Share of the rays drawn uniformly from each region's box; the rest comes from the whole image."""
 
     head: float = 0.35
+    """Share of the head's box."""
     mouth: float = 0.2
+    """Share of the mouth's box."""
     eyes: float = 0.1
+    """Share of the eyes' box."""
 
 
-def region_box(parsing: np.ndarray, name: str) -> Float[np.ndarray, 4]:
+def region_box(parsing: UInt8[np.ndarray, "height width"], name: str) -> Float[np.ndarray, " 4"]:
     """Box (x0, y0, x1, y1) in pixels around a region, with a margin; the whole image where the region is not seen."""
     height, width = parsing.shape
-    seen = class_mask(parsing, REGIONS[name])
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    if len(rows) == 0:
-        return np.array([0, 0, width, height], dtype=np.float64)
-    x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
-    margin = _MARGIN[name] * (x1 - x0)
-    return np.array(
-        [max(x0 - margin, 0), max(y0 - margin, 0), min(x1 + margin, width), min(y1 + margin, height)], dtype=np.float64
-    )
+    box = mask_box(class_mask(parsing, REGIONS[name]), _MARGIN[name])
+    return np.array((0, 0, width, height) if box is None else clip_box(box, height, width), dtype=np.float64)
 
 
 def frame_weights(eyes: Float[np.ndarray, "frames eyes"], most: float = 4.0) -> Float[np.ndarray, " frames"]:
-    """How often to draw each frame: a blink fills a few frames in a hundred and would be learned last.
+    """Weight with which each frame is drawn: a blink fills a few frames in a hundred and would be learned last.
 
-    One, plus the shortfall of the more closed eye below the clip's median in standard deviations, up to `most`.
+    One, plus the shortfall of the more closed eye below the median in standard deviations, up to `most`.
+
+    Args:
+        eyes: eye opening of each frame.
+        most: greatest addition.
     """
     opening = eyes.min(axis=1)
     shortfall = (np.median(opening) - opening) / max(float(opening.std()), 1e-3)
     return 1.0 + np.clip(shortfall, 0.0, most)
+
+
+def step_generator(seed: int, step: int, rank: int, device: torch.device | str) -> torch.Generator:
+    """Random generator of a training step, the same again after a resume.
+
+    Args:
+        seed: seed of the run.
+        step: training step.
+        rank: number of this process among several, each of which draws on its own.
+        device: device of the draws.
+    """
+    # of the sum a CPU's generator uses 32 bits
+    return torch.Generator(device).manual_seed(seed * 1_000_003 + step + rank * 0x9E3779B1)
+
+
+def draw_frames(
+    weights: Float[Tensor, " frames"], count: int, favour_blinks: bool, generator: torch.Generator
+) -> Int64[Tensor, " drawn"]:
+    """Distinct frames of a step, on the CPU.
+
+    Args:
+        weights: weight of each frame, from `frame_weights`.
+        count: number of frames; all of them where there are fewer.
+        favour_blinks: whether the weights are used; without, frames are drawn uniformly.
+        generator: random generator on the CPU.
+    """
+    weights = weights.cpu()
+    if not favour_blinks:
+        weights = torch.ones_like(weights)
+    return torch.multinomial(weights, min(count, len(weights)), generator=generator)
 
 
 def sample_pixels(
@@ -73,9 +105,9 @@ def sample_pixels(
 
 
 def patch_pixels(
-    frame: int, box: Float[Tensor, 4], side: int, width: int, height: int, generator: torch.Generator | None = None
+    frame: int, box: Float[Tensor, " 4"], side: int, width: int, height: int, generator: torch.Generator | None = None
 ) -> Int64[Tensor, "rays 3"]:
-    """Indices of a square patch whose centre lies in the box, row by row; cut back into the image."""
+    """Indices (frame, row, column), row by row, of a square patch inside the image whose centre lies in the box."""
     u = torch.rand(2, generator=generator)
     centre = box[:2].cpu() + u * (box[2:] - box[:2]).cpu()
     x0 = int((centre[0] - side / 2).clamp(0, max(width - side, 0)))

@@ -1,4 +1,4 @@
-"""Frames of a clip with their parsing maps."""
+"""nerfstudio dataset of the frames of a sequence with their parsing maps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 
 
 class TalkingDataset(InputDataset):
-    """An InputDataset whose batches carry `parsing`, (H, W, 1) class ids, where the clip has it."""
+    """An InputDataset whose batches hold `parsing`, (H, W, 1) class ids, where the sequence has it."""
 
     exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, "parsing"]  # noqa: RUF012
 
     @property
     def sequence(self) -> TalkingSequence:
-        """The clip that the frames come from."""
+        """The sequence that the frames come from."""
         return self.metadata["sequence"]
 
     def track_frame(self, image_idx: int) -> int:

@@ -1,4 +1,4 @@
-"""Datasets of the AD-NeRF family, read as they are."""
+"""Dataparser of AD-NeRF-family folders."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 
 @dataclass
 class AdNerfDataParserConfig(DataParserConfig):
-    """Options of the reader of AD-NeRF, RAD-NeRF, ER-NeRF and SyncTalk folders."""
+    """Options of the dataparser of AD-NeRF, RAD-NeRF, ER-NeRF and SyncTalk folders."""
 
     _target: type = field(default_factory=lambda: AdNerfDataParser)
     """Target class to instantiate."""
     data: Path = Path()
-    """The dataset folder, with transforms_train.json."""
+    """Path of the dataset folder, which holds transforms_train.json."""
     audio: str | None = None
-    """File name of the audio features; found by itself where not given."""
+    """File name of the audio features in that folder; the usual names are tried where it is not given."""
     fps: float = 25.0
-    """Frames per second."""
+    """Frame rate of the images, frames per second; the family assumes 25."""
 
 
 class AdNerfDataParser(PortraitDataParser):
-    """Reads a folder of the AD-NeRF family (see nerfstudio_talking/ad_nerf.py)."""
+    """Reads an AD-NeRF-family folder (see `dataset_io.ad_nerf`)."""
 
     config: AdNerfDataParserConfig
 
@@ -39,5 +39,5 @@ class AdNerfDataParser(PortraitDataParser):
 
 ad_nerf_data = DataParserSpecification(
     config=AdNerfDataParserConfig(),
-    description="Datasets of AD-NeRF, RAD-NeRF, ER-NeRF and SyncTalk, as they are.",
+    description="Dataset folders of AD-NeRF, RAD-NeRF, ER-NeRF and SyncTalk.",
 )

@@ -1,4 +1,4 @@
-"""A clip as nerfstudio's dataparser outputs: what the dataparsers of all layouts share."""
+"""Base class of the dataparsers: a talking sequence as nerfstudio's dataparser outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 
 
 def sequence_box(sequence: TalkingSequence, most: int = 24) -> SceneBox:
-    """The head's box from some training frames."""
+    """The head box of a sequence, from `most` of its training frames."""
     if sequence.parsing_paths is None:
         return SceneBox(aabb=torch.tensor([[-0.15, -0.18, -0.16], [0.15, 0.2, 0.13]]))
     frames = np.unique(np.linspace(0, len(sequence.train_frames) - 1, most).astype(int))
@@ -27,9 +27,10 @@ def sequence_box(sequence: TalkingSequence, most: int = 24) -> SceneBox:
 
 
 def sequence_outputs(sequence: TalkingSequence, split: str, scene_box: SceneBox | None = None) -> DataparserOutputs:
-    """Cameras with times, images, the head's box, and the clip itself as metadata.
+    """Cameras with times, image paths, the head box, and the sequence itself as metadata.
 
-    Training and evaluation frames share the clip's clock; world is the head, so nothing is oriented, centred or scaled.
+    Training and evaluation frames share the sequence's clock. World is the head, so poses are not oriented, centred or
+    scaled.
     """
     track = sequence.track
     frames = sequence.train_frames if split == "train" else sequence.eval_frames
@@ -45,23 +46,23 @@ def sequence_outputs(sequence: TalkingSequence, split: str, scene_box: SceneBox 
 
 
 class PortraitDataParser(DataParser):
-    """A dataparser that reads its clip, and finds the head's box in it, once for both splits."""
+    """A dataparser that reads its sequence, and computes the head box, once for both splits."""
 
     includes_time: bool = True
     downscale_factor: int | None = None
-    """Read by nerfstudio's renderer; images keep their size."""
+    """Read by nerfstudio's renderer; images are never downscaled."""
 
     @abstractmethod
     def load_sequence(self) -> TalkingSequence:
-        """Read the clip."""
+        """Read the sequence."""
 
     @cached_property
-    def _clip(self) -> TalkingSequence:
+    def _sequence(self) -> TalkingSequence:
         return self.load_sequence()
 
     @cached_property
     def _scene_box(self) -> SceneBox:
-        return sequence_box(self._clip)
+        return sequence_box(self._sequence)
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
-        return sequence_outputs(self._clip, split, self._scene_box)
+        return sequence_outputs(self._sequence, split, self._scene_box)

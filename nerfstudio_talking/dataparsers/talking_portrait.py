@@ -1,4 +1,4 @@
-"""Datasets that `ns-talking process` wrote."""
+"""Dataparser of the dataset folders that `ns-talking process` writes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_sequenc
 
 @dataclass
 class TalkingPortraitDataParserConfig(DataParserConfig):
-    """Options of the reader of our own dataset folders."""
+    """Options of the dataparser of our own dataset folders."""
 
     _target: type = field(default_factory=lambda: TalkingPortraitDataParser)
     """Target class to instantiate."""
     data: Path = Path()
-    """The dataset folder."""
+    """Path of the dataset folder."""
     train_fraction: float = 10 / 11
-    """Share of the frames, from the front, to train on; the rest evaluates."""
+    """Share of the frames, from the first one on, that are trained on; the rest is for evaluation."""
 
 
 class TalkingPortraitDataParser(PortraitDataParser):
-    """Reads a dataset folder (see track.py)."""
+    """Reads a dataset folder of our own layout (see `dataset_io.track`)."""
 
     config: TalkingPortraitDataParserConfig
 
@@ -36,5 +36,5 @@ class TalkingPortraitDataParser(PortraitDataParser):
 
 talking_portrait_data = DataParserSpecification(
     config=TalkingPortraitDataParserConfig(),
-    description="Datasets written by ns-talking process.",
+    description="Dataset folders written by ns-talking process.",
 )

@@ -1,1 +1,1 @@
-"""Tracks, sequences and dataset layouts."""
+"""Talking tracks, sequences, parsing labels and dataset layouts."""

@@ -1,23 +1,26 @@
-"""Datasets of the AD-NeRF family (AD-NeRF, RAD-NeRF, ER-NeRF, SyncTalk, TalkingGaussian) as they lie on users' disks.
+"""Reader of AD-NeRF-family folders (AD-NeRF, RAD-NeRF, ER-NeRF, SyncTalk, TalkingGaussian), unchanged on disk.
 
-Their `transform_matrix` is a camera-to-world matrix in OpenGL axes with the head as the world, a tenth of the tracker's
-unit: our own convention. What differs between the branches, and between what scripts write and loaders want, is read
-here either way.
+Their `transform_matrix` is a camera-to-world matrix in OpenGL axes with the head as the world; its translation is the
+tracker's divided by ten, in metres: our own convention. Variants of the layout, and differences between what the
+family's scripts write and its loaders read, are accepted.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
+from nerfstudio_talking.audio.extract import AudioFeatures, extract_features
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.face.measurements import lip_opening_68
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import image_size, read_image
@@ -25,7 +28,7 @@ from nerfstudio_talking.media.images import image_size, read_image
 AUDIO_ARRAYS = (
     ("aud_ds.npy", "deepspeech"),
     ("aud.npy", "deepspeech"),
-    ("aud_eo.npy", "wav2vec2-esperanto"),
+    ("aud_eo.npy", "esperanto"),
     ("aud_hu.npy", "hubert"),
 )
 """Ready-made audio features, most usual first. ER-NeRF's script writes aud.npy where its loader wants aud_ds.npy."""
@@ -37,20 +40,20 @@ _BLENDSHAPE_BLINKS = (8, 9)
 
 
 def is_ad_nerf(folder: Path) -> bool:
-    """Whether a folder is laid out as a dataset of this family."""
+    """Whether a folder has the layout of this family."""
     return (folder / "transforms_train.json").is_file()
 
 
 def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _FPS) -> TalkingSequence:
-    """Read a folder of the AD-NeRF family.
+    """Read an AD-NeRF-family folder.
 
     Frames of transforms_train.json and transforms_val.json are joined in the order of their ids and share one clock;
-    the files' own split is kept.
+    the files' own split is used.
 
     Args:
         folder: the dataset folder.
-        audio: file name of the audio features; the first of `AUDIO_ARRAYS` that is there where not given, log-mel
-            features of aud.wav where none is.
+        audio: file name of the audio features; where None, the first of `AUDIO_ARRAYS` that exists, else log-mel
+            features of aud.wav.
         fps: frames per second; the family assumes 25 throughout.
 
     Raises:
@@ -72,7 +75,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
     width, height = image_size(images[0])
     poses = np.array([np.array(entries[int(i)]["transform_matrix"], dtype=np.float64)[:3] for i in ids])
     audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids])
-    features, kind = _audio_features(folder, audio, audio_ids, fps)
+    features = _audio_features(folder, audio, audio_ids, fps)
     landmarks = _landmarks(folder, ids)
     parsing = [folder / "parsing" / f"{i}.png" for i in ids]
     has_parsing = all(path.is_file() for path in parsing)
@@ -83,10 +86,11 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         fps=fps,
         camera=PinholeCamera(_focal(header, width, folder), width, height),
         camera_to_worlds=poses.astype(np.float32),
-        audio=features,
-        audio_kind=kind,
+        audio=features.windows,
+        audio_kind=features.kind,
+        audio_normalization=features.normalization,
         eyes=_eyes(folder, ids),
-        lips=_lips(landmarks),
+        lips=None if landmarks is None else lip_opening_68(landmarks),
         landmarks=landmarks,
         frame_ids=ids,
         audio_path=wav,
@@ -129,7 +133,7 @@ def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
 
 
 def _focal(header: dict[str, Any], width: int, folder: Path) -> float:
-    """Focal length in pixels of the images as they are, whatever size the poses were solved at."""
+    """Focal length in pixels of the images, whatever the image size at which the poses were solved."""
     for name in ("focal_len", "fl_x", "fl_y"):
         if name in header:
             solved = header.get("w") or 2 * header.get("cx", width / 2)
@@ -163,7 +167,7 @@ def _image_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path]:
 
 def _audio_features(
     folder: Path, name: str | None, audio_ids: Int64[np.ndarray, " frames"], fps: float
-) -> tuple[Float32[np.ndarray, "frames window channels"], str]:
+) -> AudioFeatures:
     choices = [(name, Path(name).stem)] if name else AUDIO_ARRAYS
     for file, kind in choices:
         path = folder / file
@@ -190,7 +194,7 @@ def _audio_features(
                 hint="The features belong to another clip; extract them again from aud.wav.",
             )
         # DeepSpeech windows often end a frame or two before the image does
-        return array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind
+        return AudioFeatures(array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind)
     wav = folder / "aud.wav"
     if name or not wav.is_file():
         raise TalkingError(
@@ -199,15 +203,14 @@ def _audio_features(
             found="none",
             hint="Extract audio features, or put the audio there as aud.wav.",
         )
-    from nerfstudio_talking.audio.extract import extract_features
     from nerfstudio_talking.media.reading import read_audio
 
-    features = extract_features(read_audio(wav), fps, int(audio_ids.max()) + 1, "logmel")[0]
-    return features[audio_ids], "logmel"
+    features = extract_features(read_audio(wav), fps, int(audio_ids.max()) + 1, "logmel")
+    return replace(features, windows=features.windows[audio_ids])
 
 
 def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 1"]:
-    """Eye opening from OpenFace's AU45 (0 to 5, a blink is above 1), or SyncTalk's blendshapes; else held open."""
+    """Eye opening from OpenFace's AU45 (0 to 5, a blink is above 1), or SyncTalk's blendshapes; else 1 (open)."""
     if (folder / "au.csv").is_file():
         with (folder / "au.csv").open(newline="", encoding="utf-8") as file:
             rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(file)]
@@ -216,7 +219,7 @@ def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray
                 folder / "au.csv",
                 expected="a column AU45_r (OpenFace FeatureExtraction)",
                 found=", ".join(list(rows[0])[:6]) if rows else "no rows",
-                hint="Run OpenFace again, or remove the file: eyes are then held open.",
+                hint="Run OpenFace again, or remove the file: eyes are then taken as open.",
             )
         # OpenFace counts frames from 1, and leaves out those without a face
         at = np.array([int(float(row.get("frame", i + 1))) - 1 for i, row in enumerate(rows)])
@@ -245,22 +248,15 @@ def _landmarks(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.nd
     return points
 
 
-def _lips(landmarks: Float[np.ndarray, "frames 68 2"] | None) -> Float32[np.ndarray, " frames"] | None:
-    if landmarks is None:
-        return None
-    gap = np.linalg.norm(landmarks[:, 62] - landmarks[:, 66], axis=1)
-    return (gap / np.linalg.norm(landmarks[:, 36] - landmarks[:, 45], axis=1)).astype(np.float32)
-
-
 def _torso_references(
     folder: Path, ids: Int64[np.ndarray, " frames"], poses: Float[np.ndarray, "frames 3 4"], in_train: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Torso images of training frames spread over the head's yaw; transparent pixels carry no colour there."""
+    """Torso images of training frames spread over the head's yaw; their transparent pixels have no colour."""
     yaw = np.arctan2(poses[:, 0, 3], poses[:, 2, 3])
-    there = [k for k in np.flatnonzero(in_train) if (folder / "torso_imgs" / f"{ids[k]}.png").is_file()]
-    if not there:
+    available = [k for k in np.flatnonzero(in_train) if (folder / "torso_imgs" / f"{ids[k]}.png").is_file()]
+    if not available:
         return None, None
-    order = np.array(there)[np.argsort(yaw[there])]
+    order = np.array(available)[np.argsort(yaw[available])]
     spread = (np.arange(_TORSO_REFERENCES) + 0.5) / _TORSO_REFERENCES * len(order)
     chosen = np.unique(order[spread.astype(int)])
     return chosen, np.stack([read_image(folder / "torso_imgs" / f"{ids[k]}.png", "RGBA") for k in chosen])

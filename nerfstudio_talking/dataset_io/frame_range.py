@@ -1,4 +1,4 @@
-"""Ranges of frames as users write them: A:B, like a Python slice."""
+"""Frame ranges of the command line: A:B, like a Python slice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def parse_frame_range(text: str | None, num_frames: int | None = None) -> tuple[
     """Start and stop of a range 'A:B', 'A:' or ':B'; all frames for None.
 
     Raises:
-        TalkingError: it is no range, or holds no frame.
+        TalkingError: the text is not a range, or the range is empty.
     """
     if text is None:
         return 0, num_frames

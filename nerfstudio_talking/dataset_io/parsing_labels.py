@@ -1,4 +1,4 @@
-"""The eleven parsing classes of SSP-NeRF (Liu et al., ECCV 2022) and the maps into them.
+"""The eleven parsing classes of SSP-NeRF (Liu et al., ECCV 2022), and conversions from other formats.
 
 A parsing map is an (H, W) uint8 array of class ids, the index of the class in `PARSING_CLASSES`.
 """
@@ -6,7 +6,7 @@ A parsing map is an (H, W) uint8 array of class ids, the index of the class in `
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 PARSING_CLASSES = (
     "background",
@@ -24,9 +24,13 @@ PARSING_CLASSES = (
 CLASS_ID = {name: index for index, name in enumerate(PARSING_CLASSES)}
 
 HEAD_CLASSES = ("skin", "brows", "eyes", "ears", "nose", "inner_mouth", "lips", "hair")
-"""What moves with the head: rendered by the head's volume."""
+"""Classes that move with the head: the head field renders them."""
 TORSO_CLASSES = ("neck", "cloth")
-"""What the torso field renders."""
+"""Classes that the torso field renders."""
+FACE_CLASSES = ("skin", "brows", "eyes", "nose", "inner_mouth", "lips")
+"""Classes that a face box encloses."""
+MOUTH_CLASSES = ("lips", "inner_mouth")
+"""Classes that a mouth box encloses."""
 
 PALETTE: UInt8[np.ndarray, "11 3"] = np.array(
     [
@@ -62,8 +66,8 @@ AD_NERF_COLOURS = {"skin": (0, 0, 255), "neck": (0, 255, 0), "cloth": (255, 0, 0
 """RGB in the file. Their code reads it as BGR, hence "head = [255, 0, 0]" in its sources."""
 
 
-def class_mask(parsing: UInt8[np.ndarray, "*bs height width"], names: tuple[str, ...]) -> np.ndarray:
-    """True where a parsing map holds one of the named classes; same shape as `parsing`, bool."""
+def class_mask(parsing: UInt8[np.ndarray, "*shape"], names: tuple[str, ...]) -> Bool[np.ndarray, "*shape"]:
+    """True where a parsing map, or any array of class ids, holds one of the named classes."""
     table = np.zeros(256, dtype=bool)
     table[[CLASS_ID[name] for name in names]] = True
     return table[parsing]
@@ -86,7 +90,7 @@ def from_ad_nerf(colours: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarr
     """AD-NeRF's four-colour parsing image (RGB) to class ids by nearest colour.
 
     The whole head, hair included, is one colour there and becomes `skin`. TalkingGaussian's two additions, inner
-    mouth (100, 100, 100) and hair (0, 0, 0), are told apart.
+    mouth (100, 100, 100) and hair (0, 0, 0), are recognised.
     """
     names = [*AD_NERF_COLOURS, "inner_mouth", "hair"]
     anchors: Float32[np.ndarray, "6 3"] = np.array(

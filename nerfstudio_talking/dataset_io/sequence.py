@@ -1,4 +1,4 @@
-"""`Clip`: a talking track with the images that belong to it, whichever layout they lie in on disk."""
+"""`TalkingSequence`: a talking track with the images that belong to it, whatever their layout on disk."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _HINT = "Process the video again: `ns-talking process VIDEO --output DIR`."
 
 @dataclass(frozen=True)
 class TalkingSequence:
-    """A dataset in memory, but for its frames, which stay on disk."""
+    """A dataset in memory, except for its images, which stay on disk."""
 
     track: TalkingTrack
-    """Everything per frame."""
+    """Everything that is per frame, except images."""
     image_paths: list[Path]
     """One RGB image per frame of the track."""
     train_frames: Int64[np.ndarray, " train"]
@@ -42,7 +42,7 @@ class TalkingSequence:
     parsing_paths: list[Path] | None = None
     """One parsing map per frame."""
     parsing_format: ParsingFormat = "ids"
-    """What the parsing maps hold: our class ids, AD-NeRF's four colours, or nineteen BiSeNet ids."""
+    """Format of the parsing maps: our class ids, AD-NeRF's four colours, or nineteen BiSeNet ids."""
     background: UInt8[np.ndarray, "height width 3"] | None = None
     """The scene without the person."""
     torso_references: UInt8[np.ndarray, "references height width 4"] | None = None
@@ -52,9 +52,9 @@ class TalkingSequence:
 
 
 def split_frames(num_frames: int, train_fraction: float = 10 / 11) -> tuple[np.ndarray, np.ndarray]:
-    """The field's split: the first int(N * 10/11) frames train, the rest evaluate; neither is ever empty.
+    """Split frames as the field does: the first int(N * 10/11) train, the rest evaluate. Neither part is empty.
 
-    A clip of one frame does both.
+    The only frame of a clip of one is in both parts.
     """
     frames = np.arange(num_frames, dtype=np.int64)
     count = min(max(int(num_frames * train_fraction + 1e-9), 1), max(num_frames - 1, 1))
@@ -84,10 +84,10 @@ def load_parsing(sequence: TalkingSequence, frame: int) -> UInt8[np.ndarray, "he
 
 
 def load_sequence(folder: Path, train_fraction: float = 10 / 11) -> TalkingSequence:
-    """Read a dataset folder of our own layout (see track.py).
+    """Read a dataset folder of our own layout (see `dataset_io.track`).
 
     Raises:
-        TalkingError: something is missing, truncated or of another size.
+        TalkingError: a file is missing, truncated or of another size.
     """
     track = load_track(folder)
     images = [folder / IMAGE_DIR / f"{i:06d}.jpg" for i in range(track.num_frames)]

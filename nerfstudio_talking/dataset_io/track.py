@@ -1,14 +1,15 @@
-"""`TalkingTrack`: everything that is per frame in a clip of one person speaking, and its file format.
+"""`TalkingTrack`: everything that is per frame in a clip of one person speaking, except images, and its file format.
 
 A dataset folder (what `ns-talking process` writes, schema version 1):
 
     track.json      schema, fps, image size, intrinsics, audio kind, provenance, digest of the source video
-    track.npz       the per-frame arrays of `TalkingTrack`, same names
+    track.npz       the per-frame arrays of `TalkingTrack`, same names; audio_mean, audio_std, audio_levels: what the
+                    audio features were normalised with (optional)
     images/         000000.jpg ...  one RGB image per frame, named by position in the track
-    parsing/        000000.png ...  one 8-bit class id per pixel (`semantics.PARSING_CLASSES`)
-    background.png  RGB, the clip's background with nobody in front of it
+    parsing/        000000.png ...  one 8-bit class id per pixel (`parsing_labels.PARSING_CLASSES`)
+    background.png  RGB, the background of the clip without the person
     torso/          00.png ...      RGBA torso reference images; torso.json names the frame of each
-    audio.wav       16 kHz mono, starting with the first frame and as long as the image
+    audio.wav       16 kHz mono, starting with the first frame and as long as the video
 
 `track.json` is written last: a folder without it is not a dataset.
 """
@@ -19,6 +20,7 @@ import dataclasses
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file, write_json
@@ -36,6 +39,7 @@ IMAGE_DIR, PARSING_DIR, TORSO_DIR = "images", "parsing", "torso"
 BACKGROUND_NAME, AUDIO_NAME, TORSO_JSON = "background.png", "audio.wav", "torso.json"
 
 _ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids")
+_NORMALIZATION = ("audio_levels", "audio_mean", "audio_std")
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,29 @@ class TalkingTrack:
     audio: Float32[np.ndarray, "frames window channels"]
     """Audio features around each frame, normalised as `audio_kind` says."""
     audio_kind: str
-    """Name of the feature model: 'logmel', 'mfcc', 'deepspeech', 'wav2vec2', 'hubert', 'ave' ..."""
+    """Name of the feature model: 'logmel', 'mfcc', 'deepspeech', 'esperanto', 'wav2vec2', 'hubert', 'ave' ..."""
     eyes: Float32[np.ndarray, "frames eyes"]
     """Eye opening, one column per eye (person's right, left) or one for both; 0 closed, about 1 wide open."""
     lips: Float32[np.ndarray, " frames"] | None = None
-    """Lip opening: inner-lip gap over the distance of the outer eye corners, from 0. NaN where not seen."""
+    """Lip opening (`face.measurements.lip_opening`): inner-lip gap over the distance of the outer eye corners, from 0.
+    NaN where no face is seen."""
     expression: Float32[np.ndarray, "frames blendshapes"] | None = None
-    """The 52 blendshapes of MediaPipe in [0, 1], or whatever expression vector the dataset carries."""
+    """The 52 blendshapes of MediaPipe in [0, 1], or the expression vector of another dataset."""
     landmarks: Float32[np.ndarray, "frames points 2"] | None = None
-    """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where not seen."""
+    """Landmarks in pixels (x right, y down): 478 FaceMesh points or 68. NaN where no face is seen."""
     body: Float32[np.ndarray, "frames 2 3"] | None = None
-    """Motion of the body in the image: the affine map that carries a position at rest to where this frame shows it,
-    positions in [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
+    """Motion of the body in the image: the affine map from a position at rest to the position in this frame, both in
+    [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
+    audio_normalization: FeatureNormalization | None = None
+    """What the audio features were normalised with; None where other programs made them, or unknown."""
     audio_path: Path | None = None
     """The audio of the clip."""
     digest: str = ""
     """SHA-256 of the source video: two tracks of one digest show the same clip."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """How each column was made, and the figures of the report."""
+    """How each column was made, and measurements for the report."""
 
     def __post_init__(self) -> None:
         for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids"):
@@ -112,13 +119,20 @@ class TalkingTrack:
 
     def first(self, count: int) -> TalkingTrack:
         """The track's first frames."""
+        return self.span(0, count)
+
+    def span(self, start: int, stop: int) -> TalkingTrack:
+        """The track's frames from `start` up to, not including, `stop`."""
         columns = {name: getattr(self, name) for name in _ARRAYS}
-        return self.replace(**{name: None if column is None else column[:count] for name, column in columns.items()})
+        chosen = slice(start, stop)
+        return self.replace(**{name: None if column is None else column[chosen] for name, column in columns.items()})
 
 
 def save_track(track: TalkingTrack, folder: Path) -> None:
     """Write track.npz, then track.json, each atomically. The folder must exist."""
     arrays = {name: getattr(track, name) for name in _ARRAYS if getattr(track, name) is not None}
+    if track.audio_normalization is not None:
+        arrays |= normalization_arrays(track.audio_normalization)
     with new_file(folder / TRACK_NPZ) as file:
         np.savez(file, **arrays)
     record = {
@@ -150,6 +164,7 @@ def load_track(folder: Path) -> TalkingTrack:
         record = json.loads(json_path.read_text(encoding="utf-8"))
         with np.load(npz_path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
+            normalization = normalization_of({name: archive[name] for name in _NORMALIZATION if name in archive.files})
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         found = f"{type(error).__name__}: {error}"
         raise TalkingError(folder, expected="a readable track", found=found, hint=hint) from error
@@ -168,8 +183,23 @@ def load_track(folder: Path) -> TalkingTrack:
         fps=float(record["fps"]),
         camera=PinholeCamera(float(record["focal"]), int(record["width"]), int(record["height"])),
         audio_kind=record["audio_kind"],
+        audio_normalization=normalization,
         digest=record["digest"],
         provenance=record["provenance"],
         audio_path=audio_path if audio_path.is_file() else None,
         **arrays,
     )
+
+
+def normalization_arrays(normalization: FeatureNormalization) -> dict[str, np.ndarray]:
+    """A feature normalisation as arrays for an .npz file."""
+    levels = np.array([normalization.reference_db, normalization.level_db])
+    return dict(zip(_NORMALIZATION, (levels, normalization.mean, normalization.std)))
+
+
+def normalization_of(arrays: Mapping[str, np.ndarray]) -> FeatureNormalization | None:
+    """The feature normalisation among arrays as of `normalization_arrays`; None where one is missing."""
+    if not all(name in arrays for name in _NORMALIZATION):
+        return None
+    levels, mean, std = (arrays[name] for name in _NORMALIZATION)
+    return FeatureNormalization(float(levels[0]), float(levels[1]), mean, std)

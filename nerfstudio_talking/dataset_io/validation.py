@@ -1,4 +1,4 @@
-"""Is a dataset folder whole? Every problem at once, instead of the first one an hour into training."""
+"""Validation of a dataset folder: all problems at once, before training starts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from nerfstudio_talking.media.images import image_size, read_image
 
 
 def load_any_sequence(folder: Path) -> TalkingSequence:
-    """The clip of a folder of either layout.
+    """Read a dataset folder of either layout.
 
     Raises:
-        TalkingError: it is neither, or something in it is missing.
+        TalkingError: it has neither layout, or a file is missing.
     """
     return load_ad_nerf_sequence(folder) if is_ad_nerf(folder) else load_sequence(folder)
 
 
 def sequence_problems(sequence: TalkingSequence, images: bool = True) -> list[str]:
-    """What is wrong with a clip that could be loaded, a sentence each; empty where nothing is.
+    """Problems of a sequence that could be loaded, one sentence each; an empty list where there is none.
 
     Args:
-        clip: the clip.
+        sequence: the sequence.
         images: decode every image too, which finds truncated ones.
     """
     track = sequence.track
@@ -36,7 +36,7 @@ def sequence_problems(sequence: TalkingSequence, images: bool = True) -> list[st
             problems.append(f"track.{name} holds values that are not finite.")
     rotation = track.camera_to_worlds[:, :, :3].astype(np.float64)
     if np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation).min() < 0:
-        problems.append("camera_to_worlds holds matrices that are no rotations.")
+        problems.append("camera_to_worlds holds matrices that are not rotations.")
     distance = np.linalg.norm(track.camera_to_worlds[:, :, 3], axis=1)
     if distance.min() < 0.1 or distance.max() > 10:
         problems.append(

@@ -1,1 +1,1 @@
-"""Schedulers and other parts of the trainer."""
+"""Optimizers, schedules and the trainer."""

@@ -1,4 +1,4 @@
-"""Optimisers that nerfstudio has no configuration of."""
+"""Optimizers for which nerfstudio has no configuration."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class AdamWOptimizerConfig(OptimizerConfig):
     _target: type = torch.optim.AdamW
     """Target class to instantiate."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay rates of the running means of the gradient and of its square."""
     weight_decay: float = 0.0
-    """Share of a weight, times the rate, that is taken off it in a step."""
+    """Weight decay per step, multiplied by the learning rate (decoupled)."""
 
 
 @dataclass
 class AdversarialAdamConfig(AdamOptimizerConfig):
-    """Adam as adversarial training takes it: little momentum (Radford et al. 2016)."""
+    """Adam with the low momentum of adversarial training (Radford et al. 2016)."""
 
     betas: tuple[float, float] = (0.5, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay rates of the running means of the gradient and of its square."""
 
 
 @dataclass
@@ -33,4 +33,4 @@ class FusedAdamConfig(AdamOptimizerConfig):
     """Adam in one pass over each parameter."""
 
     fused: bool = True
-    """Whether torch's fused kernel is taken; without, one operation at a time."""
+    """Whether torch's fused kernel updates the parameters; without, one operation at a time."""

@@ -1,4 +1,4 @@
-"""nerfstudio's trainer, whose checkpoints are whole or not there."""
+"""nerfstudio's trainer with atomic checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from nerfstudio_talking.io.errors import TalkingError
 
 
 class TalkingTrainer(Trainer):
-    """Checkpoints get their name once written to the end: a full disk or a kill leaves none that looks whole."""
+    """Writes checkpoints atomically: into a temporary folder, then renamed, so that a full disk or a kill leaves no
+    half-written one."""
 
     def save_checkpoint(self, step: int) -> None:
         """Save the pipeline, the optimizers and their schedules.
@@ -30,7 +31,7 @@ class TalkingTrainer(Trainer):
                     folder,
                     expected="room for a checkpoint",
                     found=str(error).split("\n")[0],
-                    hint="Free some space, then go on from the last one with `--load-dir`.",
+                    hint="Free some space, then resume from the last one with `--load-dir`.",
                 ) from error
             finally:
                 self.checkpoint_dir = folder

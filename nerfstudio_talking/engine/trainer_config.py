@@ -13,15 +13,15 @@ from nerfstudio_talking.engine.trainer import TalkingTrainer
 
 @dataclass
 class TalkingTrainerConfig(TrainerConfig):
-    """nerfstudio's, but `--max-num-iterations` alone makes a run shorter or longer, schedules and phases with it."""
+    """nerfstudio's trainer configuration; `--max-num-iterations` scales the schedules and phases with the run."""
 
     _target: type = field(default_factory=lambda: TalkingTrainer)
     """Target class to instantiate."""
     lips_phase_fraction: float = 0.7
-    """Share of the run after which every second step trains on patches about the mouth."""
+    """Share of the run after which every second step trains on patches of the mouth."""
 
     def setup(self, **kwargs: Any) -> Any:
-        """Fill in what was left open: the end of the learning rates' decay and the start of the lips phase."""
+        """Fill in what depends on the run's length: the end of the decays and the start of the lips phase."""
         for group in self.optimizers.values():
             scheduler = group["scheduler"]
             if isinstance(scheduler, DecaySchedulerConfig) and scheduler.max_steps is None:

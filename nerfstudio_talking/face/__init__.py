@@ -1,1 +1,1 @@
-"""Landmarks, tracking, head pose, measurements, mouth shape."""
+"""Face geometry: landmark sets, tracking, head pose, measurements, regions, mouth shape, linear face model."""

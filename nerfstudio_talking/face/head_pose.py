@@ -1,24 +1,27 @@
 """Head pose by bundle adjustment: one shape, one focal length and a pose per frame, solved together.
 
-The camera is parametrised so that what the image shows well is apart from what it shows badly: rotation, place of the
-head's origin in the image, scale (focal over depth), and inverse focal length, which only perspective reveals. The
-cost is a robust reprojection error (pseudo-Huber), a prior that holds the shape near the first guess, and a robust
-penalty on second differences of the pose: heads have mass, landmark noise has none. Solved by L-BFGS (Liu and Nocedal
-1989) in float64.
+The camera is parametrised so that what the image determines well is apart from what it determines badly: rotation,
+position of the head's origin in the image, scale (focal length over depth), and inverse focal length, which only
+perspective reveals. The cost is a robust reprojection error (pseudo-Huber), a prior that holds the shape near the first
+guess, and a robust penalty on second differences of the pose, since heads have mass and landmark noise has none. Solved
+by L-BFGS (Liu and Nocedal 1989) in float64.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float32
 from scipy.spatial.transform import Rotation, Slerp
-from torch import Tensor
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.face.measurements import frames_seen
+from nerfstudio_talking.face.similarity import fit_rotation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -26,29 +29,30 @@ class PoseSettings:
     """Standard deviations that weigh the terms of the bundle adjustment."""
 
     pixel_sigma: float = 0.003
-    """Landmark noise, over the face's width in the image."""
+    """Standard deviation of the landmark noise, over the face's width in the image."""
     effective_points: float = 12.0
-    """Independent measurements among the points of one frame: the network's errors are shared by neighbours."""
+    """Number of independent measurements among the points of one frame; neighbours share the network's errors."""
     shape_sigma: float = 0.004
-    """Distance of the person's shape from the first guess, metres."""
+    """Standard deviation of the person's shape around the first guess, metres."""
     rotation_sigma: float = 0.0015
-    """Second difference of the rotation between frames at 25 fps, radians."""
+    """Standard deviation of the rotation's second difference between frames at 25 fps, radians."""
     shift_sigma: float = 0.01
-    """Second difference of the origin's place in the image at 25 fps, over the face's width."""
+    """Standard deviation of the second difference of the origin's position in the image at 25 fps, over the face's
+    width."""
     scale_sigma: float = 0.0005
-    """Second difference of the logarithm of the scale at 25 fps."""
+    """Standard deviation of the second difference of the logarithm of the scale at 25 fps."""
     distance: float = 0.9
-    """Camera distance before anything is known, metres. A talking face hardly shows perspective: the image alone
-    leaves focal length and distance together almost free, and the landmark network's bias would choose."""
+    """Prior camera distance, metres. A talking face hardly shows perspective: the image alone leaves focal length and
+    distance together almost free, and the landmark network's bias would choose."""
     focal_sigma: float = 0.005
-    """Standard deviation of the logarithm of the focal length around what that distance means."""
+    """Standard deviation of the logarithm of the focal length around the one that the prior distance implies."""
     iterations: int = 250
-    """L-BFGS steps."""
+    """Number of L-BFGS steps at most."""
 
 
 @dataclass(frozen=True)
 class HeadPoses:
-    """What bundle adjustment finds. World = the head: OpenGL axes, metres."""
+    """Result of the bundle adjustment. World = the head: OpenGL axes, metres."""
 
     camera_to_worlds: Float32[np.ndarray, "frames 3 4"]
     """The camera in the head's frame; looks along its -z."""
@@ -76,10 +80,10 @@ def bundle_adjust(
         points: seen points in pixels, x right, y down, (0, 0) the image's upper left corner; NaN where a frame has
             no face.
         shape: first guess of the same points in the head's frame, metres.
-        width: of the image, pixels; the principal point is its centre.
-        height: of the image, pixels.
+        width: image width, pixels; the principal point is the image's centre.
+        height: image height, pixels.
         fps: frames per second; the smoothness penalty scales with it.
-        settings: weights.
+        settings: weights of the terms.
 
     Raises:
         ValueError: fewer than 3 frames with a face or fewer than 8 points.
@@ -92,7 +96,7 @@ def bundle_adjust(
     start = _fill(_weak_perspective(centered[seen], shape), seen)
     focal = settings.distance * float(np.exp(np.median(start[seen, 5])))
     pose, person, focal = _solve(centered, seen, start, np.asarray(shape, np.float64), focal, fps, settings)
-    pose, person = _regauge(pose, person, shape, focal)
+    pose, person = _align_to_guess(pose, person, shape, focal)
     pose = _fill(pose[seen], seen)
     camera_to_worlds = _camera_to_worlds(pose, focal)
     camera = PinholeCamera(float(focal), width, height)
@@ -107,21 +111,26 @@ def independent_pnp(
     shape: Float[np.ndarray, "points 3"],
     camera: PinholeCamera,
 ) -> HeadPoses:
-    """Each frame by itself on a fixed shape and focal length (OpenCV's iterative PnP): what bundle adjustment is
-    compared with. Arguments and result as in `bundle_adjust`.
+    """Solve each frame by itself on a fixed shape and focal length (OpenCV's iterative PnP).
+
+    The baseline that bundle adjustment is compared with. Arguments and result as in `bundle_adjust`.
     """
     import cv2
 
-    straight = np.zeros(4)  # no lens distortion
+    no_distortion = np.zeros(4)
     seen = frames_seen(points)
     poses = np.zeros((int(seen.sum()), 6))
     for row, frame in enumerate(np.flatnonzero(seen)):
         model = np.ascontiguousarray(shape * (1.0, -1.0, -1.0))  # OpenCV axes: y down, z away from the camera
         _, rotvec, shift = cv2.solvePnP(
-            model, np.ascontiguousarray(points[frame], np.float64), camera.matrix, straight, flags=cv2.SOLVEPNP_SQPNP
+            model,
+            np.ascontiguousarray(points[frame], np.float64),
+            camera.matrix,
+            no_distortion,
+            flags=cv2.SOLVEPNP_SQPNP,
         )
         _, rotvec, shift = cv2.solvePnP(
-            model, np.ascontiguousarray(points[frame], np.float64), camera.matrix, straight, rotvec, shift, True
+            model, np.ascontiguousarray(points[frame], np.float64), camera.matrix, no_distortion, rotvec, shift, True
         )
         rotvec, shift = rotvec[:, 0] * (1, -1, -1), shift[:, 0] * (1, -1, -1)
         depth = -shift[2]
@@ -138,23 +147,30 @@ def pose_jitter(camera_to_worlds: Float[np.ndarray, "frames 3 4"]) -> tuple[floa
     rotation = Rotation.from_matrix(np.asarray(camera_to_worlds, np.float64)[:, :, :3])
     step = (rotation[:-1].inv() * rotation[1:]).as_rotvec(degrees=True)
     local = -np.einsum("fij,fi->fj", camera_to_worlds[:, :, :3], camera_to_worlds[:, :, 3])
-    turning = np.sqrt((np.diff(step, axis=0) ** 2).sum(-1).mean())
-    return float(turning), float(np.sqrt((np.diff(local[:, 2], 2) ** 2).mean()))
+    rotation_jitter = np.sqrt((np.diff(step, axis=0) ** 2).sum(-1).mean())
+    return float(rotation_jitter), float(np.sqrt((np.diff(local[:, 2], 2) ** 2).mean()))
 
 
 def _camera_to_worlds(pose: Float[np.ndarray, "frames 6"], focal: float) -> Float[np.ndarray, "frames 3 4"]:
     """Pose rows (rotation vector, image x and y up of the origin in pixels, log scale) to camera-to-world."""
-    head = Rotation.from_rotvec(pose[:, :3]).as_matrix()
-    depth = focal / np.exp(pose[:, 5])
-    shift = np.stack([pose[:, 3] * depth / focal, pose[:, 4] * depth / focal, -depth], axis=-1)
+    head, shift = _head_to_camera(pose, focal)
     rotation = head.transpose(0, 2, 1)
     return np.concatenate([rotation, -rotation @ shift[:, :, None]], axis=-1)
+
+
+def _head_to_camera(
+    pose: Float[np.ndarray, "frames 6"], focal: float
+) -> tuple[Float[np.ndarray, "frames 3 3"], Float[np.ndarray, "frames 3"]]:
+    """Pose rows as rotations and translations (metres) from the head's frame to the camera's."""
+    depth = focal / np.exp(pose[:, 5])
+    shift = np.stack([pose[:, 3] * depth / focal, pose[:, 4] * depth / focal, -depth], axis=-1)
+    return Rotation.from_rotvec(pose[:, :3]).as_matrix(), shift
 
 
 def _weak_perspective(
     points: Float[np.ndarray, "frames points 2"], shape: Float[np.ndarray, "points 3"]
 ) -> Float[np.ndarray, "frames 6"]:
-    """Closed-form start: the affine camera of each frame by least squares, made a scaled rotation."""
+    """Closed-form start: the affine camera of each frame by least squares, projected to a scaled rotation."""
     middle = shape.mean(axis=0)
     affine = np.einsum("pj,fpi->fij", np.linalg.pinv(shape - middle).T, points - points.mean(axis=1, keepdims=True))
     third = np.cross(affine[:, 0], affine[:, 1])
@@ -179,7 +195,9 @@ def _fill(pose: Float[np.ndarray, "found 6"], seen: Bool[np.ndarray, " frames"])
 
 
 def _rotate(rotvec: Float[Tensor, "frames 3"]) -> Float[Tensor, "frames 3 3"]:
-    """Rotation matrices by Rodrigues' formula, smooth at zero."""
+    """Rotation matrices by Rodrigues' formula, differentiable at zero."""
+    import torch
+
     square = (rotvec**2).sum(-1).clamp_min(1e-16)
     angle = square.sqrt()
     x, y, z = rotvec.unbind(-1)
@@ -199,6 +217,8 @@ def _solve(
     settings: PoseSettings,
 ) -> tuple[Float[np.ndarray, "frames 6"], Float[np.ndarray, "points 3"], float]:
     """Minimise the cost of the module's docstring; returns poses, shape and focal length."""
+    import torch
+
     face = float(np.median(np.ptp(points[seen][:, :, 0], axis=1)))
     target = torch.from_numpy(points[seen])
     rows = torch.from_numpy(np.flatnonzero(seen))
@@ -206,11 +226,10 @@ def _solve(
     noise = settings.pixel_sigma * face
     # One unit of each variable is about its own uncertainty: L-BFGS starts from a scaled identity.
     unit = torch.tensor([0.01] * 3 + [0.005 * face] * 2 + [0.005], dtype=torch.float64)
-    slowness = (25.0 / fps) ** 2
-    calm = torch.tensor(
+    bend_sigma = torch.tensor(
         [settings.rotation_sigma] * 3 + [settings.shift_sigma * face] * 2 + [settings.scale_sigma], dtype=torch.float64
     )
-    calm = calm * slowness
+    bend_sigma = bend_sigma * (25.0 / fps) ** 2
     pose = torch.zeros_like(pose0, requires_grad=True)
     person = torch.zeros_like(shape0, requires_grad=True)
     log_focal = torch.zeros((), dtype=torch.float64, requires_grad=True)
@@ -219,14 +238,14 @@ def _solve(
     def cost() -> Tensor:
         p, s = pose0 + pose * unit, shape0 + person * 0.002
         inverse = torch.exp(-0.1 * log_focal) / focal
-        now = p[rows]
-        turned = s @ _rotate(now[:, :3]).transpose(1, 2)
-        scale = torch.exp(now[:, 5])[:, None]
-        nearness = 1 - inverse * scale * turned[..., 2]
-        uv = (scale[..., None] * turned[..., :2] + now[:, None, 3:5]) / nearness[..., None]
+        seen_pose = p[rows]
+        rotated = s @ _rotate(seen_pose[:, :3]).transpose(1, 2)
+        scale = torch.exp(seen_pose[:, 5])[:, None]
+        relative_depth = 1 - inverse * scale * rotated[..., 2]
+        uv = (scale[..., None] * rotated[..., :2] + seen_pose[:, None, 3:5]) / relative_depth[..., None]
         square = ((uv - target) ** 2).sum(-1) / noise**2
         data = per_point * 4.0 * (torch.sqrt(1 + square / 4.0) - 1).sum()
-        bend = (p[2:] - 2 * p[1:-1] + p[:-2]) / calm
+        bend = (p[2:] - 2 * p[1:-1] + p[:-2]) / bend_sigma
         smooth = 4.0 * (torch.sqrt(1 + bend**2 / 4.0) - 1).sum()
         prior = 0.5 * ((person * 0.002 / settings.shape_sigma) ** 2).sum()
         return data + smooth + prior + 0.5 * (0.1 * log_focal / settings.focal_sigma) ** 2
@@ -251,26 +270,26 @@ def _solve(
     return final, (shape0 + person * 0.002).detach().numpy(), focal * float(torch.exp(0.1 * log_focal.detach()))
 
 
-def _regauge(
+def _align_to_guess(
     pose: Float[np.ndarray, "frames 6"],
     person: Float[np.ndarray, "points 3"],
     shape: Float[np.ndarray, "points 3"],
     focal: float,
 ) -> tuple[Float[np.ndarray, "frames 6"], Float[np.ndarray, "points 3"]]:
-    """Put the solved shape back over the first guess (similarity) and move the poses with it: same image."""
+    """Align the solved shape to the first guess (similarity) and move the poses with it, so that the image stays.
+
+    The reprojection does not determine the head's frame: this fixes the gauge.
+    """
     middle, anchor = person.mean(axis=0), shape.mean(axis=0)
     a, b = person - middle, shape - anchor
-    u, _, vt = np.linalg.svd(a.T @ b)
-    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    grow = float(np.sqrt((b**2).sum() / (a**2).sum()))
-    fitted = grow * a @ turn + anchor
-    head = Rotation.from_rotvec(pose[:, :3]).as_matrix()
-    depth = focal / np.exp(pose[:, 5])
-    shift = np.stack([pose[:, 3] * depth / focal, pose[:, 4] * depth / focal, -depth], axis=-1)
-    # head @ x + shift, with x = (fitted - anchor) @ turn.T / grow + middle, all times grow
-    new_head = head @ turn
-    new_shift = grow * (shift + head @ middle) - new_head @ anchor
+    rotation = fit_rotation(a, b)
+    scale = float(np.sqrt((b**2).sum() / (a**2).sum()))
+    aligned = scale * a @ rotation + anchor
+    head, shift = _head_to_camera(pose, focal)
+    # head @ x + shift, with x = (aligned - anchor) @ rotation.T / scale + middle, all times scale
+    new_head = head @ rotation
+    new_shift = scale * (shift + head @ middle) - new_head @ anchor
     depth = -new_shift[:, 2]
     rotvec = Rotation.from_matrix(new_head).as_rotvec()
     rows = [rotvec, focal * new_shift[:, :2] / depth[:, None], np.log(focal / depth)[:, None]]
-    return np.concatenate(rows, axis=-1), fitted
+    return np.concatenate(rows, axis=-1), aligned

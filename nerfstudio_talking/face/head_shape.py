@@ -1,8 +1,8 @@
-"""The first guess of a head's shape, from the landmark network's own depth, and the part of it that is rigid.
+"""First guess of a head's shape, from the landmark network's own depth, and the choice of its rigid points.
 
 Head frame: x right in the image of a frontal face, y up from chin to forehead, z out of the face, metres. The origin
 lies inside the head, 27 mm below and 32 mm behind the middle of the outer eye corners, about where a canonical face
-model has it. Life size comes from one figure: outer eye corners lie 89 mm apart in the average adult.
+model has it. Life size follows from one length: outer eye corners lie 89 mm apart in the average adult.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-OUTER_EYE_CORNERS = (33, 263)
+from nerfstudio_talking.face.landmark_sets import (
+    BROW_POINTS,
+    CHIN_TIP,
+    FOREHEAD_TOP,
+    INNER_EYE_CORNERS,
+    LEFT_EYE_OUTLINE,
+    MIRROR_PAIRS,
+    NOSE_FLOOR,
+    NOSE_WINGS,
+    NUM_MESH_POINTS,
+    OUTER_EYE_CORNERS,
+    RIGHT_EYE_OUTLINE,
+)
+from nerfstudio_talking.face.similarity import fit_rotation
+
 EYE_CORNER_DISTANCE = 0.089
 """Distance of the outer eye corners in the average adult, metres."""
 _ORIGIN_BELOW, _ORIGIN_BEHIND = 0.027, 0.032
-# Left and right partners, spread over the face: their mean direction is the x axis.
-_MIRROR_PAIRS = ((33, 263), (133, 362), (127, 356), (234, 454), (54, 284), (103, 332), (61, 291), (48, 278), (50, 280))
-_FOREHEAD, _CHIN = 10, 152
-_EYE_RINGS = (
-    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
-)
-_BROWS = (46, 52, 53, 55, 63, 65, 66, 70, 105, 107, 276, 282, 283, 285, 293, 295, 296, 300, 334, 336)
-_NUM_MESH_POINTS = 468
 
 
 def mean_shape(
@@ -32,7 +37,7 @@ def mean_shape(
 
     Args:
         landmarks: FaceMesh points, x right and y down in pixels, z away from the camera at the scale of x; no NaN.
-        rounds: alignments to the running mean.
+        rounds: number of alignments to the running mean.
         max_frames: a longer clip is thinned to this many frames.
 
     Returns:
@@ -44,11 +49,7 @@ def mean_shape(
     faces /= np.sqrt((faces**2).sum(axis=(1, 2), keepdims=True))
     mean = faces[np.argmin(np.abs(_yaw_cue(faces)))]
     for _ in range(rounds):
-        u, s, vt = np.linalg.svd(np.einsum("fpi,pj->fij", faces, mean))
-        flip = np.ones_like(s)
-        flip[:, 2] = np.sign(np.linalg.det(u @ vt))
-        rotation = (u * flip[:, None]) @ vt
-        aligned = np.einsum("fpi,fij->fpj", faces, rotation)
+        aligned = np.einsum("fpi,fij->fpj", faces, fit_rotation(faces, mean))
         mean = np.median(aligned, axis=0)
         mean -= mean.mean(axis=0)
         mean /= np.sqrt((mean**2).sum())
@@ -56,11 +57,11 @@ def mean_shape(
 
 
 def to_head_frame(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-    """Turn, shift and scale 468 or 478 mesh points (OpenGL axes, any unit) into the head frame, in metres."""
-    right, left = (np.array(side) for side in zip(*_MIRROR_PAIRS))
+    """Rotate, shift and scale 468 or 478 mesh points (OpenGL axes, any unit) into the head frame, in metres."""
+    right, left = (np.array(side) for side in zip(*MIRROR_PAIRS))
     x = (points[left] - points[right]).mean(axis=0)
     x /= np.linalg.norm(x)
-    y = points[_FOREHEAD] - points[_CHIN]
+    y = points[FOREHEAD_TOP] - points[CHIN_TIP]
     y -= x * (x @ y)
     y /= np.linalg.norm(y)
     axes = np.stack([x, y, np.cross(x, y)], axis=1)
@@ -72,22 +73,22 @@ def to_head_frame(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "p
 def rigid_points(shape: Float[np.ndarray, "points 3"]) -> Int[np.ndarray, " rigid"]:
     """Indices of the points that move with the skull alone: no mouth, jaw, lower cheek, lid, iris or brow.
 
-    Chosen by place on the given head-frame shape (metres): above the lower edge of the nose, outside an ellipse
+    Chosen by position on the given head-frame shape (metres): above the lower edge of the nose, outside an ellipse
     around each eye, off the brows.
     """
-    mesh = shape[:_NUM_MESH_POINTS]
-    floor = mesh[[2, 98, 327]].mean(axis=0)[1]
-    keep = mesh[:, 1] > floor
+    mesh = shape[:NUM_MESH_POINTS]
+    floor = mesh[list(NOSE_FLOOR)].mean(axis=0)[1]
+    rigid = mesh[:, 1] > floor
     # The muscles of the upper lip pull at the cheek beside the nose.
-    nose_half_width = np.abs(mesh[[48, 278], 0]).mean()
-    cheek_floor = 0.5 * (floor + mesh[[133, 362], 1].mean())
-    keep &= (mesh[:, 1] > cheek_floor) | (np.abs(mesh[:, 0]) < 1.1 * nose_half_width)
-    for ring in _EYE_RINGS:
-        eye = mesh[list(ring)]
+    nose_half_width = np.abs(mesh[list(NOSE_WINGS), 0]).mean()
+    cheek_floor = 0.5 * (floor + mesh[list(INNER_EYE_CORNERS), 1].mean())
+    rigid &= (mesh[:, 1] > cheek_floor) | (np.abs(mesh[:, 0]) < 1.1 * nose_half_width)
+    for outline in (RIGHT_EYE_OUTLINE, LEFT_EYE_OUTLINE):
+        eye = mesh[list(outline)]
         centre, half_width = eye.mean(axis=0), 0.5 * np.ptp(eye[:, 0])
-        keep &= np.hypot((mesh[:, 0] - centre[0]) / (1.2 * half_width), (mesh[:, 1] - centre[1]) / half_width) > 1.0
-    keep[list(_BROWS)] = False
-    return np.flatnonzero(keep)
+        rigid &= np.hypot((mesh[:, 0] - centre[0]) / (1.2 * half_width), (mesh[:, 1] - centre[1]) / half_width) > 1.0
+    rigid[list(BROW_POINTS)] = False
+    return np.flatnonzero(rigid)
 
 
 def _yaw_cue(faces: Float[np.ndarray, "frames points 3"]) -> Float[np.ndarray, " frames"]:

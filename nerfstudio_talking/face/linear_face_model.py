@@ -1,11 +1,11 @@
-"""A linear face model of a person, made from tracked landmarks alone: no registration-walled 3D morphable model.
+"""A linear face model of a person, fitted to tracked landmarks alone: no registration-only 3DMM.
 
     shape = mean + closure * lid + sum_k coefficient_k * component_k
 
-The common frame is the head's (docs/design.md): poses are taken out before anything is learned, and eye corners lie
-equally far apart in everybody, so one basis serves many people. A track holds points of the image, not of space:
-each point keeps its mean depth, and what moves is its place across the face. The first component is the lip opening,
-which viewers judge; the others are principal components of what the opening does not explain.
+The common frame is the head's (docs/design.md): poses are taken out before anything is learned, and the eye corners of
+all people lie equally far apart, so one basis serves many people. A track holds points of the image, not of space: each
+point has one mean depth, and only its position across the face moves. The first component opens the lips, which viewers
+judge; the others are principal components of what the lip distance does not explain.
 """
 
 from __future__ import annotations
@@ -18,26 +18,30 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_talking.cameras.image_plane import intersect_depth_plane
+from nerfstudio_talking.cameras.depth_plane import intersect_depth_plane
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
-from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.head_shape import rigid_points
-from nerfstudio_talking.face.landmark_sets import CHIN_478, LIPS_478
-from nerfstudio_talking.face.measurements import INNER_LIPS, OUTER_EYE_CORNERS, fill_gaps
+from nerfstudio_talking.face.landmark_sets import (
+    CHIN_POINTS,
+    INNER_EYE_CORNERS,
+    LIP_POINTS,
+    NUM_LANDMARKS,
+    NUM_MESH_POINTS,
+    OUTER_EYE_CORNERS,
+)
+from nerfstudio_talking.face.measurements import eye_corner_distance, fill_gaps, lip_distance
 from nerfstudio_talking.io.errors import TalkingError
 
-NUM_POINTS, _IRIS = 478, 468
 _DEPTH_SIGMA, _POINT_SIGMA, _FRAMES_ALIKE = 0.004, 0.0015, 12.0
 """Standard deviations of depth around the canonical face and of a landmark across it, metres; frames per independent
 measurement."""
 _CHEEK_WEIGHT = 0.05
-"""Weight of movable points off the mouth: outlines slide over a turning cheek, and lips are what counts."""
-_UPPER, _LOWER = (list(side) for side in zip(*INNER_LIPS))
+"""Weight of movable points off the mouth: outlines slide over a turning cheek, and the lips matter most."""
 
 
 @lru_cache(maxsize=1)
 def canonical_face() -> tuple[Float[np.ndarray, "478 3"], Int[np.ndarray, "triangles 3"]]:
-    """The canonical face: FaceMesh's points in the head's frame (metres), and triangles, counter-clockwise in front.
+    """Points of the canonical face in the head's frame (metres), and triangles, counter-clockwise seen from the front.
 
     Points 468 to 477, the irises, belong to no triangle.
     """
@@ -66,44 +70,52 @@ def camera_matrices(pose: Float[np.ndarray, "frames 6"]) -> Float[np.ndarray, "f
 def lid_points() -> Int[np.ndarray, " lids"]:
     """FaceMesh points that move with the lids: around the eyes, below the brows."""
     points, _ = canonical_face()
-    near = np.zeros(NUM_POINTS, dtype=bool)
-    for inner, outer in ((133, 33), (362, 263)):
+    near = np.zeros(NUM_LANDMARKS, dtype=bool)
+    for inner, outer in zip(INNER_EYE_CORNERS, OUTER_EYE_CORNERS):
         centre, half = points[[inner, outer], :2].mean(0), 0.5 * abs(points[inner, 0] - points[outer, 0])
         near |= np.hypot((points[:, 0] - centre[0]) / (1.2 * half), (points[:, 1] - centre[1]) / half) <= 1.0
-    near[_IRIS:] = False
+    near[NUM_MESH_POINTS:] = False
     return np.flatnonzero(near)
 
 
 def point_weights() -> Float[np.ndarray, " points"]:
-    """How much each point counts in the basis: lips and chin 1, other movable ones little, the skull and lids not."""
+    """Weight of each point in the basis: 1 for lips and chin, little for other movable points, 0 for skull and lids."""
     points, _ = canonical_face()
-    weights = np.full(NUM_POINTS, _CHEEK_WEIGHT)
+    weights = np.full(NUM_LANDMARKS, _CHEEK_WEIGHT)
     weights[rigid_points(points)] = 0.0
     weights[lid_points()] = 0.0
-    weights[_IRIS:] = 0.0
-    weights[[*LIPS_478, *CHIN_478]] = 1.0
+    weights[NUM_MESH_POINTS:] = 0.0
+    weights[[*LIP_POINTS, *CHIN_POINTS]] = 1.0
     return weights
 
 
-def face_shapes(track: TalkingTrack) -> tuple[Float[np.ndarray, "frames 478 3"], Float[np.ndarray, " points"]]:
-    """Shapes of a track's face with the rigid pose taken out, head's frame, metres; and the depths they are held at.
+def face_shapes(
+    landmarks: Float[np.ndarray, "frames points 2"] | None,
+    camera_to_worlds: Float[np.ndarray, "frames 3 4"],
+    camera: PinholeCamera,
+) -> Float[np.ndarray, "frames 478 3"]:
+    """Shapes of a tracked face with the rigid pose taken out, in the head's frame, metres.
 
-    Frames without a face are interpolated.
+    Each point lies at its mean depth (`point_depths`).
+
+    Args:
+        landmarks: FaceMesh points of a track, pixels; frames without a face (NaN) are interpolated.
+        camera_to_worlds: head poses of the track.
+        camera: the recording camera.
 
     Raises:
         TalkingError: the track has no FaceMesh landmarks.
     """
-    if track.landmarks is None or track.landmarks.shape[1] != NUM_POINTS or not np.isfinite(track.landmarks).any():
-        found = "none" if track.landmarks is None else f"{track.landmarks.shape[1]} per frame"
+    if landmarks is None or landmarks.shape[1] != NUM_LANDMARKS or not np.isfinite(landmarks).any():
         raise TalkingError(
-            track.audio_path.parent if track.audio_path is not None else "the track",
-            expected=f"{NUM_POINTS} FaceMesh landmarks per frame",
-            found=found,
+            "the track",
+            expected=f"{NUM_LANDMARKS} FaceMesh landmarks per frame",
+            found="none" if landmarks is None else f"{landmarks.shape[1]} per frame",
             hint="Make the dataset with `ns-talking process VIDEO --output DIR`.",
         )
-    landmarks = fill_gaps(track.landmarks.astype(np.float64))
-    depth = point_depths(landmarks, track.camera_to_worlds, track.camera)
-    return shapes_at_depth(landmarks, track.camera_to_worlds, track.camera, depth), depth
+    landmarks = fill_gaps(landmarks.astype(np.float64))
+    depth = point_depths(landmarks, camera_to_worlds, camera)
+    return shapes_at_depth(landmarks, camera_to_worlds, camera, depth)
 
 
 def point_depths(
@@ -111,10 +123,10 @@ def point_depths(
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
     camera: PinholeCamera,
 ) -> Float[np.ndarray, " points"]:
-    """Mean depth of each point in the head's frame, metres: the one at which turning the head moves it least.
+    """Mean depth of each point in the head's frame, metres: the one at which rotating the head moves it least.
 
-    A ray's x and y are linear in the depth z of the plane it meets: x0 + z s. The depth minimises the variance of that
-    over the frames, under a Gaussian prior around the canonical face, in closed form.
+    A ray's x and y are linear in the depth z of the plane it meets: x0 + z s. The depth minimises their variance over
+    the frames, under a Gaussian prior around the canonical face, in closed form.
     """
     prior = canonical_face()[0][:, 2]
     flat, step = _rays(landmarks, camera_to_worlds, camera)
@@ -142,23 +154,18 @@ def landmarks_of_shapes(
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
     camera: PinholeCamera,
 ) -> Float[np.ndarray, "frames points 2"]:
-    """Where shapes under poses lie in the image, pixels, x right and y down."""
+    """Positions in the image of shapes under poses, pixels, x right and y down."""
     return camera.project(shapes, camera_to_worlds)
-
-
-def mouth_gap(shapes: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, " frames"]:
-    """Gap of the inner lips along the face's vertical, metres; negative where tracked lips overlap."""
-    return shapes[:, _UPPER, 1].mean(1) - shapes[:, _LOWER, 1].mean(1)
 
 
 @dataclass(frozen=True)
 class FaceBasis:
-    """What faces can do, shared by people: metres per coefficient of unit variance over the frames it was made from."""
+    """Directions in which faces move, shared by people, in metres per coefficient of unit variance."""
 
     components: Float[np.ndarray, "count 478 3"]
-    """The first opens the lips; the others leave the lip gap alone and are orthogonal under `point_weights`."""
+    """The first opens the lips; the others leave the lip distance alone and are orthogonal under `point_weights`."""
     lid: Float[np.ndarray, "478 3"]
-    """What closing both eyes adds."""
+    """Displacement by closing both eyes, metres."""
 
     @property
     def count(self) -> int:
@@ -175,13 +182,13 @@ class FaceModel:
     basis: FaceBasis
 
     def encode(self, shapes: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, "frames count"]:
-        """Coefficients of shapes: the opening by the lip gap, the rest by weighted projection.
+        """Coefficients of shapes: the first by the lip distance, the others by weighted projection.
 
-        Exact for what `shapes` makes, whatever the lids do: they share no point with the components.
+        The exact inverse of `shapes` whatever the closure of the lids, which share no point with the components.
         """
         parts = self.basis.components
         moved = shapes - self.mean
-        opening = (mouth_gap(shapes) - mouth_gap(self.mean[None])) / mouth_gap(parts[:1])
+        opening = (lip_distance(shapes) - lip_distance(self.mean[None])) / lip_distance(parts[:1])
         weighted = parts[1:] * point_weights()[:, None]
         energy = np.maximum((parts[1:] * weighted).sum((1, 2)), 1e-15)
         rest = np.einsum("fpi,kpi->fk", moved - opening[:, None, None] * parts[0], weighted) / energy
@@ -196,20 +203,19 @@ class FaceModel:
         return self.mean + moved + closing[:, None, None] * self.basis.lid
 
     def lip_opening(self, coefficients: Float[np.ndarray, "frames count"]) -> Float[np.ndarray, " frames"]:
-        """Inner-lip gap over the distance of the outer eye corners, from 0, as `TalkingTrack.lips`."""
-        gap = mouth_gap(self.mean[None]) + coefficients[:, 0] * mouth_gap(self.basis.components[:1])
-        right, left = OUTER_EYE_CORNERS
-        return np.maximum(gap, 0.0) / np.linalg.norm(self.mean[left] - self.mean[right])
+        """Lip distance over the distance of the outer eye corners, from 0: `measurements.lip_opening` of the shapes."""
+        distance = lip_distance(self.mean[None]) + coefficients[:, 0] * lip_distance(self.basis.components[:1])
+        return np.maximum(distance, 0.0) / eye_corner_distance(self.mean)
 
 
-def face_basis(
+def fit_face_basis(
     people: list[tuple[Float[np.ndarray, "frames 478 3"], Float[np.ndarray, " frames"]]], count: int
 ) -> FaceBasis:
-    """The basis of several people's shapes, each around their own mean.
+    """Fit a basis to several people's shapes, each around their own mean.
 
     Args:
-        people: shapes of each person in the head's frame, and the closure of the lids, 0 open to 1.
-        count: components.
+        people: shapes of each person in the head's frame, and the closure of their lids, 0 open to 1.
+        count: number of components.
 
     Raises:
         ValueError: fewer frames than components.
@@ -218,18 +224,18 @@ def face_basis(
     closure = np.concatenate([closing - closing.mean() for _, closing in people])
     if len(moved) <= count:
         raise ValueError(f"{count} components need more than {len(moved)} frames")
-    lid = np.zeros((NUM_POINTS, 3))
+    lid = np.zeros((NUM_LANDMARKS, 3))
     lids = lid_points()
     lid[lids] = np.einsum("f,fpi->pi", closure, moved[:, lids]) / max(closure @ closure, 1e-9)
     weights = point_weights()
     moved = moved * (weights > 0)[:, None]
-    gap = mouth_gap(moved)
-    opening = gap / max(gap.std(), 1e-9)
+    distance = lip_distance(moved)
+    opening = distance / max(distance.std(), 1e-9)
     first = np.einsum("f,fpi->pi", opening, moved) / (opening @ opening)
     rest = moved - opening[:, None, None] * first
     flat = (rest * np.sqrt(weights)[:, None]).reshape(len(rest), -1)
     _, singular, directions = np.linalg.svd(flat, full_matrices=False)
-    spread = np.maximum(singular[: count - 1] / np.sqrt(len(flat)), 1e-9)  # 1e-9 m: a direction nobody moves in
+    spread = np.maximum(singular[: count - 1] / np.sqrt(len(flat)), 1e-9)  # 1e-9 m: a direction without motion
     scores = flat @ directions[: count - 1].T / spread
     others = np.einsum("fk,fpi->kpi", scores, rest) / len(rest)
     return FaceBasis(np.concatenate([first[None], others]), lid)
@@ -240,7 +246,7 @@ def _rays(
     camera_to_worlds: Float[np.ndarray, "frames 3 4"],
     camera: PinholeCamera,
 ) -> tuple[Float[np.ndarray, "frames points 2"], Float[np.ndarray, "frames points 2"]]:
-    """Each landmark's ray as x and y in the head's frame: where it meets z = 0, and what a metre of z adds."""
+    """Each landmark's ray as x and y in the head's frame: where it meets z = 0, and their change per metre of z."""
     poses = np.asarray(camera_to_worlds, dtype=np.float64)
     flat, front = (intersect_depth_plane(landmarks, poses, camera, depth) for depth in (0.0, 1.0))
     return flat, front - flat

@@ -1,7 +1,14 @@
-"""What a face does, measured from FaceMesh landmarks: eye opening, lip opening, boxes of face and mouth.
+"""How far lips and lids are open: the one definition for processing, metrics, motion and mouth shapes.
 
-Gaps are taken along the face's vertical and divided by the distance of the outer eye corners. A head pose, where given,
-undoes foreshortening: nodding shortens the vertical, turning shortens the horizontal, and neither opens a mouth.
+There are two kinds of quantities.
+
+An *opening* or *gap* is a ratio, measured in the image: the mean distance of the partners in `INNER_LIP_PAIRS` or
+`LID_PAIRS` along the face's vertical, over the distance of the outer eye corners. A head pose, where given, undoes
+foreshortening: nodding shortens the vertical, turning shortens the horizontal, and neither opens a mouth.
+
+A *distance* is in metres, measured in the head's frame on shapes whose pose is taken out. Over the distance of the
+outer eye corners it is the opening of the same face: `lip_opening(camera.project(shape, pose), pose)` is
+`max(lip_distance(shape), 0) / eye_corner_distance(shape)` up to perspective.
 """
 
 from __future__ import annotations
@@ -9,14 +16,17 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from nerfstudio_talking.face.landmark_sets import OUTER_LIPS
+from nerfstudio_talking.face.landmark_sets import (
+    INNER_LIP_PAIRS,
+    LID_PAIRS,
+    MIDDLE_LIP_PAIR,
+    MIDDLE_LIP_PAIR_68,
+    OUTER_EYE_CORNERS,
+    OUTER_EYE_CORNERS_68,
+    mouth_points,
+)
 
-OUTER_EYE_CORNERS = (33, 263)
-EYE_LIDS = (((160, 144), (159, 145), (158, 153)), ((387, 373), (386, 374), (385, 380)))
-"""Upper and lower lid partners over the middle of each eye: the person's right eye, then the left."""
-INNER_LIPS = ((82, 87), (13, 14), (312, 317))
-"""Upper and lower partners over the middle of the inner lip contour."""
-NUM_MESH_POINTS = 468
+_UPPER_LIPS, _LOWER_LIPS = (list(side) for side in zip(*INNER_LIP_PAIRS))
 
 
 def lip_opening(
@@ -31,7 +41,49 @@ def lip_opening(
     Returns:
         One value per frame, NaN where no face is seen.
     """
-    return np.maximum(_gaps(landmarks, INNER_LIPS, camera_to_worlds), 0.0).astype(np.float32)
+    return np.maximum(_gaps(landmarks, INNER_LIP_PAIRS, camera_to_worlds), 0.0).astype(np.float32)
+
+
+def lip_opening_68(landmarks: Float[np.ndarray, "frames 68 2"]) -> Float32[np.ndarray, " frames"]:
+    """Lip opening from sets of 68 points: distance of the middle pair alone, over that of the outer eye corners.
+
+    Close to `lip_opening` without a pose; the pair's distance counts in any direction.
+    """
+    (upper, lower), (right, left) = MIDDLE_LIP_PAIR_68, OUTER_EYE_CORNERS_68
+    gap = np.linalg.norm(landmarks[:, upper] - landmarks[:, lower], axis=1)
+    return (gap / np.linalg.norm(landmarks[:, right] - landmarks[:, left], axis=1)).astype(np.float32)
+
+
+def lip_distance(shapes: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray, " frames"]:
+    """Mean distance of `INNER_LIP_PAIRS` along the face's vertical, metres; negative where tracked lips overlap.
+
+    Args:
+        shapes: FaceMesh points in the head's frame, metres. Differences of shapes will do: the distance is linear.
+    """
+    return shapes[:, _UPPER_LIPS, 1].mean(1) - shapes[:, _LOWER_LIPS, 1].mean(1)
+
+
+def middle_lip_distance(
+    shapes: Float[np.ndarray, "frames coordinates"], num_points: int
+) -> Float[np.ndarray, " frames"]:
+    """Distance of the middle inner-lip pair alone in mouth shapes, metres, in any direction and never negative.
+
+    Differs from `lip_distance`, whose three pairs a mouth shape made from 68 landmarks does not have.
+
+    Args:
+        shapes: x and y of the `mouth_points` in the head's frame, metres, one point after the other.
+        num_points: size of the landmark set that the shapes were made from: 478 (or 468), or 68.
+    """
+    points = mouth_points(num_points)
+    upper, lower = (points.index(point) for point in (MIDDLE_LIP_PAIR_68 if num_points == 68 else MIDDLE_LIP_PAIR))
+    xy = shapes.reshape(len(shapes), -1, 2)
+    return np.linalg.norm(xy[:, upper] - xy[:, lower], axis=-1)
+
+
+def eye_corner_distance(shape: Float[np.ndarray, "478 xyz"]) -> float:
+    """Distance of the outer eye corners, in the unit of the points."""
+    right, left = OUTER_EYE_CORNERS
+    return float(np.linalg.norm(shape[left] - shape[right]))
 
 
 def lid_gap(
@@ -41,7 +93,7 @@ def lid_gap(
 
     Arguments as in `lip_opening`.
     """
-    both = [_gaps(landmarks, pairs, camera_to_worlds) for pairs in EYE_LIDS]
+    both = [_gaps(landmarks, pairs, camera_to_worlds) for pairs in LID_PAIRS]
     return np.maximum(np.stack(both, axis=-1), 0.0).astype(np.float32)
 
 
@@ -55,7 +107,7 @@ def eye_opening(
 
     Args:
         gaps: from `lid_gap`.
-        open_percentile: of the gaps in the clip, the eye's usual opening.
+        open_percentile: percentile of the gaps in the clip that counts as the eye's usual opening.
         most: upper bound of the result.
     """
     gaps = np.asarray(gaps, dtype=np.float64)
@@ -67,18 +119,14 @@ def eye_opening(
     return np.clip((gaps - closed) / (wide - closed), 0.0, most).astype(np.float32)
 
 
-def face_boxes(landmarks: Float[np.ndarray, "frames points xy"]) -> Float32[np.ndarray, "frames 4"]:
-    """Bounds of the mesh points per frame: left, top, right, bottom in pixels; NaN where no face is seen."""
-    return _bounds(landmarks[:, :NUM_MESH_POINTS])
+def mean_eye_opening(eyes: Float[np.ndarray, "frames eyes"]) -> Float[np.ndarray, " frames"]:
+    """Mean of both `eye_opening`s of each frame; NaN counts as open, 1."""
+    return np.nan_to_num(eyes.mean(1), nan=1.0).astype(np.float64)
 
 
-def mouth_boxes(
-    landmarks: Float[np.ndarray, "frames points xy"], margin: float = 0.4
-) -> Float32[np.ndarray, "frames 4"]:
-    """Bounds of the lips per frame as in `face_boxes`, wider on every side by `margin` of the mouth's width."""
-    bounds = _bounds(landmarks[:, OUTER_LIPS])
-    grow = margin * (bounds[:, 2] - bounds[:, 0])
-    return bounds + np.stack([-grow, -grow, grow, grow], axis=-1)
+def lid_closure(opening: Float[np.ndarray, " frames"]) -> Float[np.ndarray, " frames"]:
+    """Closure of the lids, from 0 (open, at an opening of 1 or more) to 1 (closed)."""
+    return 1.0 - np.clip(opening, 0.0, 1.0)
 
 
 def frames_seen(points: Float[np.ndarray, "frames points xy"]) -> Bool[np.ndarray, " frames"]:
@@ -87,7 +135,7 @@ def frames_seen(points: Float[np.ndarray, "frames points xy"]) -> Bool[np.ndarra
 
 
 def fill_gaps(values: Float[np.ndarray, "frames ..."]) -> Float[np.ndarray, "frames ..."]:
-    """Rows with NaN interpolated linearly in time, held beyond the ends; unchanged where no row is whole."""
+    """Interpolate rows that hold NaN linearly in time, held beyond the ends; unchanged where no row is finite."""
     flat = values.reshape(len(values), -1).copy()
     seen = np.isfinite(flat).all(axis=1)
     if not seen.any() or seen.all():
@@ -106,10 +154,11 @@ def _gaps(
     """Mean of lower minus upper along the face's vertical, over the eye corner distance, foreshortening undone."""
     points = np.asarray(landmarks[..., :2], dtype=np.float64)
     upper, lower = (points[:, list(side)] for side in zip(*pairs))
-    across = points[:, OUTER_EYE_CORNERS[1]] - points[:, OUTER_EYE_CORNERS[0]]
+    right, left = OUTER_EYE_CORNERS
+    across = points[:, left] - points[:, right]
     width = np.linalg.norm(across, axis=-1)
     if camera_to_worlds is None:
-        # The vertical is what stands on the line of the eyes, pointing to the chin.
+        # The vertical is perpendicular to the line through the eye corners, pointing to the chin.
         down = np.stack([-across[:, 1], across[:, 0]], axis=-1) / width[:, None]
         return np.einsum("fpi,fi->fp", lower - upper, down).mean(axis=1) / width
     # The head's own axes in the image (y down): rows of the head-to-camera rotation, transposed camera-to-world.
@@ -119,8 +168,3 @@ def _gaps(
     vertical = np.maximum(np.linalg.norm(down, axis=-1), 0.3)
     gap = np.einsum("fpi,fi->fp", lower - upper, down / vertical[:, None]).mean(axis=1) / vertical
     return gap * np.maximum(horizontal, 0.3) / width
-
-
-def _bounds(points: Float[np.ndarray, "frames points xy"]) -> Float32[np.ndarray, "frames 4"]:
-    xy = points[..., :2]
-    return np.concatenate([xy.min(axis=1), xy.max(axis=1)], axis=-1).astype(np.float32)

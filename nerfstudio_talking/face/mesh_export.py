@@ -1,4 +1,4 @@
-"""Face meshes as files and as lines over an image."""
+"""Face meshes written as files and drawn over an image."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.face.landmark_sets import NUM_MESH_POINTS
 from nerfstudio_talking.face.linear_face_model import canonical_face, landmarks_of_shapes
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
@@ -25,8 +26,7 @@ def write_mesh(shape: Float[np.ndarray, "478 3"], path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("ply", "obj"):
         raise TalkingError(path, expected="a name ending in .ply or .obj", found=path.suffix, hint="Rename the output.")
-    # points 468 to 477, the irises, are in no triangle
-    mesh = trimesh.Trimesh(shape[:468], canonical_face()[1], process=False)
+    mesh = trimesh.Trimesh(shape[:NUM_MESH_POINTS], canonical_face()[1], process=False)  # no triangle has an iris point
     content: Any = mesh.export(file_type=kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as file:
@@ -40,7 +40,7 @@ def draw_mesh(
     camera: PinholeCamera,
     colour: tuple[int, int, int] = (60, 220, 120),
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The edges of a face's front over an image.
+    """Draw the edges of a face's visible triangles over a copy of an image.
 
     Args:
         image: RGB.

@@ -1,4 +1,4 @@
-"""Faces in frames: FaceMesh landmarks with irises, blendshapes, the person mask. MediaPipe is imported on use."""
+"""MediaPipe on frames: FaceMesh landmarks with irises, blendshapes, person masks. MediaPipe is imported on use."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from nerfstudio_talking.face.landmark_sets import NUM_LANDMARKS
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.images import shrink_image
 
-NUM_LANDMARKS = 478
 NUM_BLENDSHAPES = 52
 THUMBNAIL_SIZE = 64
-_DETECTION_SIDE = 1280  # FaceMesh itself looks at 256 pixels; a larger image only costs time
+_DETECTION_SIDE = 1280  # FaceMesh itself works on 256 pixels; a larger image only costs time
 _COUNT_EVERY = 12
+"""Frames between two counts of the faces."""
 
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """What one pass over the frames sees."""
+    """Results of one pass over the frames."""
 
     landmarks: Float32[np.ndarray, "frames 478 3"]
     """Pixels of the given frames: x right, y down, (0, 0) the image's upper left corner; z away from the camera at
     the scale of x, about 0 at the head's middle. NaN where no face was found."""
     thumbnails: UInt8[np.ndarray, "frames 64 64 3"]
-    """Small images for the checks."""
+    """Small images of the frames, for the checks."""
     counts: Int64[np.ndarray, " samples"]
-    """Faces found by the detector in every twelfth frame."""
+    """Number of faces found by the detector in every twelfth frame."""
 
 
 class FaceFollower:
-    """Follows one face from frame to frame; a context manager, or `close` it.
+    """Tracks one face from frame to frame. A context manager; otherwise call `close`.
 
-    FaceMesh runs in tracking mode; where it loses the face, a second one in static mode looks at that frame afresh.
+    FaceMesh runs in tracking mode; where it loses the face, a second instance in static mode searches that frame.
 
     Raises:
         ImportError: MediaPipe is not installed.
@@ -52,7 +54,7 @@ class FaceFollower:
     def follow(self, frame: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, "478 3"]:
         """The landmarks of the next frame (RGB), as in `FaceTrack.landmarks`."""
         height, width = frame.shape[:2]
-        small = _shrunk(frame)
+        small = shrink_image(frame, _DETECTION_SIDE)
         found = self._tracker.process(small).multi_face_landmarks
         if not found:
             self._searcher = self._searcher or self._stack.enter_context(_face_mesh(static=True, confidence=0.3))
@@ -60,7 +62,7 @@ class FaceFollower:
         return _to_pixels(found, width, height)
 
     def close(self) -> None:
-        """Let the models go."""
+        """Release the models."""
         self._stack.close()
 
     def __enter__(self) -> FaceFollower:
@@ -73,7 +75,7 @@ class FaceFollower:
 def track_faces(
     frames: Iterable[UInt8[np.ndarray, "height width 3"]], advance: Callable[[], Any] | None = None
 ) -> FaceTrack:
-    """Follow one face through the frames, by `FaceFollower`.
+    """Track one face through the frames, by `FaceFollower`.
 
     Args:
         frames: RGB images of one size, in order.
@@ -87,7 +89,7 @@ def track_faces(
             landmarks.append(follower.follow(frame))
             thumbnails.append(cv2.resize(frame, (THUMBNAIL_SIZE, THUMBNAIL_SIZE), interpolation=cv2.INTER_AREA))
             if index % _COUNT_EVERY == 0:
-                counts.append(len(detector.process(_shrunk(frame)).detections or ()))
+                counts.append(len(detector.process(shrink_image(frame, _DETECTION_SIDE)).detections or ()))
             if advance is not None:
                 advance()
     return FaceTrack(
@@ -128,7 +130,7 @@ def blendshapes(
         advance: called after each frame.
 
     Raises:
-        TalkingError: the bundle is missing or no face landmarker with blendshapes.
+        TalkingError: the bundle is missing, or is no face landmarker with blendshapes.
     """
     hint = "Download face_landmarker.task from MediaPipe's model page and pass its path, or leave the option out."
     if not model.is_file():
@@ -159,7 +161,7 @@ def blendshapes(
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Keep the start-up chatter of native libraries off the terminal; Python exceptions still come through."""
+    """Suppress the start-up messages of native libraries on the terminal; Python exceptions still come through."""
     sys.stderr.flush()
     saved = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -184,7 +186,7 @@ def _face_mesh(static: bool, confidence: float) -> Any:
             min_detection_confidence=confidence,
             min_tracking_confidence=confidence,
         )
-        mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))  # the first call loads the delegate, loudly
+        mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))  # the first call loads the delegate, which prints
     return mesh
 
 
@@ -195,16 +197,6 @@ def _face_detector() -> Any:
         detector = FaceDetection(model_selection=1, min_detection_confidence=0.6)
         detector.process(np.zeros((64, 64, 3), dtype=np.uint8))
     return detector
-
-
-def _shrunk(frame: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
-    import cv2
-
-    height, width = frame.shape[:2]
-    shrink = min(1.0, _DETECTION_SIDE / max(height, width))
-    if shrink == 1.0:
-        return frame
-    return cv2.resize(frame, (round(width * shrink), round(height * shrink)), interpolation=cv2.INTER_AREA)
 
 
 def _to_pixels(found: Any, width: int, height: int) -> Float32[np.ndarray, "478 3"]:

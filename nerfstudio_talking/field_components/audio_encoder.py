@@ -1,4 +1,4 @@
-"""Audio windows to one code per frame: the audio network of AD-NeRF (Guo et al., ICCV 2021) and its successors."""
+"""One code per frame from audio windows: the audio network of AD-NeRF (Guo et al., ICCV 2021) and its successors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 ATTENTION_FRAMES = 8
-"""Frames that the temporal attention looks at: i-4 ... i+3."""
+"""Number of frames in the temporal attention: i-4 ... i+3."""
 
 
 def neighbour_frames(frames: Int64[Tensor, " frames"], num_frames: int) -> Int64[Tensor, "frames neighbours"]:
-    """The frames i-4 ... i+3 around each frame, held at the ends of the clip."""
+    """The frames i-4 ... i+3 around each frame, clamped to the track."""
     span = torch.arange(-ATTENTION_FRAMES // 2, ATTENTION_FRAMES // 2, device=frames.device)
     return (frames[:, None] + span).clamp(0, num_frames - 1)
 
@@ -22,12 +22,12 @@ class AudioEncoder(nn.Module):
     """A convolution stack over each frame's window, then attention over the codes of eight frames.
 
     Four convolutions of width 3 halve the window until one step is left; two linear layers give the frame's code;
-    the attention network weighs the codes of frames i-4 ... i+3.
+    the attention network weights the codes of frames i-4 ... i+3.
 
     Args:
-        in_channels: channels of the audio features.
+        in_channels: number of channels of the audio features.
         out_dim: length of the code (32 in ER-NeRF).
-        dropout: share of channels dropped in training: short clips are learned by heart without it.
+        dropout: dropout probability in training; without it the encoder overfits short clips.
         noise: standard deviation of the noise added to the (normalised) features in training.
     """
 
@@ -53,7 +53,7 @@ class AudioEncoder(nn.Module):
             x = x + self.noise * torch.randn_like(x)
         for conv in self.convs:
             x = self.activation(conv(x))
-            # a window shorter than sixteen steps (HuBERT has two, AVE one) runs out before the stack does
+            # windows shorter than sixteen steps (HuBERT has two, AVE one) reach one step before the last convolution
             x = x[..., ::2] if x.shape[-1] > 1 else x
         x = self.head(self.dropout(x.mean(-1))).view(num_frames, num_neighbours, -1)
         weights = torch.softmax(self.attention(x.transpose(1, 2)), dim=-1)  # (F, 8)

@@ -13,21 +13,27 @@ from nerfstudio_talking.field_components.audio_encoder import neighbour_frames
 from nerfstudio_talking.io.errors import TalkingError
 
 NEUTRAL_FRAME = 0
-"""The frame shown where a camera carries no time."""
+"""The frame shown where a camera has no time."""
+EYE_SCALE = 2.0
+"""Factor from an eye's closure to the eye condition."""
 
 
 @dataclass
 class FrameCondition:
-    """What the fields are told about a frame; one row per distinct frame in the batch."""
+    """What a portrait is conditioned on, one row per distinct frame of a batch: audio and eyes, head and body pose."""
 
     audio: Float[Tensor, "frames channels"]
+    """Audio condition: a mouth shape or a free code."""
     eyes: Float[Tensor, "frames eyes"]
+    """`EYE_SCALE` times the closure of the eyes: 0 for eyes that are wide open."""
     poses: Float[Tensor, "frames 3 4"]
+    """Camera-to-world of the recording camera, metres."""
     body: Float[Tensor, "frames 2 3"]
+    """Affine motion of the body in the image (see `TalkingTrack.body`)."""
 
 
 class ConditioningTrack(nn.Module):
-    """The per-frame arrays of a track as buffers that stay out of checkpoints: another voice replaces them."""
+    """The per-frame arrays of a track as buffers that stay out of checkpoints, since another voice replaces them."""
 
     camera_to_worlds: Tensor
     audio: Tensor
@@ -66,15 +72,15 @@ class ConditioningTrack(nn.Module):
 
     @property
     def num_frames(self) -> int:
-        """Frames in the track."""
+        """Number of frames in the track."""
         return len(self.camera_to_worlds)
 
     def frames_of(
-        self, times: Float[Tensor, "rays 1"] | None, num_rays: int
+        self, times: Float[Tensor, "*rays 1"] | None, num_rays: int
     ) -> tuple[Int64[Tensor, " frames"], Int64[Tensor, " rays"]]:
-        """The distinct frames in a batch of rays, and each ray's place among them.
+        """The distinct frames in a batch of rays or cameras, in ascending order, and the row of each ray among them.
 
-        Times are clamped to [0, 1]: splines through key frames overshoot. No times means `NEUTRAL_FRAME`.
+        Times are clamped to [0, 1], since splines through key frames overshoot. No times means `NEUTRAL_FRAME`.
         """
         device = self.camera_to_worlds.device
         if times is None:
@@ -86,3 +92,7 @@ class ConditioningTrack(nn.Module):
     def windows(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames neighbours window channels"]:
         """Audio windows of frames and their neighbours, for the audio encoder."""
         return self.audio[neighbour_frames(frames, self.num_frames)]
+
+    def eye_condition(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames eyes"]:
+        """Scaled closure of the eyes. Open eyes are zero, so that a blink is a signal and its absence none."""
+        return EYE_SCALE * (1 - self.eyes[frames])

@@ -1,7 +1,7 @@
 """Multiresolution hash tables on planes: the tri-plane of ER-NeRF (Li et al., ICCV 2023, section 3.2).
 
-A point looks itself up on each plane at each level: the four corners of its cell, blended bilinearly. A level whose
-grid fits its table is stored densely; a larger one is hashed (Mueller et al., SIGGRAPH 2022, equation 4).
+On each plane and level the four corners of a point's cell are interpolated bilinearly. A level whose grid fits its
+table is stored densely; a larger one is hashed (Mueller et al., SIGGRAPH 2022, equation 4).
 
 Three implementations with equal numbers, forward and backward: `torch`, which runs anywhere, `numba`, for CPUs, and
 `triton`, for CUDA. There is no `tcnn`: tiny-cuda-nn's grids have one cell fewer along an axis, lie half a cell off and
@@ -25,7 +25,7 @@ Implementation = Literal["auto", "torch", "numba", "triton"]
 
 @cache
 def fastest_on(device: torch.device) -> Literal["torch", "numba", "triton"]:
-    """The implementation that `auto` takes on a device: the fastest whose package is installed and works there."""
+    """The implementation that 'auto' takes on a device: the fastest whose package is installed and works there."""
     if device.type == "cpu" and find_spec("numba"):
         return "numba"
     if device.type == "cuda" and find_spec("triton"):
@@ -36,13 +36,13 @@ def fastest_on(device: torch.device) -> Literal["torch", "numba", "triton"]:
 
 
 def level_resolutions(num_levels: int, base: int, finest: int) -> list[int]:
-    """Cells along an axis at each level, growing geometrically from `base` to `finest`."""
+    """Number of cells along an axis at each level, growing geometrically from `base` to `finest`."""
     growth = (finest / base) ** (1.0 / max(num_levels - 1, 1))
     return [int(np.ceil(base * growth**level - 1e-6)) for level in range(num_levels)]
 
 
 def level_sizes(resolutions: list[int], log2_table_size: int) -> list[int]:
-    """Entries of each level's table: the whole grid where it fits (padded to 8), else the table size."""
+    """Number of entries of each level's table: the whole grid where it fits (padded to 8), else the table size."""
     return [min(-(-((res + 1) ** 2) // 8) * 8, 2**log2_table_size) for res in resolutions]
 
 
@@ -90,15 +90,15 @@ class _NumbaPlanes(torch.autograd.Function):
 
         table, coords, resolutions, offsets = ctx.saved_tensors
         by_column = kernels.columns(grad.contiguous().numpy())
-        places = kernels.columns(coords.detach().flatten(1).numpy())
+        points = kernels.columns(coords.detach().flatten(1).numpy())
         grad_table = grad_coords = None
         shared = (resolutions.numpy(), offsets.numpy())
         if ctx.needs_input_grad[0]:
             grad_table = torch.zeros_like(table)
-            kernels.backward_table(by_column, places, *shared, grad_table.numpy())
+            kernels.backward_table(by_column, points, *shared, grad_table.numpy())
         if ctx.needs_input_grad[1]:
             grad_coords = torch.empty_like(coords)
-            kernels.backward_coords(by_column, table.detach().numpy(), places, *shared, grad_coords.numpy())
+            kernels.backward_coords(by_column, table.detach().numpy(), points, *shared, grad_coords.numpy())
         return grad_table, grad_coords, None, None
 
 
@@ -107,10 +107,12 @@ class HashPlanes(nn.Module):
 
     Args:
         num_planes: 3 for the planes xy, yz, xz of a point in space; 1 for a point on a plane.
-        num_levels: resolutions, from `base_resolution` to `max_resolution` cells along an axis.
-        features_per_level: features of a table entry.
-        log2_table_size: largest table of a level.
-        implementation: `auto` takes numba for tensors on the CPU and triton on CUDA where they work, else torch.
+        num_levels: number of resolutions.
+        features_per_level: number of features of a table entry.
+        base_resolution: number of cells along an axis of the coarsest level.
+        max_resolution: number of cells along an axis of the finest level.
+        log2_table_size: base-2 logarithm of the largest table of a level.
+        implementation: 'auto' takes numba for tensors on the CPU and triton on CUDA where they work, else torch.
     """
 
     resolutions: Tensor

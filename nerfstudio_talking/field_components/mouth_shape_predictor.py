@@ -1,4 +1,4 @@
-"""Audio to mouth shape as a module: a kernel regression and the field's audio encoder, averaged."""
+"""Mouth shape from audio as a module: the mean of a kernel regression and an audio encoder."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_regression
-from nerfstudio_talking.cameras.image_plane import intersect_depth_plane
+from nerfstudio_talking.cameras.depth_plane import intersect_depth_plane
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.landmark_sets import mouth_points
-from nerfstudio_talking.face.mouth_shape import inner_lip_gap, mouth_shape_basis
+from nerfstudio_talking.face.measurements import middle_lip_distance
+from nerfstudio_talking.face.mouth_shape import fit_mouth_shape_basis
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
+from nerfstudio_talking.io.errors import TalkingError
+
+_MAX_SUPPORT = 2000
+"""Largest number of frames that the regression keeps; a longer clip is thinned evenly."""
+_CODE_DIM = 32
+"""Length of the audio encoder's code, from which a linear layer reads the mouth shape."""
+_REGRESSION = ("mean", "std", "support", "dual", "bias")
+"""Arrays of `AudioRegression` that a checkpoint holds."""
 
 
 def mouth_coordinates(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"] | None:
-    """Mouth shapes of a track in the head's frame, or None where it carries no landmarks to tell them from."""
+    """Lips and chin in the head's frame, metres, NaN where not seen; None where the track has no such landmarks."""
     if track.landmarks is None or track.landmarks.shape[1] not in (68, 468, 478):
         return None
     points = track.landmarks[:, list(mouth_points(track.landmarks.shape[1]))].astype(np.float64)
@@ -25,13 +34,53 @@ def mouth_coordinates(track: TalkingTrack) -> Float[np.ndarray, "frames coordina
     return flat.reshape(len(flat), -1)
 
 
-class MouthShapePredictor(nn.Module):
-    """Predicts the mouth shape of frames from audio; knows the tracked one of the clip it was made from.
+def track_mouth_shapes(
+    track: TalkingTrack, train_frames: Int64[np.ndarray, " train"], count: int
+) -> tuple[Float[np.ndarray, "frames count"], Bool[np.ndarray, " frames"]]:
+    """Mouth shape of every frame from its landmarks, in the basis of the training frames.
 
-    Audio learns the lips' shape from a target, undisturbed by the image. The volume is shown the tracked
-    mouth shape of some training frames, and learns what lips of a known shape look like; of the others it is shown
-    what audio tells of them, by a regression that has not seen them, and learns how far to believe it. One more channel
-    of the condition, hearsay, says which of the two it is (0 throughout where `told_share` is 0).
+    Args:
+        track: a track with landmarks.
+        train_frames: positions in the track of the frames that the basis is made from.
+        count: greatest number of coefficients.
+
+    Returns:
+        The coefficients, interpolated where the mouth was not seen, and in which frames it was seen.
+
+    Raises:
+        ValueError: the track has no landmarks.
+    """
+    shapes = mouth_coordinates(track)
+    if shapes is None or track.landmarks is None:
+        raise ValueError("the track has no landmarks")
+    gap = middle_lip_distance(shapes, track.landmarks.shape[1])
+    tracked = fit_mouth_shape_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
+    seen = np.asarray(~np.isnan(tracked).any(1))
+    for column in tracked.T:
+        column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
+    return tracked, seen
+
+
+class MouthShapePredictor(nn.Module):
+    """Predicts the mouth shape of frames from audio, and mixes tracked with predicted mouth shapes in training.
+
+    The predictor learns from tracked mouth shapes, not from the image. A training frame is conditioned on its tracked
+    mouth shape (teacher forcing) or, with probability `predicted_mouth_prob`, on the prediction of a regression that
+    was fitted without that frame (scheduled sampling). An extra `is_predicted` channel says which of the two it is.
+
+    The constructor only gives the buffers their sizes. Training begins with `fit`; a checkpoint brings the fitted
+    regression, so that rendering never fits anything.
+
+    Args:
+        track: the recorded track.
+        train_frames: positions in the track of the training frames.
+        count: greatest number of mouth-shape coefficients.
+        dropout: dropout of the audio encoder.
+        noise: noise of the audio encoder, in standard deviations of the features.
+        predicted_mouth_prob: probability that a training frame is conditioned on its predicted mouth shape.
+
+    Raises:
+        ValueError: the track has no landmarks.
     """
 
     mean: Tensor
@@ -57,61 +106,97 @@ class MouthShapePredictor(nn.Module):
         shapes = mouth_coordinates(track)
         if shapes is None:
             raise ValueError("the track has no landmarks")
-        assert track.landmarks is not None
-        gap = inner_lip_gap(shapes, track.landmarks.shape[1])
-        tracked = mouth_shape_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
-        seen = ~np.isnan(tracked).any(1)
-        for column in tracked.T:
-            column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
+        num_seen = int((~np.isnan(shapes[train_frames]).any(1)).sum())
+        count = 1 + min(count - 1, num_seen, shapes.shape[1])
         self.pool_bands = track.audio_kind == "logmel"
-        windows = self.regression_inputs(torch.from_numpy(track.audio).float()).numpy().astype(np.float64)
-        usable = np.intersect1d(train_frames, np.flatnonzero(seen))
-        # only the gap is stretched: the rest, told worse, would move the lips at wrong times
-        fit, held_out = fit_audio_regression(windows[usable], tracked[usable], stretched=1)
-        self.correlation = fit.correlation
-        for name in ("mean", "std", "support", "dual", "bias"):
-            self.register_buffer(name, torch.from_numpy(getattr(fit, name)).float())
-        self.register_buffer("tracked", torch.from_numpy(tracked).float(), persistent=False)
         self.predicted_mouth_prob = predicted_mouth_prob
+        num_inputs = self.regression_inputs(torch.from_numpy(track.audio[:1]).float()).shape[1]
+        num_support = min(num_seen, _MAX_SUPPORT)
+        sizes = ((num_inputs,), (num_inputs,), (num_support, num_inputs), (num_support, count), (count,))
+        for name, size in zip(_REGRESSION, sizes):
+            self.register_buffer(name, torch.zeros(size))
+        for name in ("tracked", "predicted"):
+            self.register_buffer(name, torch.zeros(track.num_frames, count), persistent=False)
+        self.register_buffer("prediction_std", torch.zeros(count), persistent=False)
+        # networks lean on large inputs, and the gap is what opens the lips
+        channel_scale = torch.full((count,), 0.5).index_fill(0, torch.tensor(0), 2.0)
+        self.register_buffer("channel_scale", channel_scale, persistent=False)
+        self.encoder = AudioEncoder(track.audio.shape[2], _CODE_DIM, dropout, noise)
+        self.to_mouth_shape = nn.Linear(_CODE_DIM, count)
+        self._is_fitted = self._has_targets = False
+
+    @torch.no_grad()
+    def fit(self, track: TalkingTrack, train_frames: Int64[np.ndarray, " train"]) -> None:
+        """Fit the regression and take the tracked and predicted mouth shapes of training; the same result every time.
+
+        Args:
+            track: the recorded track that the predictor was made for.
+            train_frames: positions in the track of the training frames.
+        """
+        tracked, seen = track_mouth_shapes(track, train_frames, len(self.bias))
+        usable = np.intersect1d(train_frames, np.flatnonzero(seen))
+        windows = self.regression_inputs(torch.from_numpy(track.audio).float()).numpy().astype(np.float64)
+        # only the gap is stretched: the rest is predicted worse and would move the lips at wrong times
+        regression, held_out = fit_audio_regression(windows[usable], tracked[usable], stretched=1, most=_MAX_SUPPORT)
         predicted = tracked.copy()
         predicted[usable] = held_out
-        self.register_buffer("predicted", torch.from_numpy(predicted).float(), persistent=False)
-        # the gap stays as it is: fields that are taught to doubt it open the mouth too little
-        prediction_std = torch.from_numpy(fit.error).float().index_fill(0, torch.tensor(0), 0.0)
-        self.register_buffer("prediction_std", prediction_std, persistent=False)
-        # of the condition's channels: networks lean on large inputs, and the gap is what opens the lips
-        channel_scale = torch.full((tracked.shape[1],), 0.5).index_fill(0, torch.tensor(0), 2.0)
-        self.register_buffer("channel_scale", channel_scale, persistent=False)
-        self.encoder = AudioEncoder(track.audio.shape[2], 32, dropout, noise)
-        self.to_mouth_shape = nn.Linear(32, tracked.shape[1])
+        values = {name: getattr(regression, name) for name in _REGRESSION} | {
+            "tracked": tracked,
+            "predicted": predicted,
+        }
+        for name, value in values.items():
+            getattr(self, name).copy_(torch.from_numpy(value).float())
+        # the gap stays exact: fields that learn to doubt it open the mouth too little
+        self.prediction_std.copy_(torch.from_numpy(regression.error).float().index_fill(0, torch.tensor(0), 0.0))
+        self._has_targets = True
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether `fit` ran, or a checkpoint brought its result."""
+        if not self._is_fitted:  # once true it stays so, and a GPU is asked no more
+            self._is_fitted = bool((self.std > 0).all())
+        return self._is_fitted
 
     @property
     def condition_dim(self) -> int:
-        """Channels of the condition: the mouth shape, and hearsay."""
-        return self.tracked.shape[1] + 1
+        """Number of channels of the condition: the mouth-shape coefficients and `is_predicted`."""
+        return len(self.bias) + 1
 
     def condition(
         self, mouth_shape: Float[Tensor, "frames count"], is_predicted: Bool[Tensor, " frames"]
     ) -> Float[Tensor, "frames channels"]:
-        """The condition for a mouth shape that is told by audio, or tracked."""
+        """The condition for mouth shapes that were predicted from audio, or tracked."""
         return torch.cat([mouth_shape * self.channel_scale, is_predicted[:, None].to(mouth_shape)], dim=1)
 
     def from_prediction(self, mouth_shape: Float[Tensor, "frames count"]) -> Float[Tensor, "frames channels"]:
-        """The condition for a mouth shape, believed as far as audio is."""
+        """The condition for mouth shapes as at test time: marked as predicted, unless training never predicts any."""
         is_predicted = torch.full((len(mouth_shape),), self.predicted_mouth_prob > 0, device=mouth_shape.device)
         return self.condition(mouth_shape, is_predicted)
 
     def training_condition(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames channels"]:
-        """The condition of training frames, drawn anew at each call: told for a share of them, else tracked.
+        """The condition of training frames, drawn anew at each call: predicted or tracked.
 
-        Of a tracked mouth shape the lip gap is exact, and each other coefficient carries noise of its prediction's
-        held-out error. Without it the volume leans on coefficients that audio tells badly, and they move the lips at
-        other times than the gap does.
+        The lip gap of a tracked mouth shape is exact. Each other coefficient is perturbed by noise as large as its
+        held-out prediction error: without it the portrait relies on coefficients that audio predicts badly, and they
+        move the lips at other times than the gap does.
+
+        Raises:
+            TalkingError: the predictor was not fitted in this process.
         """
-        tracked = self.tracked[frames]
+        tracked = self.tracked_mouth_shape(frames)
         is_predicted = torch.rand(len(frames), device=frames.device) < self.predicted_mouth_prob
         perturbed = tracked + self.prediction_std * torch.randn_like(tracked)
         return self.condition(torch.where(is_predicted[:, None], self.predicted[frames], perturbed), is_predicted)
+
+    def tracked_mouth_shape(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames count"]:
+        """The tracked mouth shape of training frames.
+
+        Raises:
+            TalkingError: the predictor was not fitted in this process.
+        """
+        if not self._has_targets:
+            raise _unfitted("tracked mouth shapes to train on", "Training begins with `fit(track, train_frames)`.")
+        return self.tracked[frames]
 
     def regression_inputs(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames inputs"]:
         """Each frame's window averaged to at most eight steps, mel bands to at most twenty, and flattened."""
@@ -119,7 +204,14 @@ class MouthShapePredictor(nn.Module):
         return F.adaptive_avg_pool2d(audio, size).flatten(1)
 
     def from_regression(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames count"]:
-        """The regression's prediction."""
+        """The regression's prediction.
+
+        Raises:
+            TalkingError: the regression has never been fitted.
+        """
+        if not self.is_fitted:
+            hint = "Load the checkpoint of a trained portrait, or call `fit(track, train_frames)` first."
+            raise _unfitted("a fitted audio regression", hint)
         x = (self.regression_inputs(audio) - self.mean) / self.std
         return audio_kernel(x, self.support) @ self.dual + self.bias
 
@@ -133,6 +225,10 @@ class MouthShapePredictor(nn.Module):
         self,
         audio: Float[Tensor, "frames window channels"],
         windows: Float[Tensor, "frames neighbours window channels"],
-    ) -> Float[Tensor, "frames channels"]:
+    ) -> Float[Tensor, "frames condition"]:
         """The condition of frames from their audio: the mean of both predictions."""
         return self.from_prediction(0.5 * (self.from_regression(audio) + self.from_encoder(windows)))
+
+
+def _unfitted(expected: str, hint: str) -> TalkingError:
+    return TalkingError("the mouth-shape predictor", expected=expected, found="none: it was never fitted", hint=hint)

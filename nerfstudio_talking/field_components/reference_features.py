@@ -15,8 +15,13 @@ def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
 class ReferenceUNet(nn.Module):
     """A small U-Net over RGBA reference images at a quarter of their resolution.
 
-    The full-resolution texture needs no network: the torso field samples the images themselves. The features say
-    what lies around a pixel, for which a quarter of the resolution is enough and sixteen times cheaper.
+    The full-resolution texture needs no network, since the torso field samples the images themselves. The features
+    describe a pixel's surroundings, for which a quarter of the resolution is enough and sixteen times cheaper.
+
+    Args:
+        out_dim: number of feature channels.
+        width: number of channels of the first level.
+        unshuffle: factor by which the resolution is reduced.
     """
 
     def __init__(self, out_dim: int = 8, width: int = 16, unshuffle: int = 4) -> None:
@@ -30,14 +35,14 @@ class ReferenceUNet(nn.Module):
         self.out = nn.Conv2d(width, out_dim, 1)
 
     def fold(self, rgba: Float[Tensor, "references 4 height width"]) -> Float[Tensor, "references blocks h w"]:
-        """Images with their pixels gathered in blocks, padded to what the strides need: once, before any step."""
+        """Images padded to what the strides need, with blocks of pixels as channels; computed once, before any step."""
         step = self.unshuffle * 4
         pad = (-rgba.shape[-1] % step, -rgba.shape[-2] % step)
         return F.pixel_unshuffle(F.pad(rgba, (0, pad[0], 0, pad[1]), mode="replicate"), self.unshuffle)
 
     def forward(
         self, folded: Float[Tensor, "references blocks h w"], height: int, width: int
-    ) -> Float[Tensor, "references out h w"]:
+    ) -> Float[Tensor, "references out rows columns"]:
         """Feature maps of images in [0, 1] of this height and width, as `fold` gives them."""
         x0 = self.stem(folded)
         x1 = self.down1(x0)
@@ -45,7 +50,7 @@ class ReferenceUNet(nn.Module):
         y = self.up1(torch.cat([F.interpolate(x2, scale_factor=2, mode="bilinear"), x1], 1))
         y = self.up2(torch.cat([F.interpolate(y, scale_factor=2, mode="bilinear"), x0], 1))
         y = self.out(y)
-        # cut the padding off again, so that [-1, 1] means the image
+        # crop the padding, so that [-1, 1] covers the image
         return y[..., : round(height / self.unshuffle), : round(width / self.unshuffle)]
 
 

@@ -1,7 +1,7 @@
-"""Where in space a modality matters: the regional-saliency-aware module of Wang et al. (2025), and its rivals.
+"""Where in space a modality matters: the regional-saliency-aware module of Wang et al. (2025), and its alternatives.
 
-Each module takes the features of points and one condition per point (an audio code, the eyes' opening) and returns the
-condition weighted channel by channel, and the weights.
+Each module takes the features of points and one condition per point (audio or eyes) and returns the condition weighted
+channel by channel, and the weights.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def external_attention(
     key: Float[Tensor, "query slots"],
     value: Float[Tensor, " slots"],
 ) -> Float[Tensor, "points tokens"]:
-    """The reference implementation of what two memories answer, with the double normalisation of Guo et al. (Beyond
-    Self-attention, TPAMI 2022, section 3.2): a softmax over the tokens, then each token's row sums to one over the
-    slots."""
+    """External attention with the double normalisation of Guo et al. (Beyond Self-attention, TPAMI 2022, section 3.2):
+    a softmax over the tokens, then each token's row is divided by its sum over the slots. The reference implementation.
+    """
     attention = torch.softmax(query @ key, dim=1)  # (N, C, S)
     attention = attention / attention.sum(dim=2, keepdim=True)
     return attention @ value
@@ -36,40 +36,40 @@ class _FusedAttention(torch.autograd.Function):
         from nerfstudio_talking.field_components.kernels import external_attention_numba as kernels
 
         query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-        answer, total = query.new_empty(query.shape[:2]), query.new_empty(query.shape[:2])
-        tensors = (query.flatten(1), key, value, answer, total)
+        attended, total = query.new_empty(query.shape[:2]), query.new_empty(query.shape[:2])
+        tensors = (query.flatten(1), key, value, attended, total)
         kernels.forward(*(t.detach().numpy() for t in tensors))
         ctx.save_for_backward(*tensors)
-        return answer
+        return attended
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
         from nerfstudio_talking.field_components.kernels import external_attention_numba as kernels
 
-        query, key, _, answer, _ = ctx.saved_tensors
+        query, key, _, attended, _ = ctx.saved_tensors
         grad_query = torch.empty_like(query)
         blocks = -(-len(query) // kernels.BLOCK)
         grad_memory = query.new_empty(blocks, len(key) + 1, key.shape[1])
         tensors = (grad.contiguous(), *ctx.saved_tensors, grad_query, grad_memory)
         kernels.backward(*(t.detach().numpy() for t in tensors))
         of_memory = grad_memory.sum(0)
-        return grad_query.view(*answer.shape, len(key)), of_memory[:-1], of_memory[-1]
+        return grad_query.view(*attended.shape, len(key)), of_memory[:-1], of_memory[-1]
 
 
 class ExternalAttentionSaliency(nn.Module):
     """Saliency by external attention from the point's features and the condition.
 
-    Every channel of the condition is a token. Its query comes from the point's features and from the condition; two
-    linear memories, shared by all points, answer it (`external_attention`). The tokens are those of one point, so that
-    the saliency of a point does not depend on which other points happen to be rendered beside it.
+    Every channel of the condition is a token. Its query comes from the point's features and from the condition, and
+    attends to two linear memories, key and value, that all points share (`external_attention`). Attention is among the
+    tokens of one point, so that a point's saliency does not depend on the other points of the batch.
 
     Args:
         feature_dim: length of a point's features.
-        condition_dim: channels of the condition.
+        condition_dim: number of channels of the condition.
         query_dim: length of a token's query.
-        slots: of the memories.
-        implementation: of the attention: `numba` is one pass over the points, for CPUs and 32 bits, and what `auto`
-            takes there; else torch.
+        slots: number of slots of the memories.
+        implementation: implementation of the attention: 'numba' is one pass over the points, for float32 on CPUs, and
+            what 'auto' takes there; else torch.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class ExternalAttentionSaliency(nn.Module):
         implementation = fastest_on(query.device) if self.implementation == "auto" else self.implementation
         fused = implementation == "numba" and query.device.type == "cpu" and query.dtype == torch.float32
         attend = _FusedAttention.apply if fused else external_attention
-        answer = attend(query, self.memory_key, self.memory_value)
-        saliency = torch.sigmoid(self.gain * answer + self.direct(features) + self.bias)
+        attended = attend(query, self.memory_key, self.memory_value)
+        saliency = torch.sigmoid(self.gain * attended + self.direct(features) + self.bias)
         return saliency * condition, saliency
 
 
@@ -124,7 +124,7 @@ class MLPSaliency(nn.Module):
 
 
 class Concatenation(nn.Module):
-    """No saliency: every point gets the whole condition."""
+    """No weighting: every point gets the whole condition."""
 
     def __init__(self, feature_dim: int, condition_dim: int) -> None:
         super().__init__()
@@ -132,14 +132,21 @@ class Concatenation(nn.Module):
     def forward(
         self, features: Float[Tensor, "points features"], condition: Float[Tensor, "points channels"]
     ) -> tuple[Float[Tensor, "points channels"], Float[Tensor, "points channels"]]:
-        """The condition as it is, and ones."""
+        """The condition unchanged, and ones."""
         return condition, torch.ones_like(condition)
 
 
 def make_region_module(
     kind: RegionModule, feature_dim: int, condition_dim: int, implementation: Implementation = "auto"
 ) -> nn.Module:
-    """The region module of a name."""
+    """Build a region module by its name.
+
+    Args:
+        kind: which module.
+        feature_dim: length of a point's features.
+        condition_dim: number of channels of the condition.
+        implementation: implementation of external attention.
+    """
     if kind == "external":
         return ExternalAttentionSaliency(feature_dim, condition_dim, implementation=implementation)
     return {"mlp": MLPSaliency, "concat": Concatenation}[kind](feature_dim, condition_dim)

@@ -1,1 +1,1 @@
-"""Fields: functions of a point in space and a frame's condition."""
+"""Fields: functions of a point in space, or on the image plane, and a frame's condition."""

@@ -1,10 +1,10 @@
-"""SSP-NeRF's torso deformation: body points of every frame carried to one canonical body.
+"""SSP-NeRF's torso deformation: points of the body in every frame are mapped into one canonical body.
 
 Liu et al. (ECCV 2022) name the module in their abstract: head and body move differently, and a deformation brings
-the torso into a common space. How it is done here is ours. A point's share in the body, 0 on the face and 1 on
-the torso, decides how far it follows the body instead of the head. What the body does is known exactly but for
-little: the recording camera stands still beside it, and the clip's track carries its sway (body_frame.py). A small
-network of the position and of the head's pose answers for the rest, the stretching neck most.
+the torso into a common space. The implementation is ours. A point's body share, 0 on the face and 1 on the torso,
+decides how far it follows the body instead of the head. Most of the body's motion is known: the recording camera
+stands still beside it, and the track holds its sway (cameras/body_frame.py). A small network of the position and of
+the head's pose adds the rest, of which the stretching neck is the largest part.
 """
 
 from __future__ import annotations
@@ -21,27 +21,30 @@ from nerfstudio_talking.cameras.body_frame import to_body
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 
-_REACH = 0.03
-"""Greatest offset of the network, metres."""
+_MAX_OFFSET = 0.03
+"""Greatest offset of the network along an axis, metres."""
+_POSE_SCALE = 5.0
+"""Factor that brings the head's motion of a speaking person to order one."""
 
 
 @dataclass
-class Deformed:
-    """Points carried to where the volume is at rest."""
+class DeformedPoints:
+    """Points in the canonical frame."""
 
     points: Float[Tensor, "points 3"]
-    share: Float[Tensor, "points 1"]
+    """Canonical positions, metres."""
+    body_share: Float[Tensor, "points 1"]
     """How far a point belongs to the body: 0 for the head, 1 for the torso."""
     offset: Float[Tensor, "points 3"]
-    """What was added to the rigid motion, metres."""
+    """Part of the motion that the network added, metres."""
 
 
 class BodyDeformation(nn.Module):
-    """Carries points of the head's frame at some time into the canonical frame.
+    """Maps points of the head's frame at some time into the canonical frame.
 
     Args:
         box: corners of the portrait's box, metres.
-        chin: height of the chin in the head's frame, metres: the share is small above it and large below.
+        chin: height of the chin in the head's frame, metres: the body share is small above it and large below.
         rest_pose: recording camera of the frame that counts as rest.
         camera: the recording camera.
         hidden_dim: width of the networks.
@@ -64,28 +67,36 @@ class BodyDeformation(nn.Module):
         self.chin, self.camera = chin, camera
         self.encoding = NeRFEncoding(3, 4, 0.0, 3.0, include_input=True, implementation="torch")
         encoded = self.encoding.get_out_dim()
-        # plain torch: two small networks, whose last layers start at nothing
+        # torch: two small networks whose last layers start at zero
         self.share_net = MLP(encoded, 2, hidden_dim, 1, implementation="torch")
         self.offset_net = MLP(encoded + 12, 3, hidden_dim, 3, implementation="torch")
         for net in (self.share_net, self.offset_net):
             for parameter in net.layers[-1].parameters():
                 nn.init.zeros_(parameter)
 
-    def share(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
-        """How far points of the head's frame belong to the body."""
-        first_guess = (self.chin - 0.03 - points[:, 1:2]) / 0.015
+    def body_share(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points 1"]:
+        """How far points of the head's frame belong to the body, in (0, 1)."""
+        below_chin = (self.chin - 0.03 - points[:, 1:2]) / 0.015
         unit = (points - self.box[0]) / (self.box[1] - self.box[0])
-        return torch.sigmoid(first_guess + 5 * self.share_net(self.encoding(unit)).float())
+        return torch.sigmoid(below_chin + 5 * self.share_net(self.encoding(unit)).float())
 
     def forward(
         self, points: Float[Tensor, "points 3"], frame: Int64[Tensor, " points"], condition: FrameCondition
-    ) -> Deformed:
-        """Canonical points, given the row of each in the condition."""
-        share = self.share(points)
+    ) -> DeformedPoints:
+        """Canonical points.
+
+        Args:
+            points: positions in the head's frame, metres.
+            frame: row of each point in the condition.
+            condition: conditions of the distinct frames.
+        """
+        share = self.body_share(points)
         body = to_body(points, condition.poses[frame], condition.body[frame], self.rest_pose, self.camera)
         unit = (body - self.box[0]) / (self.box[1] - self.box[0])
-        # how the head stands off its rest, of order one; the body's own motion is in `body` already
-        turn = (condition.poses - self.rest_pose).flatten(1) * 5.0
-        offset = _REACH * torch.tanh(self.offset_net(torch.cat([self.encoding(unit), turn[frame]], -1)).float())
+        # the head's pose relative to rest; the body's own motion is in `body` already
+        pose_code = (condition.poses - self.rest_pose).flatten(1) * _POSE_SCALE
+        offset = _MAX_OFFSET * torch.tanh(
+            self.offset_net(torch.cat([self.encoding(unit), pose_code[frame]], -1)).float()
+        )
         offset = share * offset
-        return Deformed(points + share * (body - points) + offset, share, offset)
+        return DeformedPoints(points + share * (body - points) + offset, share, offset)

@@ -1,4 +1,4 @@
-"""A volume whose attributes the audio and the eyes change where they matter."""
+"""A radiance field conditioned on audio and eyes, each weighted by a saliency per point."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ class VolumeSamples:
     """Attributes of points of the volume."""
 
     density: Float[Tensor, " points"]
-    """In 1/metre."""
+    """Density, 1/metre."""
     rgb: Float[Tensor, "points 3"]
+    """Colour, in [-0.001, 1.001]."""
     semantics: Float[Tensor, "points classes"]
     """Logits of the parsing classes."""
     saliency: dict[str, Float[Tensor, "points 1"]]
-    """Share of each modality that reaches the point, in [0, 1] for bounded region modules."""
+    """Mean absolute weight of each modality's channels at the point, in [0, 1] for bounded region modules."""
 
 
 class ConditionedField(nn.Module):
@@ -34,17 +35,17 @@ class ConditionedField(nn.Module):
 
     Args:
         box: corners of the volume's box, metres.
-        conditions: channels of each modality, by name.
+        conditions: number of channels of each modality, by name.
         ellipsoids: centre and radii, metres, of the ellipsoids that the density starts from.
-        parsing_branch: whether the parsing teaches the features, or is only read off them.
-        region_module: how a modality is spread over space.
-        num_levels: levels of the hash planes.
-        log2_table_size: largest table of a level.
-        max_resolution: finest level.
+        parsing_branch: whether the parsing loss reaches the features; without, the labels are only read off them.
+        region_module: how a modality is weighted over space.
+        num_levels: number of levels of the hash planes.
+        log2_table_size: base-2 logarithm of the largest table of a level.
+        max_resolution: number of cells along an axis of the finest level.
         hidden_dim: width of the networks.
         direction_levels: degree of the spherical harmonics of the view direction.
-        implementation: of the hash planes and the region modules.
-        mlp_implementation: of nerfstudio's networks: 'tcnn' or 'torch'.
+        implementation: implementation of the hash planes and the region modules.
+        mlp_implementation: implementation of nerfstudio's networks, 'tcnn' or 'torch'.
     """
 
     box: Tensor
@@ -95,14 +96,14 @@ class ConditionedField(nn.Module):
             implementation=mlp_implementation,  # type: ignore[arg-type]
         )
         self.semantic_layer = nn.Linear(hidden_dim, len(PARSING_CLASSES))
-        # density of one optical length over the box's depth, before the first guess raises or lowers it
+        # one optical length over the box's depth, before the initial shape raises or lowers it
         self.density_scale = 1.0 / (box[1] - box[0])[2].item()
         self.register_buffer("ellipsoids", ellipsoids.float(), persistent=False)
         self.parsing_branch = parsing_branch
 
     def density(
-        self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points channels"]]
-    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points geo"], dict[str, Float[Tensor, "points channels"]]]:
+        self, points: Float[Tensor, "points 3"], conditions: dict[str, Float[Tensor, "points _"]]
+    ) -> tuple[Float[Tensor, " points"], Float[Tensor, "points geo"], dict[str, Float[Tensor, "points _"]]]:
         """Density in 1/metre, geometry features, and the saliency of each modality."""
         unit = (points - self.box[0]) / (self.box[1] - self.box[0])
         features = self.planes(unit)
@@ -111,14 +112,14 @@ class ConditionedField(nn.Module):
             weighted, saliency[name] = module(features, conditions[name])
             inputs.append(weighted)
         hidden = self.density_net(torch.cat(inputs, -1)).float()
-        logit = hidden[:, 0] + self.first_guess(points)
+        logit = hidden[:, 0] + self.initial_log_density(points)
         return trunc_exp(logit) * self.density_scale, hidden[:, 1:], saliency
 
-    def first_guess(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
-        """What is added to the logarithm of the density: ellipsoids of a person's size, fog around them.
+    def initial_log_density(self, points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+        """What is added to the logarithm of the density: dense ellipsoids of a person's size, thin fog around them.
 
-        A talking head turns little, so that many shapes explain the images; without a first guess the surface
-        settles at the front of the box, and turns wrong under poses that were not recorded.
+        A talking head turns little, so that many shapes explain the images. Without an initial shape the surface
+        settles at the front of the box and moves wrongly under poses that were not recorded.
         """
         centres, radii = self.ellipsoids.unbind(1)
         distance = ((points[:, None] - centres) / radii).norm(dim=-1).amin(1)
@@ -128,7 +129,7 @@ class ConditionedField(nn.Module):
         self,
         points: Float[Tensor, "points 3"],
         directions: Float[Tensor, "points 3"],
-        conditions: dict[str, Float[Tensor, "points channels"]],
+        conditions: dict[str, Float[Tensor, "points _"]],
     ) -> VolumeSamples:
         """Attributes at points in metres, seen along unit directions, under a condition per point."""
         density, geometry, saliency = self.density(points, conditions)

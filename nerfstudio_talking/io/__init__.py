@@ -1,1 +1,1 @@
-"""Files, digests, errors."""
+"""Files, digests, weights, errors and the console."""

@@ -1,6 +1,6 @@
-"""The console and the progress bars of this package: nerfstudio's look, without importing nerfstudio.
+"""The console and the progress bars of this package, which look like nerfstudio's.
 
-Processing, scoring and motion start in a second or two because nothing here pulls in nerfstudio's registry.
+nerfstudio is not imported: its method registry would delay the start of every command by many seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RateColumn(ProgressColumn):
 
 
 def get_progress(description: str, suffix: str | None = None) -> Progress:
-    """A progress bar as nerfstudio's.
+    """A progress bar in nerfstudio's style.
 
     Args:
         description: text in front of the bar.

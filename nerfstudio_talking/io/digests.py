@@ -1,17 +1,18 @@
-"""SHA-256 of files and of weights, and a digest as a checkpoint carries it."""
+"""SHA-256 digests of files and of a module's weights, and their form in a checkpoint."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 
 def file_digest(path: Path) -> str:
-    """Of a file, read piece by piece."""
+    """Digest of a file, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -19,8 +20,10 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def weights_digest(module: torch.nn.Module) -> str:
-    """Of a module's weights and buffers, by name."""
+def weights_digest(module: Module) -> str:
+    """Digest of a module's weights and buffers, in the order of their names."""
+    import torch
+
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
@@ -29,5 +32,7 @@ def weights_digest(module: torch.nn.Module) -> str:
 
 
 def digest_tensor(digest: str) -> Tensor:
-    """A digest's 64 letters as bytes, for a buffer."""
-    return torch.from_numpy(np.frombuffer(digest.encode()[:64].ljust(64, b"0"), dtype=np.uint8).copy())
+    """A digest's 64 letters as bytes (uint8), for a buffer."""
+    import torch
+
+    return torch.tensor(list(digest.encode()[:64].ljust(64, b"0")), dtype=torch.uint8)

@@ -1,16 +1,16 @@
-"""The one exception that a user is meant to see."""
+"""The exception for bad input, whose message is meant for the user."""
 
 from __future__ import annotations
 
 
 class TalkingError(Exception):
-    """Bad input, told in one message.
+    """Bad input, described in one message.
 
     Args:
-        what: the thing at fault, by name: usually a path.
+        what: name of the thing at fault, usually a path or an option.
         expected: what should have been there.
         found: what was there.
-        hint: what the user can do about it.
+        hint: what the user can do about it, as a sentence.
     """
 
     def __init__(self, what: object, *, expected: str, found: str, hint: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: they grow under another name and get their own once they are on the disk."""
+"""Atomic files: written under another name and renamed once they are on the disk, so that no reader finds a part."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 
 def part_of(path: Path) -> Path:
-    """Where a file grows before it is whole."""
+    """Path under which a file is written before it is renamed."""
     return path.with_name(path.name + ".part")
 
 
 def publish(part: Path, path: Path) -> None:
-    """Give a whole file its name, once it is on the disk."""
+    """Flush a written file to the disk and rename it."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
@@ -24,20 +24,20 @@ def publish(part: Path, path: Path) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, published when the block ends well: a reader finds the old one or the new, never a part."""
+    """A file to write into, renamed to `path` if the block ends without an exception."""
     with part_of(path).open("wb") as file:
         yield file
     publish(part_of(path), path)
 
 
 def write_json(record: dict[str, Any], path: Path) -> None:
-    """Write JSON atomically: a reader finds the old file or the new one, never a part."""
+    """Write JSON atomically."""
     with new_file(path) as file:
         file.write(json.dumps(record, indent=1, ensure_ascii=False).encode("utf-8"))
 
 
 def save_atomically(record: dict[str, Any], path: Path) -> None:
-    """Write with torch.save: a reader finds the old file or the new one, never a part."""
+    """Write with torch.save, atomically."""
     import torch
 
     with new_file(path) as file:

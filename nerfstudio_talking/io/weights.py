@@ -1,12 +1,10 @@
-"""Weights files: where they are looked for, and how they are read."""
+"""Files of network weights: finding and reading them."""
 
 from __future__ import annotations
 
 import pickle
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -22,6 +20,8 @@ def find_weights(path: Path | None, cached: tuple[str, ...]) -> Path | None:
             hint = f"Give the path of {cached[0]}, or leave the option out."
             raise TalkingError(path, expected="a file of weights", found="no such file", hint=hint)
         return path
+    import torch
+
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     return next((folder / name for name in cached if (folder / name).is_file()), None)
 
@@ -30,8 +30,10 @@ def load_state(path: Path, what: str) -> dict[str, Any]:
     """A state dict from a file, tensors only.
 
     Raises:
-        TalkingError: the file holds none.
+        TalkingError: the file holds no state dict.
     """
+    import torch
+
     hint = "Download it again."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

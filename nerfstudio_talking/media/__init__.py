@@ -1,1 +1,1 @@
-"""Images and containers."""
+"""Images, videos and audio: reading, writing, optical flow, inpainting."""

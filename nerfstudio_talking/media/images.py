@@ -1,4 +1,4 @@
-"""Image files."""
+"""Reading image files, and shrinking images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _HINT = "Process the video again: `ns-talking process VIDEO --output DIR`."
 
 
 def read_image(path: Path, mode: str | None = None) -> UInt8[np.ndarray, "height width *channels"]:
-    """An image file as an array, converted to a PIL mode where one is given.
+    """Read an image file, converted to a PIL mode ("RGB", "RGBA", "L") where one is given.
 
     Raises:
-        TalkingError: missing, truncated or no image.
+        TalkingError: the file is missing, truncated or no image.
     """
     try:
         with Image.open(path) as file:
@@ -29,10 +29,10 @@ def read_image(path: Path, mode: str | None = None) -> UInt8[np.ndarray, "height
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from an image's header alone.
+    """Width and height of an image file, from its header alone.
 
     Raises:
-        TalkingError: missing or no image.
+        TalkingError: the file is missing or no image.
     """
     try:
         with Image.open(path) as file:
@@ -41,3 +41,16 @@ def image_size(path: Path) -> tuple[int, int]:
         raise TalkingError(path, expected="an image", found="no such file", hint=_HINT) from error
     except (UnidentifiedImageError, OSError) as error:
         raise TalkingError(path, expected="an image", found=str(error), hint=_HINT) from error
+
+
+def shrink_image(
+    image: UInt8[np.ndarray, "height width *channels"], side: int
+) -> UInt8[np.ndarray, "new_height new_width *channels"]:
+    """The image itself, or shrunk (area averages) so that its longer side has `side` pixels; never enlarged."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1.0:
+        return image
+    import cv2
+
+    return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Fill the unknown part of an image smoothly from the known part."""
+"""Inpainting: fill the unknown part of an image smoothly from the known part."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def fill_smoothly(
 ) -> Float32[np.ndarray, "height width 3"]:
     """The image with unknown pixels replaced by a membrane stretched between the known ones; levels as given.
 
-    Coarse to fine: averages of what is known are pulled down a pyramid and pushed back up, each level relaxed towards
-    the mean of its neighbours. Known pixels come back unchanged. With nothing known the answer is 0 everywhere.
+    Pull-push: averages of the known pixels are computed down a pyramid and propagated back up, each level relaxed
+    towards the mean of its neighbours. Known pixels stay unchanged. Without a known pixel the result is 0 everywhere.
     """
     values = np.where(known[..., None], image, 0).astype(np.float32)
     return _fill(values, known.astype(np.float32))
@@ -30,7 +30,7 @@ def _fill(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     if not unknown.any() or max(height, width) == 1:
         return values
     size = ((width + 1) // 2, (height + 1) // 2)
-    # averages over whole 2x2 blocks: pad an odd side with nothing known
+    # averages over whole 2x2 blocks: pad an odd side with unknown pixels
     padding = (0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT)
     total = cv2.resize(
         cv2.copyMakeBorder(values * weight[..., None], *padding, value=(0,)), size, interpolation=cv2.INTER_AREA
@@ -49,7 +49,7 @@ def _fill(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def center_map(matrix: np.ndarray) -> np.ndarray:
-    """An affine map between corner-origin coordinates as OpenCV wants it, between pixel centres."""
+    """An affine map (2, 3) of coordinates whose origin is the image's corner, as a map of pixel centres for OpenCV."""
     shifted = matrix.astype(np.float64).copy()
     shifted[:, 2] += shifted[:, :2] @ (0.5, 0.5) - 0.5
     return shifted

@@ -1,4 +1,4 @@
-"""Dense motion between two images, and images carried along it."""
+"""Optical flow between two images, and warping of images along it."""
 
 from __future__ import annotations
 
@@ -7,41 +7,40 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
+from nerfstudio_talking.media.images import shrink_image
+
 _FLOW_SIDE = 512
-_LEAST_SIDE = 12
-"""Of images that OpenCV finds motion in."""
+_FLOW_LEAST_SIDE = 12
+"""Least side of images that OpenCV's optical flow accepts."""
 _MOST_CHANNELS = 4
-"""That OpenCV resamples at once."""
+"""Number of channels that OpenCV resamples at once."""
 
 
 def flow_field(
     before: UInt8[np.ndarray, "height width 3"], after: UInt8[np.ndarray, "height width 3"]
 ) -> Float32[np.ndarray, "height width 2"]:
-    """Dense motion from one frame to the next in pixels, right and down (DIS, Kroeger et al. 2016).
+    """Optical flow from one frame to the next in pixels, right and down (DIS, Kroeger et al. 2016).
 
-    Images over 512 pixels on a side are shrunk to that first; the motion returned is in their own pixels. In images
-    under 12 pixels none is found.
+    Images over 512 pixels on a side are shrunk to that first; the flow returned is in their own pixels. The flow of
+    images under 12 pixels on a side is 0.
     """
     import cv2
 
     height, width = before.shape[:2]
-    if min(height, width) < _LEAST_SIDE:
+    if min(height, width) < _FLOW_LEAST_SIDE:
         return np.zeros((height, width, 2), np.float32)
     greys = [cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) for image in (before, after)]
-    shrink = min(1.0, _FLOW_SIDE / max(height, width))
-    if shrink < 1.0:
-        size = (round(width * shrink), round(height * shrink))
-        greys = [cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys]
+    greys = [shrink_image(grey, _FLOW_SIDE) for grey in greys]
     flow: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(greys[0], greys[1], None)  # type: ignore[call-overload]
-    if shrink < 1.0:
-        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) / shrink
+    if max(height, width) > _FLOW_SIDE:
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) / (_FLOW_SIDE / max(height, width))
     return flow
 
 
 def warp(
-    image: Shaped[np.ndarray, "height width *channels"], flow: Float32[np.ndarray, "height width 2"]
+    image: Shaped[np.ndarray, "rows columns *channels"], flow: Float32[np.ndarray, "height width 2"]
 ) -> Shaped[np.ndarray, "height width *channels"]:
-    """A frame seen where its pixels have gone: the image at each pixel's place in it.
+    """Warp an image backwards along a flow: each pixel takes the colour at its position plus the flow.
 
     Args:
         image: a frame, of any kind that OpenCV resamples and any number of channels.
@@ -50,12 +49,14 @@ def warp(
     import cv2
 
     rows, columns = np.indices(flow.shape[:2], dtype=np.float32)
-    where = columns + flow[..., 0], rows + flow[..., 1]
+    positions = columns + flow[..., 0], rows + flow[..., 1]
 
-    def moved(part: np.ndarray) -> np.ndarray:
-        return cv2.remap(np.ascontiguousarray(part), *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    def resample(part: np.ndarray) -> np.ndarray:
+        part = np.ascontiguousarray(part)
+        result = cv2.remap(part, *positions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return result.reshape(*flow.shape[:2], *part.shape[2:])  # OpenCV drops the axis of a single channel
 
     if image.ndim == 2 or image.shape[2] <= _MOST_CHANNELS:
-        return moved(image)
+        return resample(image)
     starts = range(0, image.shape[2], _MOST_CHANNELS)
-    return np.dstack([moved(image[..., start : start + _MOST_CHANNELS]) for start in starts])
+    return np.dstack([resample(image[..., start : start + _MOST_CHANNELS]) for start in starts])

@@ -1,7 +1,6 @@
-"""Reading images and audio out of any container, in presentation order and constant memory. No ffmpeg program needed.
+"""Reading frames and audio from any container, in presentation order and constant memory, without an ffmpeg program.
 
-Time zero is the presentation time of the first image; audio is read against the same clock. The writing half,
-`VideoWriter`, `mux_audio` and `write_wav`, lives in `media_writing` and is exported here too.
+Time zero is the presentation time of the first frame; audio is read against the same clock.
 """
 
 from __future__ import annotations
@@ -23,38 +22,18 @@ from av.video.stream import VideoStream
 from jaxtyping import Float32, Float64, UInt8
 
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.writing import (
-    SYNTHETIC_NOTICE,
-    VideoWriter,
-    exact_rate,
-    has_video,
-    mux_audio,
-    video_stream_of,
-    write_wav,
-)
-
-__all__ = [
-    "SYNTHETIC_NOTICE",
-    "VideoInfo",
-    "VideoWriter",
-    "exact_rate",
-    "mux_audio",
-    "probe_video",
-    "read_audio",
-    "read_frames",
-    "write_wav",
-]
+from nerfstudio_talking.media.writing import exact_rate, has_video, video_stream_of
 
 _CONVERT = "Convert it, for instance to mp4 with H.264 and AAC, or export it again."
 _ACCURATE = 0x40000 | 0x2000 | 4
-"""swscale: accurate rounding, full colour resolution, bicubic. Its fast path is 1 to 1.3 levels too dark."""
+"""Flags of swscale: accurate rounding, full colour resolution, bicubic. Its fast path is 1 to 1.3 levels too dark."""
 _AUDIO_GAP = 0.1
-"""Holes in the audio longer than this many seconds are filled with silence; shorter ones are clock jitter."""
+"""Gaps in the audio longer than this many seconds are filled with silence; shorter ones are clock jitter."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file holds."""
+    """Properties of a video file."""
 
     width: int
     """Pixels, after the display rotation."""
@@ -63,23 +42,23 @@ class VideoInfo:
     fps: float
     """Average frames per second."""
     num_frames: int | None
-    """Images in the stream; None where the container has no presentation times."""
+    """Number of frames in the stream; None where the container has no presentation times."""
     duration: float
-    """Seconds from the first image to the end of the last."""
+    """Seconds from the first frame to the end of the last."""
     has_audio: bool
     """Whether there is an audio stream."""
     audio_duration: float | None
-    """Seconds of audio as the container tells it; None where unknown or without audio."""
+    """Seconds of audio according to the container; None where unknown or without audio."""
     variable_frame_rate: bool
-    """Whether more than 1 % of the steps between images are off the average by over a quarter."""
+    """Whether the frame rate varies, by `is_variable`."""
     codec: str
     """Name of the video codec."""
     timestamps: Float64[np.ndarray, " frames"] | None = field(default=None, repr=False, compare=False)
-    """Presentation times of the images in seconds, from 0, where known."""
+    """Presentation times of the frames in seconds, from 0, where known."""
 
 
 def probe_video(path: Path | str) -> VideoInfo:
-    """Look into a video file without decoding more than its first image.
+    """Read the properties of a video file without decoding more than its first frame.
 
     Raises:
         TalkingError: no such file, an empty file, not a video, or an unreadable one.
@@ -118,11 +97,11 @@ def probe_video(path: Path | str) -> VideoInfo:
         codec = stream.codec_context.name
     first = next(_decoded(path), None)
     if first is None:
-        raise TalkingError(path, expected="a video", found="a video stream without a single image", hint=_CONVERT)
-    turned = _quarter_turns(first) % 2 == 1
+        raise TalkingError(path, expected="a video", found="a video stream without a single frame", hint=_CONVERT)
+    sideways = _quarter_turns(first) % 2 == 1
     return VideoInfo(
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=first.height if sideways else first.width,
+        height=first.width if sideways else first.height,
         fps=rate,
         num_frames=None if timestamps is None else len(timestamps),
         duration=duration,
@@ -135,7 +114,7 @@ def probe_video(path: Path | str) -> VideoInfo:
 
 
 def is_variable(timestamps: Float64[np.ndarray, " frames"]) -> bool:
-    """Whether over 1 % of the steps between images differ from the median step by over a quarter of it."""
+    """Whether over 1 % of the steps between frames differ from the median step by over a quarter of it."""
     steps = np.diff(timestamps)
     if len(steps) < 2:
         return False
@@ -145,14 +124,14 @@ def is_variable(timestamps: Float64[np.ndarray, " frames"]) -> bool:
 def read_frames(
     path: Path | str, fps: float | Fraction | None = None, start: int = 0, stop: int | None = None
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-    """The images of a video at a constant frame rate, RGB, upright.
+    """The frames of a video at a constant frame rate, RGB, upright.
 
-    Output frame i is the image whose presentation time is nearest to i/fps seconds after the first image's (the
+    Output frame i is the source frame whose presentation time is nearest to i/fps seconds after the first one's (the
     earlier of two equally near).
 
     Args:
         path: any container.
-        fps: frames per second of the output; None keeps the source's average.
+        fps: frames per second of the output; the source's average where None.
         start: first output frame.
         stop: the output frame after the last one; None goes on to the end.
 
@@ -160,11 +139,11 @@ def read_frames(
         TalkingError: the file is missing, empty, no video, or damaged.
     """
     if start < 0 or (stop is not None and stop < start):
-        raise ValueError(f"frames {start}:{stop} are no range")
-    return _resampled(path, fps, start, stop)
+        raise ValueError(f"frames {start}:{stop} are not a range")
+    return _resample(path, fps, start, stop)
 
 
-def _resampled(path: Path | str, fps: float | Fraction | None, start: int, stop: int | None) -> Iterator[np.ndarray]:
+def _resample(path: Path | str, fps: float | Fraction | None, start: int, stop: int | None) -> Iterator[np.ndarray]:
     index = 0
     held: VideoFrame | None = None
     rate = exact_rate(fps) if fps is not None else _average_rate(path)
@@ -181,7 +160,7 @@ def _resampled(path: Path | str, fps: float | Fraction | None, start: int, stop:
             index += 1
 
     for position, frame in enumerate(_decoded(path)):
-        # without a clock in the container, images are evenly spaced
+        # without presentation times, frames are evenly spaced
         time = position / rate if frame.time is None else (frame.pts or 0) * Fraction(frame.time_base or 0)
         if held is None:
             zero = time
@@ -194,7 +173,7 @@ def _resampled(path: Path | str, fps: float | Fraction | None, start: int, stop:
             return
         end = time + (frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / rate)
         held, held_time = frame, time
-    if held is not None:  # as many frames as fit the duration, rounded: one whose middle is past the end has no place
+    if held is not None:  # as many frames as fit the duration, rounded: none whose middle is past the end
         yield from emit(held, max(end - Fraction(1, 2) / rate, held_time if index == 0 else Fraction(0)))
 
 
@@ -203,40 +182,60 @@ def read_audio(
 ) -> Float32[np.ndarray, " samples"]:
     """The audio of any file, mono (mean of the channels), in [-1, 1].
 
-    Where there is an image, second 0 is its first frame: audio that starts later is preceded by silence, audio that
-    starts earlier loses its front. Otherwise second 0 is the first sample.
+    In a video, second 0 is the first frame: audio that starts later is preceded by silence, audio that starts earlier
+    is cut there. Otherwise second 0 is the first sample.
 
     Args:
         path: mp4, ogg, flac, wav ...
         rate: samples per second of the result.
         start: seconds to leave out at the front.
-        duration: seconds to return at most; None for all. Not padded: audio may end sooner.
+        duration: seconds to return at most; all where None. The audio is not padded and may end sooner.
 
     Raises:
         TalkingError: the file is missing, empty or damaged, has no audio, or none in the range.
     """
     limit = None if duration is None else start + duration
-    with _open(path) as container:
-        if not container.streams.audio:
-            raise TalkingError(path, expected="audio", found="no audio stream", hint="Give a file with speech in it.")
-        zero = _first_image_time(container)
-        stream = container.streams.audio[0]
-        try:
-            chunks = list(_resampled_audio(stream, container, rate, zero, limit))
-        except av.error.FFmpegError as error:
-            raise _unreadable(path, error) from error
+    chunks = list(_audio_chunks(path, rate, limit))
     samples = np.concatenate(chunks) if chunks else np.zeros(0, dtype=np.float32)
     cut = samples[round(start * rate) : None if limit is None else round(limit * rate)]
     if len(cut) == 0:
         found = f"{len(samples) / rate:.2f} s of it" + (f", wanted from second {start:g}" if len(samples) else "")
-        raise TalkingError(path, expected="audio", found=found, hint="Give a recording that is longer than that.")
+        raise TalkingError(path, expected="audio", found=found, hint="Give longer audio, or an earlier start.")
     return np.ascontiguousarray(cut, dtype=np.float32)
 
 
-def _resampled_audio(
+def read_audio_blocks(path: Path | str, rate: int = 16000) -> Iterator[Float32[np.ndarray, " samples"]]:
+    """The audio of any file as of `read_audio`, piece by piece in constant memory; pieces are never empty.
+
+    Raises:
+        TalkingError: as `read_audio`, when the first piece is asked for, or where the file is damaged.
+    """
+    found = False
+    for chunk in _audio_chunks(path, rate, None):
+        if len(chunk):
+            found = True
+            yield np.ascontiguousarray(chunk, dtype=np.float32)
+    if not found:
+        hint = "Give a recording that is longer than that."
+        raise TalkingError(path, expected="audio", found="0.00 s of it", hint=hint)
+
+
+def _audio_chunks(path: Path | str, rate: int, limit: float | None) -> Iterator[np.ndarray]:
+    with _open(path) as container:
+        if not container.streams.audio:
+            raise TalkingError(path, expected="audio", found="no audio stream", hint="Give a file with speech in it.")
+        zero = _first_frame_time(container)
+        stream = container.streams.audio[0]
+        try:
+            yield from _resample_audio(stream, container, rate, zero, limit)
+        except av.error.FFmpegError as error:
+            raise _unreadable(path, error) from error
+
+
+def _resample_audio(
     stream: AudioStream, container: av.container.InputContainer, rate: int, zero: Fraction | None, limit: float | None
 ) -> Iterator[np.ndarray]:
-    """Mono float chunks at `rate`, silence in front and in holes as the presentation times ask for."""
+    """Mono float chunks at `rate`, with silence in front and in gaps as the presentation times demand."""
     resampler: AudioResampler | None = None
     source_rate, expected, produced, to_drop = 0, None, 0, 0
     for frame in container.decode(stream):
@@ -251,8 +250,8 @@ def _resampled_audio(
             to_drop = max(-lead, 0)
             mono = np.concatenate([np.zeros(max(lead, 0), dtype=np.float32), mono])
         elif expected is not None and frame_time is not None and frame_time - expected > _AUDIO_GAP:
-            hole = round((frame_time - expected) * source_rate)
-            mono = np.concatenate([np.zeros(hole, dtype=np.float32), mono])
+            gap = round((frame_time - expected) * source_rate)
+            mono = np.concatenate([np.zeros(gap, dtype=np.float32), mono])
         if frame_time is not None:
             expected = frame_time + Fraction(frame.samples, source_rate)
         dropped = min(to_drop, len(mono))
@@ -291,7 +290,7 @@ def _mono(frame: AudioFrame) -> np.ndarray:
     return values.mean(axis=0).astype(np.float32)
 
 
-def _first_image_time(container: av.container.InputContainer) -> Fraction | None:
+def _first_frame_time(container: av.container.InputContainer) -> Fraction | None:
     if not has_video(container):
         return None
     stream = video_stream_of(container)
@@ -317,7 +316,7 @@ def _decoded(path: Path | str) -> Iterator[VideoFrame]:
 
 
 def _quarter_turns(frame: VideoFrame) -> int:
-    """Counter-clockwise quarter turns that put the image upright."""
+    """Number of counter-clockwise rotations by 90 degrees that put the frame upright."""
     return round(frame.rotation / 90) % 4
 
 

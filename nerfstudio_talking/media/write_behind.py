@@ -1,4 +1,4 @@
-"""Writing one frame while the next is rendered."""
+"""Write-behind: writing one frame on a thread while the next is rendered."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from jaxtyping import UInt8
 def write_behind(
     frames: Iterable[UInt8[np.ndarray, "height width 3"]], write: Callable[[UInt8[np.ndarray, "height width 3"]], None]
 ) -> int:
-    """Hand each frame to `write` on a thread of its own, in order; at most one waits. Returns how many there were.
+    """Call `write` with each frame, in order, on a second thread; at most one call is pending.
 
-    What `write` raises is raised here.
+    Returns:
+        The number of frames.
+
+    Raises:
+        Exception: whatever `write` raises.
     """
     count = 0
     pending: Future[None] | None = None

@@ -22,8 +22,8 @@ from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.face.linear_face_model import (
     FaceModel,
     canonical_face,
-    face_basis,
     face_shapes,
+    fit_face_basis,
     landmarks_of_shapes,
     pose_vectors,
 )
@@ -86,11 +86,11 @@ def fit_textured_face(sequence: TalkingSequence) -> TexturedFace:
         TalkingError: the sequence has no FaceMesh landmarks.
     """
     track = sequence.track
-    shapes, _ = face_shapes(track)
+    shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)
     train = sequence.train_frames
     closure = _closure(sequence)
     count = min(_COMPONENTS, len(train) - 1)
-    basis = face_basis([(shapes[train], closure[train])], count)
+    basis = fit_face_basis([(shapes[train], closure[train])], count)
     model = FaceModel(shapes[train].mean(0) - closure[train].mean() * basis.lid, basis)
     triangles, skin = mesh_triangles()
     positions = texture_positions()
@@ -161,7 +161,7 @@ def render_sequence(
     """
     track = sequence.track
     face = face or fit_textured_face(sequence)
-    shapes, _ = face_shapes(track)
+    shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)
     shapes = face.model.shapes(face.model.encode(shapes), _closure(sequence))
     references = choose_references(pose_vectors(track.camera_to_worlds), sequence.train_frames)
     mean = np.tile(face.model.mean, (track.num_frames, 1, 1))

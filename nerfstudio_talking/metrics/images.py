@@ -1,151 +1,246 @@
-"""How alike two images are: PSNR, SSIM, LPIPS of a whole frame or of a box in it; the networks of LPIPS and FID.
-
-Nothing is downloaded here: weights come from a path or from the torch cache; where there are none the caller is told.
-"""
+"""Image scores of a video: PSNR, SSIM, LPIPS, FID, and how sharp it is."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from abc import abstractmethod
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from pytorch_msssim import ssim as gaussian_ssim
 from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from typing_extensions import Self
 
-from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.io.weights import load_state
-from nerfstudio_talking.metrics.regions import Box, pixel_box
+from nerfstudio_talking.io.weights import find_weights
+from nerfstudio_talking.metrics.base import MetricOptions, Unavailable, VideoMetric, region_key
+from nerfstudio_talking.metrics.functional.images import lpips_distance, psnr, ssim, to_levels
+from nerfstudio_talking.metrics.functional.networks import (
+    ALEXNET_FILES,
+    INCEPTION_FILES,
+    inception_network,
+    lpips_network,
+)
+from nerfstudio_talking.metrics.functional.sharpness import detail_ratio, sharpness_error
+from nerfstudio_talking.metrics.regions import SMALLEST_BOX, FrameRegions, box_pixels
 
-ALEXNET_FILES = ("alexnet-owt-7be5be79.pth",)
-"""Torchvision's AlexNet in the torch cache (244 MB): what LPIPS looks through."""
-INCEPTION_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
-"""TensorFlow's Inception as FID wants it (95 MB), under torch-fidelity's and pytorch-fid's name: one file."""
-HIGHEST_PSNR = 100.0
-"""Of identical images, in dB: a mean over frames stays finite."""
-SMALLEST_BOX = 16
-"""Pixels on a side: SSIM looks through windows of 11."""
-_SMALLEST_LPIPS = 64
-"""AlexNet strides by 16 in all; smaller images are enlarged."""
-
-
-def psnr(rendered: Float[Tensor, "*pixels 3"], gt: Float[Tensor, "*pixels 3"]) -> float:
-    """-10 log10 of the mean squared error of images in [0, 1], in dB; 100 where they are the same."""
-    error = F.mse_loss(rendered.double(), gt.double())
-    return float(-10 * torch.log10(error.clamp_min(10 ** (-HIGHEST_PSNR / 10))))
+_BOXES = ("face", "mouth")
+_NOWHERE = FrameRegions()
 
 
-def ssim(rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
-    """Structural similarity (Wang et al. 2004), mean over pixels and channels.
-
-    Gaussian windows of 11 pixels, sigma 1.5, wholly inside the image. Implementations that pad the border, as
-    torchmetrics and 3DGS do, differ in the third digit.
-    """
-    pair = [image.permute(2, 0, 1)[None].float() for image in (rendered, gt)]
-    return float(gaussian_ssim(pair[0], pair[1], data_range=1.0))
-
-
-def lpips_distance(
-    rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"], network: nn.Module
-) -> float:
-    """LPIPS (Zhang et al. 2018) of images in [0, 1]; those under 64 pixels on a side are enlarged bilinearly first.
+def crop_region(
+    image: Float[Tensor, "height width 3"], regions: FrameRegions, region: str, least: int = SMALLEST_BOX
+) -> Float[Tensor, "rows columns 3"] | None:
+    """What an image score of a region looks at.
 
     Args:
-        rendered: an image.
-        gt: another of the same size.
-        network: from `lpips_network`.
+        image: a frame.
+        regions: where face and mouth are.
+        region: `face`, `mouth`, or empty for the whole frame.
+        least: pixels that a box has on a side, at the least.
+
+    Returns:
+        None where the region is not seen.
     """
-    pair = [image.permute(2, 0, 1)[None] for image in (rendered, gt)]
-    with torch.no_grad():
-        return float(lpips_loss(pair[0], pair[1], network))
+    if not region:
+        return image
+    box = regions.boxes[region]
+    pixels = None if box is None else box_pixels(box, *image.shape[:2], least=least)
+    return None if pixels is None else image[pixels]
 
 
-def lpips_loss(
-    rendered: Float[Tensor, "images 3 height width"],
-    gt: Float[Tensor, "images 3 height width"],
-    network: nn.Module,
-) -> Float[Tensor, ""]:
-    """Mean LPIPS of images in [0, 1], with gradients; small ones are enlarged as in `lpips_distance`."""
-    pair = torch.cat([rendered, gt]).float()
-    height, width = pair.shape[-2:]
-    if min(height, width) < _SMALLEST_LPIPS:
-        grow = _SMALLEST_LPIPS / min(height, width)
-        size = (round(height * grow), round(width * grow))
-        pair = F.interpolate(pair, size, mode="bilinear", align_corners=False)
-    return network(*pair.chunk(2), normalize=True).mean()
+class ImageMetric(VideoMetric):
+    """Mean over frames of a measure of two images: of the frame, and of the boxes of face and mouth where they are
+    seen. Called with a frame it returns that frame's scores."""
+
+    regions = ("", *_BOXES)
+    least = SMALLEST_BOX
+    """Pixels that a box has on a side, at the least."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(len(self.regions), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("frames", torch.zeros(len(self.regions), dtype=torch.int64), dist_reduce_fx="sum")
+
+    @abstractmethod
+    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
+        """The measure of two images in [0, 1]."""
+
+    def update(
+        self,
+        rendered: Float[Tensor, "height width 3"],
+        gt: Float[Tensor, "gt_height gt_width 3"],
+        regions: FrameRegions = _NOWHERE,
+    ) -> None:
+        """Add a frame.
+
+        Args:
+            rendered: the rendering in [0, 1], of 256 levels.
+            gt: the true frame likewise, on the same device.
+            regions: boxes of the true frame.
+
+        Raises:
+            ValueError: the images are not of one size.
+        """
+        if rendered.shape != gt.shape:
+            raise ValueError(f"images of one size are compared, not {tuple(rendered.shape)} and {tuple(gt.shape)}")
+        self._frame_scores = {}
+        for index, region in enumerate(self.regions):
+            a, b = (crop_region(image, regions, region, self.least) for image in (rendered, gt))
+            if a is None or b is None:
+                continue
+            value = self.measure(a, b)
+            self.total[index] += value  # type: ignore[index]
+            self.frames[index] += 1  # type: ignore[index]
+            self._frame_scores[region_key(self.name, region)] = value
+
+    def compute(self) -> dict[str, float]:
+        """Means by name; a region that was never seen has none."""
+        total, frames = self.total.tolist(), self.frames.tolist()  # type: ignore[operator]
+        return {
+            region_key(self.name, region): total[i] / frames[i] for i, region in enumerate(self.regions) if frames[i]
+        }
 
 
-def image_scores(
-    rendered: Float[Tensor, "height width 3"],
-    gt: Float[Tensor, "height width 3"],
-    boxes: Mapping[str, Box | None],
-    network: nn.Module | None = None,
-) -> dict[str, float]:
-    """`psnr`, `ssim` and, with a network, `lpips` of the frame, and of each box as `psnr_<name>` ...
+class PeakSignalNoiseRatio(ImageMetric):
+    """PSNR: see `functional.images.psnr`."""
 
-    A box that is None, or outside the image, has no scores.
+    name = "psnr"
+    display_name = "PSNR"
+    unit = "dB"
+    higher_is_better = True
+    number_format = ".2f"
 
-    Raises:
-        ValueError: the images are not of one size.
+    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
+        """PSNR of two images in dB."""
+        return psnr(rendered, gt)
+
+
+class StructuralSimilarity(ImageMetric):
+    """SSIM: see `functional.images.ssim`."""
+
+    name = "ssim"
+    display_name = "SSIM"
+    higher_is_better = True
+    number_format = ".4f"
+
+    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
+        """SSIM of two images."""
+        return ssim(rendered, gt)
+
+
+class PerceptualDistance(ImageMetric):
+    """LPIPS: see `functional.images.lpips_distance`.
+
+    Args:
+        network: from `functional.networks.lpips_network`; it is moved to the images' device.
     """
-    if rendered.shape != gt.shape:
-        raise ValueError(f"images of one size are compared, not {tuple(rendered.shape)} and {tuple(gt.shape)}")
-    areas: dict[str, tuple[slice, slice] | None] = {"": (slice(None), slice(None))}
-    for name, box in boxes.items():
-        areas[f"_{name}"] = None if box is None else pixel_box(box, *gt.shape[:2], least=SMALLEST_BOX)
-    scores = {}
-    for name, area in areas.items():
-        if area is None:
-            continue
-        a, b = rendered[area], gt[area]
-        scores[f"psnr{name}"] = psnr(a, b)
-        scores[f"ssim{name}"] = ssim(a, b)
-        if network is not None:
-            scores[f"lpips{name}"] = lpips_distance(a, b, network)
-    return scores
+
+    name = "lpips"
+    display_name = "LPIPS"
+    higher_is_better = False
+    number_format = ".4f"
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = [network]  # in a list: no part of this module's weights
+
+    @classmethod
+    def make(cls, options: MetricOptions) -> Self:
+        """LPIPS with the weights of the options or of the torch cache."""
+        path = find_weights(options.lpips_weights, ALEXNET_FILES)
+        if path is None:
+            raise Unavailable(f"no weights: {ALEXNET_FILES[0]} is not in the torch cache; give its path")
+        return cls(lpips_network(path))
+
+    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
+        """LPIPS of two images."""
+        return lpips_distance(rendered, gt, self._network[0].to(rendered.device))
 
 
-def lpips_network(weights: Path) -> nn.Module:
-    """LPIPS of AlexNet, version 0.1: the linear layers come with the package, AlexNet from a file of torchvision's.
+class FrechetDistance(VideoMetric):
+    """FID (Heusel et al. 2017) between the frames of both videos, by torchmetrics.
 
-    Raises:
-        TalkingError: the file is not torchvision's AlexNet.
+    Args:
+        network: features of uint8 images, from `functional.networks.inception_network`; it is moved to their device.
     """
-    import lpips
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")  # lpips uses an old keyword
-        network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
-    state = load_state(weights, "torchvision's AlexNet")
-    for name, parameter in network.net.named_parameters():  # slice2.3.weight is features.3.weight
-        key = "features." + name.split(".", 1)[1]
-        if key not in state or state[key].shape != parameter.shape:
-            raise TalkingError(
-                weights,
-                expected=f"torchvision's AlexNet with {key} of shape {tuple(parameter.shape)}",
-                found="no such key" if key not in state else f"shape {tuple(state[key].shape)}",
-                hint=f"Give {ALEXNET_FILES[0]} from torchvision.",
-            )
-        parameter.data.copy_(state[key])
-    return network.eval()
+    name = "fid"
+    display_name = "FID"
+    higher_is_better = False
+    number_format = ".2f"
+    regions = ("", *_BOXES)
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        # in a list: no part of this module's weights
+        self._distances = [{region: FrechetInceptionDistance(network) for region in self.regions}]  # type: ignore[arg-type]
+
+    @classmethod
+    def make(cls, options: MetricOptions) -> Self:
+        """FID with the weights of the options or of the torch cache."""
+        if not options.fid:
+            raise Unavailable("not asked for")
+        path = find_weights(options.fid_weights, INCEPTION_FILES)
+        if path is None:
+            raise Unavailable(f"no weights: {INCEPTION_FILES[0]} is not in the torch cache; give its path")
+        return cls(inception_network(path))
+
+    def update(
+        self,
+        rendered: Float[Tensor, "height width 3"],
+        gt: Float[Tensor, "height width 3"],
+        regions: FrameRegions = _NOWHERE,
+    ) -> None:
+        """Add a frame; arguments as in `ImageMetric.update`."""
+        for region, distance in self._distances[0].items():
+            distance.to(rendered.device)
+            for image, real in ((rendered, False), (gt, True)):
+                crop = crop_region(image, regions, region, least=1)
+                if crop is not None:
+                    levels = (crop * 255).round().to(torch.uint8).permute(2, 0, 1)[None].contiguous()
+                    distance.update(levels, real=real)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        super().reset()
+        for distance in self._distances[0].values():
+            distance.reset()
+
+    def compute(self) -> dict[str, float]:
+        """FID by region; none for a region that fewer than two frames show."""
+        return {
+            region_key(self.name, region): float(distance.compute())
+            for region, distance in self._distances[0].items()
+            if int(distance.real_features_num_samples) >= 2  # type: ignore[arg-type]
+        }
 
 
-def inception_network(weights: Path) -> nn.Module:
-    """The 2048 features of FID's Inception (torch-fidelity's, equal to pytorch-fid's), for uint8 images.
+class SharpnessError(ImageMetric):
+    """How far the fine detail of face and mouth is from the ground truth's: `functional.sharpness.sharpness_error`."""
 
-    Raises:
-        TalkingError: the file is not this network.
-    """
-    from torchmetrics.image.fid import NoTrainInceptionV3
+    name = "sharpness"
+    display_name = "sharpness error"
+    unit = "octaves"
+    higher_is_better = False
+    number_format = ".4f"
+    regions = _BOXES
+    least = 1
+    in_suite = False
 
-    load_state(weights, "FID's Inception")
-    try:
-        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        hint = f"Give {INCEPTION_FILES[0]} from torch-fidelity."
-        raise TalkingError(weights, expected="FID's Inception", found=reason, hint=hint) from error
-    network.num_features = 2048  # type: ignore[assignment]
-    return network
+    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
+        """Sharpness error of two images."""
+        return sharpness_error(to_levels(rendered), to_levels(gt))
+
+
+class DetailRatio(ImageMetric):
+    """Fine detail of face and mouth over the ground truth's: `functional.sharpness.detail_ratio`."""
+
+    name = "detail"
+    display_name = "detail over the ground truth's"
+    number_format = ".4f"
+    regions = _BOXES
+    least = 1
+    in_suite = False
+
+    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
+        """Ratio of the detail of two images."""
+        return detail_ratio(to_levels(rendered), to_levels(gt))

@@ -1,37 +1,36 @@
-"""How well rendered parsing agrees with the parsing maps."""
+"""Scores of rendered parsing maps."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
+from jaxtyping import Integer
 
-from nerfstudio_talking.dataset_io.parsing_labels import PALETTE, PARSING_CLASSES
-
-
-def ids_of_colours(colours: Float[Tensor, "height width 3"]) -> Int64[Tensor, "height width"]:
-    """Class ids of an image in the colours of `semantics.PALETTE`, [0, 1]."""
-    palette = torch.from_numpy(PALETTE).to(colours) / 255
-    return torch.cdist(colours.reshape(-1, 3), palette).argmin(1).view(colours.shape[:2])
+from nerfstudio_talking.dataset_io.parsing_labels import PARSING_CLASSES
+from nerfstudio_talking.metrics.base import ScoreInfo, VideoMetric
+from nerfstudio_talking.metrics.functional.parsing import confusion_matrix, intersection_over_union
 
 
-class ParsingAgreement(MulticlassConfusionMatrix):
-    """Intersection over union of each class over all pixels of all frames, and its mean over the classes present.
+class ParsingIou(VideoMetric):
+    """Intersection over union of each class over all pixels of all frames, and its mean: see
+    `functional.parsing.intersection_over_union`."""
 
-    `compute` gives `iou_<class>` for every class that the true maps or the rendered ones show, and `miou`: the mean
-    over the classes that the true maps show.
-    """
+    name = "miou"
+    display_name = "parsing, mIoU"
+    higher_is_better = True
+    more = tuple(ScoreInfo(f"iou_{name}", f"parsing, IoU of {name}", higher_is_better=True) for name in PARSING_CLASSES)
 
     def __init__(self) -> None:
-        super().__init__(num_classes=len(PARSING_CLASSES))
+        super().__init__()
+        size = len(PARSING_CLASSES)
+        self.add_state("confusion", torch.zeros((size, size), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def compute(self) -> dict[str, float]:  # type: ignore[override]
-        """Flat floats in [0, 1]."""
-        confusion = super().compute().double()  # rows are true
-        both = confusion.diagonal()
-        either = confusion.sum(0) + confusion.sum(1) - both
-        iou = both / either.clamp_min(1)
-        shown = confusion.sum(1) > 0
-        scores = {f"iou_{name}": float(iou[i]) for i, name in enumerate(PARSING_CLASSES) if either[i] > 0}
-        return {"miou": float(iou[shown].mean()), **scores} if shown.any() else scores
+    def update(
+        self, rendered_parsing: Integer[np.ndarray, "height width"], gt_parsing: Integer[np.ndarray, "height width"]
+    ) -> None:
+        """Add a frame's class ids, as in `PARSING_CLASSES`."""
+        self.confusion += torch.from_numpy(confusion_matrix(rendered_parsing, gt_parsing))  # type: ignore[operator]
+
+    def compute(self) -> dict[str, float]:
+        """`miou` and `iou_<class>` in [0, 1]."""
+        return intersection_over_union(self.confusion.cpu().numpy())  # type: ignore[operator]

@@ -1,4 +1,8 @@
-"""Where in a frame is measured: boxes of face and mouth, masks of torso and background."""
+"""Where in a frame is measured: boxes of face and mouth, masks of torso and background.
+
+Every score of a mouth or of a face looks at the boxes from here: by the parsing map where a clip has one, else by
+landmarks.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import binary_erosion
 
-from nerfstudio_talking.dataset_io.parsing_labels import TORSO_CLASSES, class_mask
-from nerfstudio_talking.face.measurements import face_boxes, mouth_boxes
+from nerfstudio_talking.dataset_io.parsing_labels import FACE_CLASSES, MOUTH_CLASSES, TORSO_CLASSES, class_mask
+from nerfstudio_talking.face.landmark_sets import CHIN_TIP
+from nerfstudio_talking.face.regions import MOUTH_MARGIN, STRAY_SHARE, Box, face_boxes, mask_box, mouth_boxes
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom in pixels; pixel (0, 0) reaches from 0 to 1."""
-
-_FACE = ("skin", "brows", "eyes", "nose", "inner_mouth", "lips")
-_LIPS = ("lips", "inner_mouth")
-_MOUTH_MARGIN = 0.4
-"""Of the mouth's width, on every side, as in `measure.mouth_boxes`."""
+SMALLEST_BOX = 16
+"""Least pixels on a side of a box that an image score is taken of: SSIM looks through windows of 11."""
 _PERSON, _NO_PERSON = 192, 25
-"""Of 255, from MediaPipe's person mask: surely the person, surely not."""
-_CHIN = 152
+"""Levels of MediaPipe's person mask, of 255, from which a pixel is surely the person, and below which surely not."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,32 @@ class FrameRegions:
         return {"face": self.face, "mouth": self.mouth}
 
 
-def boxes_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> dict[str, Box | None]:
-    """Boxes of face and mouth by name; None where there is none.
+def mouth_box_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> Box | None:
+    """Box of the lips and what they enclose, wider on every side by `MOUTH_MARGIN` of its width; may leave the image.
 
-    Half a per cent of the pixels at each end is left out of a box, since maps hold stray pixels.
+    Half a per cent of the pixels at each end is left out, since maps hold stray pixels.
+
+    Returns:
+        None where no lips are seen.
     """
-    mouth = _bounds(class_mask(parsing, _LIPS))
-    if mouth is not None:
-        grow = _MOUTH_MARGIN * (mouth[2] - mouth[0])
-        mouth = (mouth[0] - grow, mouth[1] - grow, mouth[2] + grow, mouth[3] + grow)
-    return {"face": _bounds(class_mask(parsing, _FACE)), "mouth": mouth}
+    return mask_box(class_mask(parsing, MOUTH_CLASSES), MOUTH_MARGIN, STRAY_SHARE)
+
+
+def mouth_box_from_landmarks(landmarks: Float[np.ndarray, "478 xy"]) -> Box | None:
+    """The box of `mouth_box_from_parsing` by FaceMesh points; None where no face was found."""
+    return _as_box(mouth_boxes(landmarks[None], margin=MOUTH_MARGIN)[0])
+
+
+def boxes_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> dict[str, Box | None]:
+    """Boxes of face and mouth by name; None where there is none."""
+    return {
+        "face": mask_box(class_mask(parsing, FACE_CLASSES), stray=STRAY_SHARE),
+        "mouth": mouth_box_from_parsing(parsing),
+    }
 
 
 def regions_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> FrameRegions:
-    """Regions of a frame by its parsing map (`semantics.PARSING_CLASSES`).
+    """Regions of a frame by its parsing map (`parsing_labels.PARSING_CLASSES`).
 
     Torso and background keep off each other's edge by a hundredth of the image's width.
     """
@@ -60,8 +71,8 @@ def regions_from_parsing(parsing: UInt8[np.ndarray, "height width"]) -> FrameReg
     return FrameRegions(
         face=boxes["face"],
         mouth=boxes["mouth"],
-        torso=_shrunk(class_mask(parsing, TORSO_CLASSES), margin),
-        background=_shrunk(class_mask(parsing, ("background",)), margin),
+        torso=_erode(class_mask(parsing, TORSO_CLASSES), margin),
+        background=_erode(class_mask(parsing, ("background",)), margin),
     )
 
 
@@ -73,20 +84,21 @@ def regions_from_landmarks(
     The torso is the person below the chin by a tenth of the face's height and more, the background is what is surely
     no person, a fiftieth of the width and more away from one.
     """
-    face, mouth = face_boxes(landmarks[None])[0], mouth_boxes(landmarks[None])[0]
-    seen = bool(np.isfinite(face).all())
+    face = _as_box(face_boxes(landmarks[None])[0])
     torso = background = None
     if person is not None:
         margin = max(round(0.01 * person.shape[1]), 1)
-        background = _shrunk(person < _NO_PERSON, 2 * margin)
-        if seen:
-            torso = _shrunk(person > _PERSON, margin)
-            torso[: max(round(float(landmarks[_CHIN, 1] + 0.1 * (face[3] - face[1]))), 0)] = False
-    return FrameRegions(_as_box(face), _as_box(mouth), torso, background)
+        background = _erode(person < _NO_PERSON, 2 * margin)
+        if face is not None:
+            torso = _erode(person > _PERSON, margin)
+            torso[: max(round(float(landmarks[CHIN_TIP, 1]) + 0.1 * (face[3] - face[1])), 0)] = False
+    return FrameRegions(face, mouth_box_from_landmarks(landmarks), torso, background)
 
 
-def pixel_box(box: Box, height: int, width: int, least: int = 1) -> tuple[slice, slice] | None:
+def box_pixels(box: Box, height: int, width: int, least: int = 1) -> tuple[slice, slice] | None:
     """Rows and columns that a box covers, inside the image and at least `least` pixels on a side.
+
+    Image scores of a box take `least=SMALLEST_BOX`.
 
     Returns:
         None where the box lies outside the image, or the image is smaller than that.
@@ -102,12 +114,13 @@ def pixel_box(box: Box, height: int, width: int, least: int = 1) -> tuple[slice,
     return sides[0], sides[1]
 
 
-def _bounds(mask: Bool[np.ndarray, "height width"]) -> Box | None:
-    rows, columns = np.nonzero(mask)
-    if len(rows) == 0:
-        return None
-    (left, right), (top, bottom) = (np.percentile(values, (0.5, 99.5)) for values in (columns, rows))
-    return float(left), float(top), float(right) + 1, float(bottom) + 1
+def box_mask(box: Box | None, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    """True inside a box; nowhere without one."""
+    mask = np.zeros((height, width), dtype=bool)
+    pixels = None if box is None else box_pixels(box, height, width)
+    if pixels is not None:
+        mask[pixels] = True
+    return mask
 
 
 def _as_box(values: Float[np.ndarray, " 4"]) -> Box | None:
@@ -117,19 +130,6 @@ def _as_box(values: Float[np.ndarray, " 4"]) -> Box | None:
     return left, top, right, bottom
 
 
-def _shrunk(mask: Bool[np.ndarray, "height width"], pixels: int) -> Bool[np.ndarray, "height width"]:
+def _erode(mask: Bool[np.ndarray, "height width"], pixels: int) -> Bool[np.ndarray, "height width"]:
     """The mask without its rim; the image's own border is no rim."""
     return np.asarray(binary_erosion(mask, iterations=pixels, border_value=1), dtype=bool)
-
-
-def outside(box: Box | None, within: Box | None, height: int, width: int) -> Bool[np.ndarray, "height width"] | None:
-    """True inside the box `within` but not inside `box`: the face around the mouth."""
-    area = None if within is None else pixel_box(within, height, width)
-    if area is None:
-        return None
-    mask = np.zeros((height, width), dtype=bool)
-    mask[area] = True
-    hole = None if box is None else pixel_box(box, height, width)
-    if hole is not None:
-        mask[hole] = False
-    return mask

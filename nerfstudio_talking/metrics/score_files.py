@@ -1,4 +1,4 @@
-"""Two video files to scores: frames brought to one size, rate and length, and what was done about it said."""
+"""Two video files to scores: frames are brought to one size, rate and length, and what was done about it is noted."""
 
 from __future__ import annotations
 
@@ -16,35 +16,20 @@ from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
 from nerfstudio_talking.face.measurements import lip_opening
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import VideoInfo, probe_video, read_audio, read_frames
-from nerfstudio_talking.metrics import action_units
-from nerfstudio_talking.metrics.suite import PortraitScores
+from nerfstudio_talking.metrics.audio_sync import SyncNetScore
+from nerfstudio_talking.metrics.faces import BlendshapeActionUnitError, OpenFaceActionUnitError
+from nerfstudio_talking.metrics.functional.action_units import read_openface
+from nerfstudio_talking.metrics.functional.syncnet import SyncNet, face_crops, load_syncnet
+from nerfstudio_talking.metrics.registry import score_infos
+from nerfstudio_talking.metrics.settings import ScoreSettings
+from nerfstudio_talking.metrics.suite import TOO_SHORT, PortraitScores
 
 _RATE = 16000
 _SHORTEST = 2
 _SAME_SHAPE = 0.01
 
-Tracker = Callable[[str, int | None], Callable[[], Any]]
+StartProgress = Callable[[str, int | None], Callable[[], Any]]
 """Starts a progress bar of that title and total, and returns what advances it."""
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """What to measure beyond what needs nothing."""
-
-    audio: Path | None = None
-    """The audio that the lips should follow; the rendering's own where None, else the ground truth's."""
-    gt_frames: str | None = None
-    """A:B, the frames of the ground truth that were rendered; all where None."""
-    face_landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, for AUE by blendshapes."""
-    openface: tuple[Path, Path] | None = None
-    """OpenFace's csv of the rendering and of the ground truth (whole videos), for AUE as papers give it."""
-    syncnet: Path | None = None
-    """syncnet_v2.model, for LSE-C and LSE-D."""
-    lpips_weights: Path | None = None
-    """Torchvision's AlexNet, where it is not in the torch cache."""
-    fid_weights: Path | None = None
-    """FID's Inception, where it is not in the torch cache."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +48,7 @@ class VideoScores:
 
 
 @dataclass(frozen=True)
-class Pair:
+class VideoPair:
     """Two videos brought to the ground truth's rate and size."""
 
     rendered: Path
@@ -82,10 +67,10 @@ class Pair:
         last = self.first + self.num_frames
         images = read_frames(self.rendered, self.fps, 0, self.num_frames)
         for a, b in zip(images, read_frames(self.gt, self.fps, self.first, last)):
-            yield fitted(a, self.height, self.width), b
+            yield resize_to_cover(a, self.height, self.width), b
 
 
-def make_pair(rendered: Path, gt: Path, gt_frames: str | None = None) -> Pair:
+def pair_videos(rendered: Path, gt: Path, gt_frames: str | None = None) -> VideoPair:
     """Look at two videos and settle how they are compared: at the ground truth's rate and size, over their common
     length.
 
@@ -125,10 +110,12 @@ def make_pair(rendered: Path, gt: Path, gt_frames: str | None = None) -> Pair:
         if abs(size[0] * true_size[1] / (size[1] * true_size[0]) - 1) > _SAME_SHAPE:
             text += ", cut at the sides or above and below to its shape"
         notes.append(text)
-    return Pair(rendered, gt, fps, true_info.height, true_info.width, first, num_frames, tuple(notes))
+    return VideoPair(rendered, gt, fps, true_info.height, true_info.width, first, num_frames, tuple(notes))
 
 
-def fitted(image: UInt8[np.ndarray, "rows columns 3"], height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+def resize_to_cover(
+    image: UInt8[np.ndarray, "rows columns 3"], height: int, width: int
+) -> UInt8[np.ndarray, "height width 3"]:
     """An image scaled until it covers height x width, its middle cut out."""
     import cv2
 
@@ -144,12 +131,12 @@ def fitted(image: UInt8[np.ndarray, "rows columns 3"], height: int, width: int) 
 
 
 def score_videos(
-    rendered: Path, gt: Path, settings: ScoreSettings | None = None, progress: Tracker | None = None
+    rendered: Path, gt: Path, settings: ScoreSettings | None = None, progress: StartProgress | None = None
 ) -> VideoScores:
-    """Measure a rendered video against the true one.
+    """Score a rendered video against the true one.
 
     Args:
-        rendered: ours or a peer's, any container and size.
+        rendered: the rendering of any method, of any container and size.
         gt: the recording.
         settings: audio, frames, weights.
         progress: called at the start of each pass over the frames.
@@ -158,10 +145,11 @@ def score_videos(
         TalkingError: a file is missing or not what it should be.
     """
     settings = settings or ScoreSettings()
-    pair = make_pair(rendered, gt, settings.gt_frames)
-    samples, audio_note = _audio(pair, settings.audio)
+    pair = pair_videos(rendered, gt, settings.gt_frames)
+    samples, audio_note = _read_audio(pair, settings.audio)
     notes = [*pair.notes, audio_note]
-    measure = PortraitScores(
+    # weights and tables are read before the long pass: bad ones are reported at once
+    video = PortraitScores(
         pair.fps,
         None if samples is None else (samples, _RATE),
         settings.lpips_weights,
@@ -169,43 +157,39 @@ def score_videos(
         person_masks=True,
     )
     network = None
-    if settings.syncnet is not None:  # read before the long pass: bad weights are told at once
-        from nerfstudio_talking.metrics.syncnet import load_syncnet
-
+    if settings.syncnet is not None:
         network = load_syncnet(settings.syncnet)
-    tables = None if settings.openface is None else [action_units.read_openface(path) for path in settings.openface]
-    advance = _advance(progress, "Scores", pair.num_frames)
-    for index, (image, true_image) in enumerate(pair.frames()):
-        images = [torch.from_numpy(frame).float() / 255 for frame in (image, true_image)]
-        measure.update(images[0], images[1], frame=index)
+    tables = None if settings.openface is None else [read_openface(path) for path in settings.openface]
+    advance = _start(progress, "Scores", pair.num_frames)
+    for index, (image, gt_image) in enumerate(pair.frames()):
+        images = [torch.from_numpy(frame).float() / 255 for frame in (image, gt_image)]
+        video.update(images[0], images[1], frame=index)
         advance()
-    scores = measure.compute()
-    left_out = dict(measure.left_out)
-    points, true_points = measure.tracks
-    measure.close()
+    video.close()
+    scores, landmarks = video.compute(), video.tracks
+    left_out = dict(video.left_out)
     if settings.face_landmarker is not None:
         scores |= _blendshape_error(pair, settings.face_landmarker, progress)
     else:
         left_out["aue_blendshapes"] = "no face_landmarker.task given"
     if tables is not None:
-        count = min(len(tables[0]), len(tables[1]) - pair.first, pair.num_frames)
-        scores |= _unit_error(tables[0][:count], tables[1][pair.first : pair.first + count], "openface")
+        scores |= _openface_error(pair, tables[0], tables[1])
     else:
         left_out["aue_openface"] = "no csv of OpenFace given"
-    if network is None or samples is None or len(points) == 0:
+    if network is None or samples is None or len(landmarks[0]) == 0:
         left_out["syncnet"] = "no syncnet_v2.model given" if network is None else "no audio, or no face"
     else:
-        scores |= _syncnet(pair, (points, true_points), samples, network, progress)
+        scores |= _syncnet_scores(pair, landmarks, samples, network, progress)
     for name in [name for name, value in scores.items() if not np.isfinite(value)]:
-        left_out[name] = "too few frames, or nothing there to measure"
+        left_out[name] = TOO_SHORT
         del scores[name]
-    if len(measure.rows) < pair.num_frames:
-        notes.append(f"only {len(measure.rows)} frames could be decoded")
+    if len(video.rows) < pair.num_frames:
+        notes.append(f"only {len(video.rows)} frames could be decoded")
     if scores.get("sync_score", np.inf) <= scores.get("sync_null_max", -np.inf):
         notes.append("lips and audio agree no better than by chance: the lag between them means nothing")
-    per_frame = _columns(measure.rows)
-    if len(points):
-        per_frame |= {"lips": lip_opening(points), "gt_lips": lip_opening(true_points)}
+    per_frame = _to_columns(video.rows)
+    if len(landmarks[0]):
+        per_frame |= {"lips": lip_opening(landmarks[0]), "gt_lips": lip_opening(landmarks[1])}
     return VideoScores(scores, left_out, notes, pair.fps, per_frame)
 
 
@@ -213,16 +197,16 @@ def worst_frames(
     per_frame: Mapping[str, Float[np.ndarray, " frames"]], fps: float, count: int = 6
 ) -> tuple[str, list[int]]:
     """The frames with the worst LPIPS, or PSNR where there is no LPIPS, at least half a second apart; in order."""
-    kind = "lpips" if "lpips" in per_frame else "psnr"
-    values = per_frame[kind] if kind == "lpips" else -per_frame[kind]
+    name = "lpips" if "lpips" in per_frame else "psnr"
+    values = per_frame[name] if score_infos()[name].higher_is_better else -per_frame[name]
     chosen: list[int] = []
-    for frame in np.argsort(-values, kind="stable"):
+    for frame in np.argsort(values, kind="stable"):
         if len(chosen) < count and all(abs(int(frame) - other) >= fps / 2 for other in chosen):
             chosen.append(int(frame))
-    return kind, sorted(chosen)
+    return name, sorted(chosen)
 
 
-def pick_frames(pair: Pair, frames: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+def pick_frames(pair: VideoPair, frames: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Some frames of both videos, in one pass."""
     last = max(frames, default=-1)
     wanted = set(frames)
@@ -235,7 +219,7 @@ def _count(info: VideoInfo, fps: float) -> int:
     return max(round(info.duration * fps), 1)
 
 
-def _audio(pair: Pair, audio: Path | None) -> tuple[Float32[np.ndarray, " samples"] | None, str]:
+def _read_audio(pair: VideoPair, audio: Path | None) -> tuple[Float32[np.ndarray, " samples"] | None, str]:
     """The audio from the rendering's first frame on, and where it is from."""
     if audio is not None:
         return read_audio(audio, _RATE), f"audio of {audio.name}"
@@ -247,45 +231,48 @@ def _audio(pair: Pair, audio: Path | None) -> tuple[Float32[np.ndarray, " sample
     return None, "neither video has audio"
 
 
-def _advance(progress: Tracker | None, title: str, total: int) -> Callable[[], Any]:
+def _start(progress: StartProgress | None, title: str, total: int) -> Callable[[], Any]:
     return (lambda: None) if progress is None else progress(title, total)
 
 
-def _blendshape_error(pair: Pair, model: Path, progress: Tracker | None) -> dict[str, float]:
+def _blendshape_error(pair: VideoPair, model: Path, progress: StartProgress | None) -> dict[str, float]:
     from nerfstudio_talking.face.tracking import blendshapes
 
-    units = []
+    weights = []
     for side, title in enumerate(("Blendshapes, rendering", "Blendshapes, ground truth")):
-        advance = _advance(progress, title, pair.num_frames)
-        images = (both[side] for both in pair.frames())
-        units.append(action_units.from_blendshapes(blendshapes(images, pair.fps, model, advance)))
-    return _unit_error(units[0], units[1], "blendshapes")
+        advance = _start(progress, title, pair.num_frames)
+        weights.append(blendshapes((both[side] for both in pair.frames()), pair.fps, model, advance))
+    error = BlendshapeActionUnitError()
+    error.update(weights[0], weights[1])
+    return error.compute()
 
 
-def _unit_error(rendered: np.ndarray, gt: np.ndarray, source: str) -> dict[str, float]:
-    error = action_units.action_unit_error(rendered, gt, action_units.ACTION_UNITS)
-    return {f"aue_{source}_upper": error.upper, f"aue_{source}_lower": error.lower}
-
-
-def _syncnet(
-    pair: Pair, points: tuple[np.ndarray, np.ndarray], samples: np.ndarray, network: Any, progress: Tracker | None
+def _openface_error(
+    pair: VideoPair, rendered: Float[np.ndarray, "frames 17"], gt: Float[np.ndarray, "gt_frames 17"]
 ) -> dict[str, float]:
-    from nerfstudio_talking.metrics.syncnet import face_crops, syncnet_score
-
-    scores = {}
-    for side, prefix in enumerate(("", "gt_")):
-        if not np.isfinite(points[side]).any():
-            continue
-        advance = _advance(progress, f"SyncNet, {('rendering', 'gt')[side]}", 1)
-        crops = face_crops((both[side] for both in pair.frames()), points[side])
-        result = syncnet_score(crops, samples, pair.fps, network)
-        lag = result.lag if np.isfinite(result.distance) else np.nan
-        figures = {"confidence": result.confidence, "distance": result.distance, "lag": lag}
-        scores |= {f"{prefix}syncnet_{name}": float(value) for name, value in figures.items()}
-        advance()
-    return scores
+    count = max(min(len(rendered), len(gt) - pair.first, pair.num_frames), 0)
+    error = OpenFaceActionUnitError()
+    error.update(rendered[:count], gt[pair.first : pair.first + count])
+    return error.compute()
 
 
-def _columns(rows: list[dict[str, float]]) -> dict[str, Float[np.ndarray, " frames"]]:
+def _syncnet_scores(
+    pair: VideoPair,
+    landmarks: tuple[np.ndarray, np.ndarray],
+    samples: np.ndarray,
+    network: SyncNet,
+    progress: StartProgress | None,
+) -> dict[str, float]:
+    metric = SyncNetScore(pair.fps, samples, network)
+    for side, (name, title) in enumerate((("rendered_crops", "rendering"), ("gt_crops", "ground truth"))):
+        if np.isfinite(landmarks[side]).any():
+            advance = _start(progress, f"SyncNet, {title}", 1)
+            crops = face_crops((both[side] for both in pair.frames()), landmarks[side])
+            metric.update(**{name: crops})
+            advance()
+    return metric.compute() if metric.update_called else {}
+
+
+def _to_columns(rows: list[dict[str, float]]) -> dict[str, Float[np.ndarray, " frames"]]:
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}

@@ -1,41 +1,76 @@
-"""All scores of a rendered video against the true one, frame by frame: for evaluation and for mp4s."""
+"""All scores of a rendered video against the true one, frame by frame: for evaluation and for video files."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
+from jaxtyping import Float, Integer
+from torch import Tensor
 
-from nerfstudio_talking.io.weights import find_weights
-from nerfstudio_talking.metrics.accumulators import FaceMotion, ImageQuality, Steadiness
-from nerfstudio_talking.metrics.images import ALEXNET_FILES, INCEPTION_FILES, inception_network, lpips_network
-from nerfstudio_talking.metrics.landmarks import landmark_distance
-from nerfstudio_talking.metrics.regions import FrameRegions, pixel_box, regions_from_landmarks, regions_from_parsing
+from nerfstudio_talking.metrics.base import GT_PREFIX, FramePair, MetricOptions, Unavailable, VideoMetric
+from nerfstudio_talking.metrics.functional.images import quantize
+from nerfstudio_talking.metrics.regions import FrameRegions, regions_from_landmarks, regions_from_parsing
+from nerfstudio_talking.metrics.registry import metric_classes
 
-_TOO_SHORT = "too few frames, or nothing there to measure"
+TOO_SHORT = "too few frames, or nothing there to measure"
+"""Why a score of a measured video is not there."""
+
+
+class MetricSuite:
+    """Metrics that see the same frames; like a `torchmetrics.MetricCollection`, each gets what its `update` names.
+
+    No part of any module: held by a model, it leaves the checkpoint as it is.
+    """
+
+    def __init__(self, metrics: Sequence[VideoMetric]) -> None:
+        self.metrics = tuple(metrics)
+
+    def update(self, frame: FramePair) -> dict[str, float]:
+        """Add the next frame.
+
+        Returns:
+            Scores of this frame alone.
+        """
+        scores: dict[str, float] = {}
+        for metric in self.metrics:
+            if metric.update_from(frame):
+                scores |= metric.frame_scores
+        return scores
+
+    def compute(self) -> dict[str, float]:
+        """Scores of all frames so far, by name; NaN for what they are too few for."""
+        scores: dict[str, float] = {}
+        for metric in self.metrics:
+            if metric.update_called:
+                scores |= metric.compute()
+        return scores
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        for metric in self.metrics:
+            metric.reset()
 
 
 class PortraitScores:
-    """Scores of a rendered video against the ground truth.
+    """All scores of `registry.metric_classes` that an evaluation measures.
 
     `update` takes frames in order and returns the frame's own scores, `compute` those of the video, both as flat
-    floats. What cannot be measured is no key of the answer and is named, with the reason, in `left_out`. No part of any
-    module: held by a model, it leaves the checkpoint as it is.
+    floats. Images are scored as they would be written to a file: rounded to 256 levels. What cannot be measured is no
+    key of the answer and is named, with the reason, in `left_out`.
 
     Args:
         fps: frames per second.
         audio: mono samples that start with the first frame, and their rate; None leaves out what needs audio.
         lpips_weights: torchvision's AlexNet; None looks in the torch cache.
         fid_weights: FID's Inception; None looks in the torch cache.
-        faces: follow the faces with FaceMesh (7 ms a frame and video): boxes, LMD, AUE, sync, blinks, torso jitter.
-        person_masks: find torso and background with MediaPipe where no parsing is given (4 ms a frame).
+        faces: whether to follow the faces with FaceMesh (7 ms a frame and video), for boxes and for all scores of a
+            face's motion.
+        person_masks: whether to find torso and background with MediaPipe where no parsing is given (4 ms a frame).
         fid: whether to compute FID where its weights are to be had (slow without a GPU).
 
     Raises:
@@ -53,94 +88,81 @@ class PortraitScores:
         fid: bool = True,
     ) -> None:
         self.left_out: dict[str, str] = {}
-        self._motion = FaceMotion(fps, audio)
-        self._quality = ImageQuality(self._lpips(lpips_weights))
-        self._steadiness = Steadiness()
-        self._fid = self._inception(fid_weights, fid)
         if faces and importlib.util.find_spec("mediapipe") is None:
             faces, self.left_out["landmarks"] = False, "mediapipe is not installed"
-        if audio is None:
-            self.left_out["sync_score"] = "no audio"
+        self._suite = MetricSuite(self._make_metrics(MetricOptions(fps, audio, lpips_weights, fid_weights, fid)))
         self._faces, self._person_masks = faces, person_masks and faces
-        self.rows: list[dict[str, float]] = []
-        self._last: int | None = None
         self._trackers: _Trackers | None = None
+        self._last: int | None = None
+        self.rows: list[dict[str, float]] = []
+        """Scores of each frame so far."""
+        self._landmarks: list[tuple[np.ndarray, np.ndarray]] = []
 
     def update(
         self,
         rendered: Float[Tensor, "height width 3"],
         gt: Float[Tensor, "height width 3"],
-        parsing: UInt8[np.ndarray, "height width"] | None = None,
+        parsing: Integer[np.ndarray, "height width"] | None = None,
         frame: int | None = None,
+        rendered_parsing: Integer[np.ndarray, "height width"] | None = None,
     ) -> dict[str, float]:
         """Add the next frame.
 
         Args:
             rendered: the rendering in [0, 1]; LPIPS and FID are computed on its device.
             gt: the true frame, on any device.
-            parsing: class ids of the true frame (`semantics.PARSING_CLASSES`); None takes FaceMesh's boxes, and person
-                masks where asked for.
+            parsing: class ids of the true frame (`parsing_labels.PARSING_CLASSES`); None takes FaceMesh's boxes, and
+                person masks where asked for.
             frame: its number; a step other than one is no step of time. None: it follows the one before.
+            rendered_parsing: class ids that were rendered, for the IoU.
 
         Returns:
-            Scores of this frame: those named in `always`, and where a face was found `psnr_face`, ..., `psnr_mouth`,
-            ..., `lmd`. `rows` keeps them all.
+            Scores of this frame: `psnr`, `ssim`, and where they can be had `lpips`, the same of face and mouth, and
+            `lmd`. `rows` keeps them all.
         """
-        rendered, gt = rendered.detach(), gt.detach().to(rendered.device)
         follows = frame is None or self._last is None or frame == self._last + 1
         self._last = frame
-        pair = [(image.clamp(0, 1) * 255).round().to(torch.uint8) for image in (rendered, gt)]
-        levels = [image.cpu().numpy() for image in pair]
-        points = None
+        pair = [quantize(image.detach()).to(rendered.device) for image in (rendered, gt)]
+        seen = FramePair(pair[0], pair[1], FrameRegions())
+        points: tuple[np.ndarray, np.ndarray] | tuple[None, None] = None, None
         if self._faces:
-            if self._trackers is None:
-                self._trackers = _Trackers(self._person_masks)
-            points = self._trackers.follow(*levels)
-        regions = self._regions(parsing, levels[1], points)
-        if not follows:
-            self._steadiness.restart()
-        self._steadiness.update(levels[0], levels[1], regions, *(points or (None, None)))
-        scores = dict(self._quality(rendered, gt, regions.boxes))
-        self._add_to_fid(pair, regions)
-        if points is not None:
-            self._motion.update(*points)
-            distance = float(landmark_distance(*points))
-            if np.isfinite(distance):
-                scores["lmd"] = distance
+            points = self._track_faces(seen)
+            self._landmarks.append(points)
+        regions = self._find_regions(parsing, seen.gt_levels, points[1])
+        seen = replace(
+            seen,
+            regions=regions,
+            rendered_landmarks=points[0],
+            gt_landmarks=points[1],
+            rendered_parsing=rendered_parsing,
+            gt_parsing=parsing,
+            follows=follows,
+        )
+        scores = self._suite.update(seen)
         self.rows.append(scores)
         return dict(scores)
 
     def compute(self) -> dict[str, float]:
         """Scores of all frames so far. Names with `gt_` in front are the ground truth's own, to read the others by."""
-        scores: dict[str, float] = {}
-        for metric in (self._quality, self._motion, self._steadiness):
-            if metric.update_called:
-                scores |= metric.compute()
-        for name, distance in self._fid.items():
-            if int(distance.real_features_num_samples) >= 2:  # type: ignore[arg-type]
-                scores[name] = float(distance.compute())
+        scores = self._suite.compute()
         for name, value in scores.items():
             if np.isfinite(value):
                 self.left_out.pop(name, None)
-            elif not name.startswith("gt_"):
-                self.left_out[name] = _TOO_SHORT
+            elif not name.startswith(GT_PREFIX):
+                self.left_out[name] = TOO_SHORT
         return {name: float(value) for name, value in scores.items() if np.isfinite(value)}
 
     @property
-    def always(self) -> tuple[str, ...]:
-        """Names that every frame has: nerfstudio's mean over frames wants the same ones from each."""
-        return ("psnr", "ssim") if "lpips" in self.left_out else ("psnr", "ssim", "lpips")
-
-    @property
     def tracks(self) -> tuple[Float[np.ndarray, "frames 478 2"], Float[np.ndarray, "frames 478 2"]]:
-        """FaceMesh points of the rendering and of the ground truth so far."""
-        return self._motion.tracks
+        """FaceMesh points of the rendering and of the ground truth so far, in pixels; empty where faces are not
+        followed."""
+        rendered, gt = (np.array(side, np.float32).reshape(-1, 478, 2) for side in zip(*self._landmarks or [((), ())]))
+        return rendered, gt
 
     def reset(self) -> None:
         """Forget all frames, for another video of the same audio."""
-        for metric in (self._quality, self._motion, self._steadiness, *self._fid.values()):
-            metric.reset()
-        self._last, self.rows = None, []
+        self._suite.reset()
+        self._last, self.rows, self._landmarks = None, [], []
         self.close()
 
     def close(self) -> None:
@@ -149,49 +171,30 @@ class PortraitScores:
             self._trackers.close()
         self._trackers = None
 
-    def _regions(
-        self,
-        parsing: np.ndarray | None,
-        gt: np.ndarray,
-        points: tuple[np.ndarray, np.ndarray] | None,
-    ) -> FrameRegions:
+    def _make_metrics(self, options: MetricOptions) -> list[VideoMetric]:
+        metrics = []
+        for metric in metric_classes():
+            if not metric.in_suite:
+                continue
+            try:
+                metrics.append(metric.make(options))
+            except Unavailable as reason:
+                self.left_out[metric.name] = str(reason)
+        return metrics
+
+    def _track_faces(self, frame: FramePair) -> tuple[np.ndarray, np.ndarray]:
+        """FaceMesh points of both frames, (478, 2)."""
+        if self._trackers is None:
+            self._trackers = _Trackers(self._person_masks)
+        rendered, gt = self._trackers.follow(frame.rendered_levels, frame.gt_levels)
+        return rendered[:, :2], gt[:, :2]
+
+    def _find_regions(self, parsing: np.ndarray | None, gt: np.ndarray, landmarks: np.ndarray | None) -> FrameRegions:
         if parsing is not None:
             return regions_from_parsing(parsing)
-        if points is None:
+        if landmarks is None or self._trackers is None:
             return FrameRegions()
-        assert self._trackers is not None
-        return regions_from_landmarks(points[1], self._trackers.person(gt))
-
-    def _lpips(self, weights: Path | None) -> nn.Module | None:
-        path = find_weights(weights, ALEXNET_FILES)
-        if path is None:
-            self.left_out["lpips"] = f"no weights: {ALEXNET_FILES[0]} is not in the torch cache; give its path"
-            return None
-        return lpips_network(path)
-
-    def _inception(self, weights: Path | None, wanted: bool) -> dict[str, FrechetInceptionDistance]:
-        if not wanted:
-            self.left_out["fid"] = "not asked for"
-            return {}
-        path = find_weights(weights, INCEPTION_FILES)
-        if path is None:
-            self.left_out["fid"] = f"no weights: {INCEPTION_FILES[0]} is not in the torch cache; give its path"
-            return {}
-        network = inception_network(path)
-        return {name: FrechetInceptionDistance(network) for name in ("fid", "fid_face", "fid_mouth")}
-
-    def _add_to_fid(self, pair: list[Tensor], regions: FrameRegions) -> None:
-        boxes = {"fid": None, "fid_face": regions.face, "fid_mouth": regions.mouth}
-        for name, metric in self._fid.items():
-            box = boxes[name]
-            area = (slice(None), slice(None))
-            if name != "fid":
-                area = None if box is None else pixel_box(box, *pair[1].shape[:2])
-            if area is None:
-                continue
-            metric.to(pair[1].device)
-            for image, real in zip(pair, (False, True)):
-                metric.update(image[area].permute(2, 0, 1)[None].contiguous(), real=real)
+        return regions_from_landmarks(landmarks, self._trackers.find_person(gt))
 
 
 class _Trackers:
@@ -202,14 +205,14 @@ class _Trackers:
 
         self._followers = FaceFollower(), FaceFollower()
         self._queue: deque[np.ndarray] = deque()
-        self._masks = person_masks(self._fed()) if masks else None
+        self._masks = person_masks(self._take_queued()) if masks else None
 
     def follow(self, rendered: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks of both."""
         return self._followers[0].follow(rendered), self._followers[1].follow(gt)
 
-    def person(self, gt: np.ndarray) -> np.ndarray | None:
-        """The person mask of a frame."""
+    def find_person(self, gt: np.ndarray) -> np.ndarray | None:
+        """The person mask of a frame; None without masks."""
         if self._masks is None:
             return None
         self._queue.append(gt)
@@ -221,6 +224,6 @@ class _Trackers:
         if self._masks is not None:
             self._masks.close()  # type: ignore[attr-defined]
 
-    def _fed(self) -> Iterator[np.ndarray]:
+    def _take_queued(self) -> Iterator[np.ndarray]:
         while True:
             yield self._queue.popleft()

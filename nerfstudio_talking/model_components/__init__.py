@@ -1,1 +1,1 @@
-"""Renderers, occupancy, losses."""
+"""Parts that models are made of: renderers, occupancy grid, losses."""

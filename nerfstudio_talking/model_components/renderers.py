@@ -1,4 +1,4 @@
-"""Volume rendering of packed samples, and the three layers of a pixel."""
+"""Volume rendering of packed samples, and compositing of layers."""
 
 from __future__ import annotations
 
@@ -32,19 +32,32 @@ def accumulate(
     return out.index_add(0, rays, weights[occupied][:, None].to(values.dtype) * values)
 
 
+def depth_variance(
+    weights: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays samples"], depth: Float[Tensor, "rays 1"]
+) -> Float[Tensor, "rays 1"]:
+    """Weighted sum of the squared distances of samples from the ray's depth, square metres: small for a thin surface.
+
+    Args:
+        weights: rendering weights.
+        distances: distances of the samples from the camera, metres.
+        depth: mean distance of what the ray shows, metres.
+    """
+    return (weights * (distances - depth) ** 2).sum(-1, keepdim=True)
+
+
 def over(
     top: Float[Tensor, "rays channels"], top_alpha: Float[Tensor, "rays 1"], bottom: Float[Tensor, "rays channels"]
 ) -> Float[Tensor, "rays channels"]:
-    """A premultiplied layer over an opaque one (Porter and Duff 1984)."""
+    """Composite a premultiplied layer over an opaque one (Porter and Duff 1984)."""
     return top + (1 - top_alpha) * bottom
 
 
 def intersect_box(
     origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], box: Float[Tensor, "2 3"]
 ) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
-    """Distances at which rays enter and leave an axis-aligned box; a missed box has leave <= enter.
+    """Distances at which rays enter and leave an axis-aligned box; a ray that misses it has leave <= enter.
 
-    Distances count in lengths of the direction; an origin inside the box enters at 0.
+    Distances are in lengths of the direction; a ray from inside the box enters at 0.
     """
     tiny = torch.full_like(directions, 1e-9)
     inverse = 1.0 / torch.where(directions.abs() < 1e-9, torch.where(directions < 0, -tiny, tiny), directions)

@@ -1,4 +1,4 @@
-"""The volume along rays: where samples lie, what the field says of them, and what is summed."""
+"""Rendering of a volume along rays: samples, their attributes from the field, and sums along each ray."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nerfstudio_talking.field_components.conditioning import FrameCondition
-from nerfstudio_talking.fields.body_deformation import Deformed
+from nerfstudio_talking.fields.body_deformation import DeformedPoints
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
 from nerfstudio_talking.model_components.occupancy_grid import OccupancyGrid
-from nerfstudio_talking.model_components.renderers import accumulate, intersect_box, ray_weights
+from nerfstudio_talking.model_components.renderers import accumulate, depth_variance, intersect_box, ray_weights
 
 
 @dataclass
 class FrameRays:
-    """Rays of a few frames, with what the fields are told about each frame."""
+    """Rays of a few frames, with the condition of each frame."""
 
     origins: Float[Tensor, "rays 3"]
+    """Origins in the head's frame, metres."""
     directions: Float[Tensor, "rays 3"]
+    """Unit directions in the head's frame."""
     condition: FrameCondition
-    of_ray: Int64[Tensor, " rays"]
+    """Conditions of the distinct frames."""
+    frame_of_ray: Int64[Tensor, " rays"]
     """Row of each ray in `condition`."""
     uv: Float[Tensor, "rays 2"]
-    """Where the ray meets the image plane, in [-1, 1] of the recorded image."""
+    """Where the ray meets the image plane; -1 and 1 are the edges of the recorded image."""
 
 
-Deformation = Callable[[Float[Tensor, "points 3"], Int64[Tensor, " points"], FrameCondition], Deformed]
-"""Carries points, given the row of each in the condition."""
+Deformation = Callable[[Float[Tensor, "points 3"], Int64[Tensor, " points"], FrameCondition], DeformedPoints]
+"""Maps points into the canonical frame, given the row of each in the condition."""
 
 
 def render_volume(
@@ -41,15 +44,24 @@ def render_volume(
     training: bool,
     deform: Deformation | None = None,
 ) -> dict[str, Tensor]:
-    """What a volume shows along rays.
+    """Render a volume along rays.
 
-    Places are equally spaced through the field's box, each shifted at random in training; those in cells that show
-    nothing are not evaluated. With a deformation, the body hears no audio: conditions fade with its share.
+    Samples are equally spaced through the field's box, each shifted at random within its interval in training; those
+    in empty cells are not evaluated. With a deformation, audio and eyes fade with the body share: the body does not
+    depend on them.
+
+    Args:
+        field: the volume.
+        occupancy: its occupancy grid, which takes the rendering weights in training.
+        rays: rays with the conditions of their frames.
+        num_samples: number of samples along a ray.
+        training: whether samples are shifted and what losses need is returned.
+        deform: deformation into the canonical frame.
 
     Returns:
-        Per ray: `color` (premultiplied), `accumulation`, `depth` (sum of weight times metres), `semantics` (logits),
-        `saliency_<modality>`; in training `spread`, the variance of depth in units of the box's depth; with a
-        deformation `body` (share, under weights that it cannot change) and `offset` (squared metres).
+        Per ray: `color` (premultiplied), `accumulation` (opacity), `depth` (sum of weight times metres), `semantics`
+        (logits), `saliency_<modality>`; in training `depth_variance`, in units of the box's depth squared; with a
+        deformation `body` (body share, under weights that it cannot change) and `squared_offset` (square metres).
     """
     origins, directions, condition = rays.origins, rays.directions, rays.condition
     box = field.box
@@ -64,15 +76,15 @@ def render_volume(
     unit = (points - box[0]) / (box[1] - box[0])
     occupied = occupancy.occupied(unit)
     if not occupied.any():
-        return _nothing(field, len(origins), origins, deform is not None)
+        return _empty_outputs(field, origins, deform is not None)
     ray = occupied.nonzero()[:, 0]
-    frame = rays.of_ray[hit][ray]
+    frame = rays.frame_of_ray[hit][ray]
     packed = points[occupied]
     conditions = {"audio": condition.audio[frame], "eyes": condition.eyes[frame]}
-    moved = deform(packed, frame, condition) if deform is not None else None
-    if moved is not None:
-        packed = moved.points
-        conditions = {name: value * (1 - moved.share) for name, value in conditions.items()}
+    deformed = deform(packed, frame, condition) if deform is not None else None
+    if deformed is not None:
+        packed = deformed.points
+        conditions = {name: value * (1 - deformed.body_share) for name, value in conditions.items()}
     samples = field(packed, directions[hit][ray], conditions)
     density = distance.new_zeros(distance.shape).masked_scatter(occupied, samples.density)
     weights = ray_weights(density, (length / num_samples)[:, None].expand_as(density))
@@ -95,21 +107,22 @@ def render_volume(
     }
     if training:
         depth = summed[:, 3:4] / outputs["accumulation"][index].clamp_min(1e-4)
-        variance = (weights * (distance - depth) ** 2).sum(-1, keepdim=True)
-        outputs["spread"] = to_rays(variance / (box[1] - box[0])[2] ** 2)
+        variance = depth_variance(weights, distance, depth)
+        outputs["depth_variance"] = to_rays(variance / (box[1] - box[0])[2] ** 2)
     for column, name in enumerate(samples.saliency, start=4):
         outputs[f"saliency_{name}"] = to_rays(summed[:, column : column + 1]).clamp(0.0, 1.0)
-    if moved is not None:
-        extra = torch.cat([moved.share, moved.offset.square().sum(-1, keepdim=True)], -1)
+    if deformed is not None:
+        extra = torch.cat([deformed.body_share, deformed.offset.square().sum(-1, keepdim=True)], -1)
         body = to_rays(accumulate(weights.detach(), extra, occupied))
-        outputs["body"], outputs["offset"] = body[:, :1], body[:, 1:]
+        outputs["body"], outputs["squared_offset"] = body[:, :1], body[:, 1:]
     return outputs
 
 
-def _nothing(field: ConditionedField, count: int, like: Tensor, deforms: bool) -> dict[str, Tensor]:
-    """All outputs for rays that meet nothing, as in a view past the person."""
-    names = ["accumulation", "depth", "spread", *(f"saliency_{name}" for name in field.regions)]
-    names += ["body", "offset"] if deforms else []
-    outputs = {name: like.new_zeros(count, 1) for name in names}
+def _empty_outputs(field: ConditionedField, origins: Float[Tensor, "rays 3"], deforms: bool) -> dict[str, Tensor]:
+    """All outputs for rays that meet no occupied cell, as in a view past the person."""
+    names = ["accumulation", "depth", "depth_variance", *(f"saliency_{name}" for name in field.regions)]
+    names += ["body", "squared_offset"] if deforms else []
+    outputs = {name: origins.new_zeros(len(origins), 1) for name in names}
     classes = field.semantic_layer.out_features
-    return {"color": like.new_zeros(count, 3), "semantics": like.new_zeros(count, classes), **outputs}
+    empty = {"color": torch.zeros_like(origins), "semantics": origins.new_zeros(len(origins), classes)}
+    return empty | outputs

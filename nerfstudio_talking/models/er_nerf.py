@@ -1,41 +1,40 @@
 """`er-nerf`: ER-NeRF (Li et al., ICCV 2023) re-implemented on our parts, as the baseline that Wang et al. compare with.
 
 As published: tri-plane hash of 12 levels with one feature in tables of 2^14 (section 3.2), a network per modality that
-tells a point's region from its features alone (3.3), an eye value jittered in training, a free audio code of 32
+finds a point's region from its features alone (3.3), an eye opening jittered in training, a free audio code of 32
 channels, view directions in spherical harmonics of degree 4, a 2-D deformable torso behind three learned anchors that
-carry the pose (3.4), squared error and entropy of the opacity, a lips phase with LPIPS on patches, and its schedule.
+follow the pose (3.4), squared error and entropy of the opacity, a lips phase with LPIPS on patches, and its schedule.
 
-The head is trained over the true torso and the torso over the background, as in its two stages, and neither gets a
-gradient from the other; here both happen in one run.
+The head is trained over the ground-truth torso and the torso over the background, as in its two stages, and neither
+gets a gradient from the other; here both happen in one run.
 
 What differs from the publication, in its favour or neutral unless said otherwise:
 
-- One run instead of head, lips and torso one after another; in the lips phase every second step is a patch about the
+- One run instead of head, lips and torso one after another; in the lips phase every second step is a patch of the
   mouth, the others keep uniform rays.
-- Our box around the head, first guess of its shape, sampling along rays and occupancy grid instead of its cube and its
-  marching of at most 16 samples; the torso's grid ends at 384 cells, not 2048, and the anchors start where a neck is.
+- Our box around the head, initial shape, samples along rays and occupancy grid instead of its cube and its marching of
+  at most 16 samples; the torso's grid ends at 384 cells, not 2048, and the anchors start where a neck is.
 - No code per frame for exposure (it is held at the first frame's in their tests), no uncertainty that weighs rays,
   no moving average of the weights. Networks have biases. The eyes' attention has no sigmoid, and eyes may be two.
-- Saliency outside its region is punished by parsing class, not by the rectangle of the landmarks.
+- No loss on saliency outside the region that a modality belongs to.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int64
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from nerfstudio_talking.field_components.conditioning import FrameCondition
+from nerfstudio_talking.field_components.conditioning import EYE_SCALE, FrameCondition
 from nerfstudio_talking.field_components.region_saliency import RegionModule
-from nerfstudio_talking.fields.torso_field import TorsoKind
 from nerfstudio_talking.model_components.renderers import over
-from nerfstudio_talking.model_components.volume_renderer import render_volume
-from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel, TalkingPortraitModelConfig
+from nerfstudio_talking.models.talking_portrait import TalkingPortraitModel, TalkingPortraitModelConfig, TorsoKind
 
 
 @dataclass
@@ -45,33 +44,38 @@ class ERNeRFModelConfig(TalkingPortraitModelConfig):
     _target: type = field(default_factory=lambda: ERNeRFModel)
     """Target class to instantiate."""
     region_module: RegionModule = "mlp"
-    """How a modality is spread over space."""
+    """How a modality is weighted over space: 'mlp' is ER-NeRF's network."""
     audio_condition: Literal["mouth_shape", "code"] = "code"
-    """What audio tells the volume."""
+    """What the portrait is conditioned on for audio: 'code' is a free code, as published."""
     audio_dropout: float = 0.0
-    """Dropout in the audio encoder."""
+    """Dropout probability in the audio encoder."""
     audio_noise: float = 0.0
-    """Noise on the normalised audio features in training."""
+    """Standard deviation of the noise on the normalised audio features in training."""
     eyes_noise: float = 0.05
-    """Half range of the jitter on the eyes' opening in training."""
+    """Half range of the uniform jitter of the eye opening in training."""
     direction_levels: int = 4
     """Degree of the spherical harmonics of the view direction."""
     torso: TorsoKind = "deformable_grid"
-    """Its own torso."""
+    """Which torso is built: 'deformable_grid' is ER-NeRF's."""
     body_motion: bool = False
-    """Its torso knows the head's pose alone."""
+    """Whether the torso starts from the tracked motion of the body: ER-NeRF's knows the head's pose alone."""
     torso_hidden_dim: int = 32
     """Width of the torso's networks."""
     entropy_loss_mult: float = 1e-4 / math.log(2)
-    """Weight of the entropy of the volume's opacity; 1e-4 of the entropy in bits."""
-    spread_loss_mult: float = 0.0
-    """Weight of the variance of depth along a ray: none in ER-NeRF."""
+    """Weight of the entropy of the volume's opacity: 1e-4 of the entropy in bits."""
+    depth_variance_loss_mult: float = 0.0
+    """Weight of the variance of depth along a ray: zero in ER-NeRF."""
     mask_loss_mult: float = 0.0
-    """Weight of the opacity of the layers against the parsing: the true torso behind the head tells them apart."""
+    """Weight of the cross-entropy between the opacity of the layers and the parsing: zero, since the ground-truth torso
+    behind the head separates them."""
     deformation_loss_mult: float = 0.0
-    """Weight of the torso's mean square deformation: none in ER-NeRF."""
+    """Weight of the torso's mean square deformation: zero in ER-NeRF."""
     patch_loss_mult: float = 0.01
-    """Weight of LPIPS, or of 1 - SSIM where its weights are not to be had, on mouth patches in the lips phase."""
+    """Weight of LPIPS, or of 1 - SSIM where LPIPS has no weights, on mouth patches in the lips phase."""
+
+    def learning_rates(self) -> dict[str, float]:
+        """Initial learning rate of each parameter group, as published."""
+        return {"audio": 1e-3, "tables": 1e-2, "networks": 1e-3}
 
 
 class ERNeRFModel(TalkingPortraitModel):
@@ -79,34 +83,34 @@ class ERNeRFModel(TalkingPortraitModel):
 
     config: ERNeRFModelConfig
 
-    def frame_condition(self, frames: Tensor) -> FrameCondition:
-        """The shared conditions, the eyes' opening jittered in training."""
+    def frame_condition(self, frames: Int64[Tensor, " frames"]) -> FrameCondition:
+        """The shared conditions; in training the eye opening is jittered."""
         condition = super().frame_condition(frames)
         if not self.training:
             return condition
-        # the condition is twice the closure
-        jitter = 2 * self.config.eyes_noise * (2 * torch.rand_like(condition.eyes) - 1)
+        jitter = EYE_SCALE * self.config.eyes_noise * (2 * torch.rand_like(condition.eyes) - 1)
         return replace(condition, eyes=condition.eyes + jitter)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
-        """The composed image, as every portrait's; in training the layers apart as well."""
+        """The composited image, as of every talking portrait; in training also its layers."""
         if not self.training:
             return super().get_outputs(ray_bundle)
         rays = self.frame_rays(ray_bundle)
-        torso_rgb, torso_alpha, offset = self._render_torso(rays)
+        torso = self.render_torso(rays.uv, rays.condition, rays.frame_of_ray)
         background = self.background_of(rays.uv)
-        torso = over(torso_alpha * torso_rgb, torso_alpha, background)
-        outputs = render_volume(self.field, self.occupancy, rays, self.config.num_samples, True)
-        outputs["rgb"] = over(outputs["color"], outputs["accumulation"], torso)
-        layers = {"background": background, "torso": torso, "torso_alpha": torso_alpha, "torso_offset": offset}
+        behind = over(torso.alpha * torso.rgb, torso.alpha, background)
+        outputs = self.render_head(rays)
+        outputs["rgb"] = over(outputs["color"], outputs["accumulation"], behind)
+        layers = {"background": background, "torso": behind, "torso_alpha": torso.alpha, "torso_offset": torso.offset}
         return outputs | layers
 
     def get_loss_dict(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor], metrics_dict: dict[str, Tensor] | None = None
+        self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """The shared losses on the head over the true torso, and the squared error of the torso beside the head.
+        """The shared losses on the head over the ground-truth torso, and the squared error of the torso beside the
+        head.
 
-        Clips without parsing cannot tell the layers apart: there the composed image teaches both.
+        Clips without parsing cannot separate the layers: there the composited image teaches both.
         """
         if not self.training or "parsing" not in batch:
             return super().get_loss_dict(outputs, batch, metrics_dict)
@@ -115,7 +119,7 @@ class ERNeRFModel(TalkingPortraitModel):
         behind = torch.where(is_torso, image, outputs["background"])
         head = over(outputs["color"], outputs["accumulation"], behind)
         losses = super().get_loss_dict(outputs | {"rgb": head}, batch, metrics_dict)
-        # what the head covers is not told: their torso images are painted on under the chin
+        # the torso behind the head is not known: the published torso images are inpainted under the chin
         if not is_head.all():
             losses["torso_loss"] = F.mse_loss(outputs["torso"][~is_head], image[~is_head])
         return losses

@@ -15,12 +15,11 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.models.base_model import Model, ModelConfig
 from torch import Tensor
 from torch.nn import Parameter
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
 from nerfstudio_talking.io.digests import digest_tensor
-from nerfstudio_talking.metrics.images import psnr
+from nerfstudio_talking.metrics.functional.images import psnr, quantize, ssim
 from nerfstudio_talking.refiner.frame_window import stack_windows, to_network, to_unit
 from nerfstudio_talking.refiner.losses import LossWeights
 from nerfstudio_talking.refiner.network import Batch, Refiner, RefinerSettings
@@ -147,13 +146,13 @@ class MemoryGanModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """PSNR and SSIM of the refined frame, and of the frame before refinement (`rendered_psnr`, `rendered_ssim`)."""
+        """`psnr` and `ssim` of the refined frame as it would be written, of 256 levels, and, as `rendered_psnr` and
+        `rendered_ssim`, of what it was made from."""
         image = batch["image"].to(self.device)[..., :3]
         metrics: dict[str, float] = {}
         for prefix, name in (("", "rgb"), ("rendered_", "rendered")):
-            output = outputs[name].to(self.device)
-            pair = [x.permute(2, 0, 1)[None] for x in (output, image)]
-            metrics[prefix + "psnr"] = psnr(output, image)
-            metrics[prefix + "ssim"] = float(structural_similarity_index_measure(*pair, data_range=1.0))  # type: ignore[arg-type]
+            written = quantize(outputs[name].to(self.device))
+            metrics[prefix + "psnr"] = psnr(written, image)
+            metrics[prefix + "ssim"] = ssim(written, image)
         rows = [image, *(outputs[name].to(self.device) for name in ("rendered", "rgb"))]
         return metrics, {"img": torch.cat(rows, dim=1), "mask": outputs["mask"].expand(-1, -1, 3)}

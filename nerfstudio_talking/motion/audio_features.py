@@ -1,4 +1,4 @@
-"""What the motion model hears: windows of cepstral coefficients, and loudness."""
+"""Input of the motion model: patches of cepstral coefficients, and loudness."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from nerfstudio_talking.audio.features import STREAM_RATE, mfcc
 from nerfstudio_talking.audio.windows import frame_windows
 
 WINDOW, COEFFICIENTS = 28, 12
-"""A frame's patch: 280 ms of rows every 10 ms, cepstral coefficients 1 to 12 (Yi et al. 2020, section 3)."""
+"""Size of a frame's patch: 280 ms in rows of 10 ms, cepstral coefficients 1 to 12 (Yi et al. 2020, section 3)."""
 _LEAD_SECONDS = 0.32
 _RANGE_DB, _FLOOR_DB = 40.0, -60.0
-"""Audio this far below the clip's loud level is silent, and so is anything below that level of full scale."""
+"""Audio is silent `_RANGE_DB` below the clip's loud level, and below `_FLOOR_DB` of full scale."""
 _PAUSE_SECONDS, _PAUSE_LEVEL = 0.25, 0.12
-"""Loudness smoothed over so many seconds is silence at 0 and speech from that level on."""
+"""Standard deviation in seconds of the smoothing of loudness, and the smoothed level from which on it is speech."""
 
 
 def cepstral_windows(
     samples: Float[np.ndarray, " samples"], fps: float, num_frames: int
 ) -> Float32[np.ndarray, "frames 28 12"]:
-    """Patches around the middle of each frame; the coefficient of overall level is left out.
+    """Patches of cepstral coefficients around the middle of each frame, without the coefficient of overall level.
 
     Args:
-        samples: mono audio at 16 kHz that starts with frame 0; what lies beyond it is silence.
+        samples: mono audio at 16 kHz that starts with frame 0; silence follows it.
         fps: frames per second.
-        num_frames: patches to cut.
+        num_frames: number of patches.
     """
     lead = round(_LEAD_SECONDS * RATE)
     tail = max(round(num_frames / fps * RATE) - len(samples), 0)
@@ -36,7 +36,7 @@ def cepstral_windows(
 
 
 def loudness(samples: Float[np.ndarray, " samples"], fps: float, num_frames: int) -> Float[np.ndarray, " frames"]:
-    """Level of each frame's audio from 0 (40 dB below the clip's loud level, or silent) to 1 (loud) or little more.
+    """Loudness of each frame's audio: 0 from 40 dB below the clip's loud level on, 1 at the loud level, at most 1.2.
 
     Arguments as in `cepstral_windows`.
     """
@@ -48,12 +48,12 @@ def loudness(samples: Float[np.ndarray, " samples"], fps: float, num_frames: int
     return np.where(level > _FLOOR_DB, np.clip((level - loud) / _RANGE_DB + 1.0, 0.0, 1.2), 0.0)
 
 
-def activity(level: Float[np.ndarray, " frames"], fps: float, seconds: float) -> Float[np.ndarray, " frames"]:
-    """Loudness smoothed over time with a Gaussian of that standard deviation in seconds."""
+def smooth_loudness(level: Float[np.ndarray, " frames"], fps: float, seconds: float) -> Float[np.ndarray, " frames"]:
+    """Smooth loudness over time with a Gaussian of standard deviation `seconds`."""
     return gaussian_filter1d(level, seconds * fps, mode="nearest")
 
 
 def silence(level: Float[np.ndarray, " frames"], fps: float) -> Float[np.ndarray, " frames"]:
-    """1 where nothing has been heard for about half a second and nothing will be for as long, 0 in speech, smooth."""
-    heard = np.clip(activity(level, fps, _PAUSE_SECONDS) / _PAUSE_LEVEL, 0.0, 1.0)
-    return 1.0 - heard**2 * (3.0 - 2.0 * heard)
+    """Silence from 0 (speech) to 1 (no speech within about half a second before and after), smooth in time."""
+    speech = np.clip(smooth_loudness(level, fps, _PAUSE_SECONDS) / _PAUSE_LEVEL, 0.0, 1.0)
+    return 1.0 - speech**2 * (3.0 - 2.0 * speech)

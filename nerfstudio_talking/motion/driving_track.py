@@ -1,4 +1,8 @@
-"""A new voice as a new track: same portrait, other audio, the recorded head motion arranged to its length."""
+"""A new voice as a new track: same portrait, other audio, the recorded head motion arranged to its length.
+
+Arrangement and smoothing are functions of a frame's number, so that a track can be made piece by piece: any piece
+equals the same frames of the whole.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,23 @@ from scipy.spatial.transform import Rotation
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.motion.pose_mode import PoseMode
 
+_TRUNCATE = 4.0
+"""Standard deviations after which the smoothing ends."""
 
-def frame_sequence(num_source: int, num_target: int, mode: PoseMode) -> Int64[np.ndarray, " target"]:
-    """Which recorded frame lends its head pose to each new frame.
+
+def frame_sequence(num_source: int, num_target: int, mode: PoseMode, first: int = 0) -> Int64[np.ndarray, " target"]:
+    """Which recorded frame gives its head pose to each new frame.
 
     'ping-pong' runs forth and back without repeating the turning frame; 'replay' starts again at the front, with a
     jump; 'hold' stays on the last frame once the recording is used up.
+
+    Args:
+        num_source: recorded frames.
+        num_target: new frames.
+        mode: of the arrangement.
+        first: number of the first of the new frames.
     """
-    index = np.arange(num_target)
+    index = first + np.arange(num_target)
     if mode == "replay":
         return index % num_source
     if mode == "hold":
@@ -30,19 +43,21 @@ def frame_sequence(num_source: int, num_target: int, mode: PoseMode) -> Int64[np
 def smooth_poses(camera_to_worlds: Float[np.ndarray, "frames 3 4"], sigma: float) -> Float[np.ndarray, "frames 3 4"]:
     """Gaussian smoothing of poses over time; `sigma` in frames, 0 leaves them as they are.
 
-    Rotations are averaged as matrices and carried back to the nearest rotation, which for the small spread of
+    Rotations are averaged as matrices and projected to the nearest rotation, which for the small spread of
     neighbouring frames is the mean rotation (Moakher 2002).
     """
     if sigma <= 0:
         return camera_to_worlds
-    mean = gaussian_filter1d(camera_to_worlds.astype(np.float64), sigma, axis=0, mode="nearest")
+    mean = smooth_curves(camera_to_worlds.astype(np.float64), sigma)
     rotation = Rotation.from_matrix(mean[:, :, :3]).as_matrix()
     return np.concatenate([rotation, mean[:, :, 3:]], axis=2).astype(camera_to_worlds.dtype)
 
 
-def smooth_body(motions: Float[np.ndarray, "frames 2 3"], sigma: float) -> Float[np.ndarray, "frames 2 3"]:
-    """Gaussian smoothing of the body's motions over time; `sigma` in frames, 0 leaves them as they are."""
-    return gaussian_filter1d(motions, sigma, axis=0, mode="nearest") if sigma > 0 else motions
+def smooth_curves(values: Float[np.ndarray, "frames ..."], sigma: float) -> Float[np.ndarray, "frames ..."]:
+    """Gaussian smoothing over time; `sigma` in frames, 0 leaves values as they are."""
+    if sigma <= 0:
+        return values
+    return gaussian_filter1d(values, sigma, axis=0, mode="nearest", truncate=_TRUNCATE)
 
 
 def driving_track(
@@ -50,21 +65,31 @@ def driving_track(
     audio: Float[np.ndarray, "target window channels"],
     pose: PoseMode = "ping-pong",
     smoothing: float = 0.0,
+    first: int = 0,
 ) -> TalkingTrack:
-    """The track of a portrait that speaks other audio.
+    """The track of a portrait that speaks other audio, or a piece of it.
+
+    Before frame 0 the first pose is held; after the last frame the arrangement goes on, so that the track does not
+    depend on where the audio ends.
 
     Args:
         portrait: the recorded track.
         audio: features of the new audio, one window per new frame, of the portrait's kind.
         pose: how the recorded head poses and eyes are arranged to the new length.
         smoothing: standard deviation in frames of the smoothing over the arranged poses of head and body.
+        first: number of the piece's first frame.
     """
-    chosen = frame_sequence(portrait.num_frames, len(audio), pose)
+    reach = int(_TRUNCATE * smoothing + 0.5) if smoothing > 0 else 0
+    count = len(audio)
+    before = min(reach, first)
+    around = frame_sequence(portrait.num_frames, before + count + reach, pose, first - before)
+    piece = slice(before, before + count)
+    chosen = around[piece]
     return portrait.replace(
-        camera_to_worlds=smooth_poses(portrait.camera_to_worlds[chosen], smoothing),
+        camera_to_worlds=smooth_poses(portrait.camera_to_worlds[around], smoothing)[piece],
         audio=audio,
         eyes=portrait.eyes[chosen],
-        body=None if portrait.body is None else smooth_body(portrait.body[chosen], smoothing),
+        body=None if portrait.body is None else smooth_curves(portrait.body[around], smoothing)[piece],
         expression=None if portrait.expression is None else portrait.expression[chosen],
         lips=None,
         landmarks=None,

@@ -1,4 +1,4 @@
-"""The motion model: a face basis and a network shared by people, and what is known of one person. And its file."""
+"""The motion model and its file: a face basis and a network shared by people, and the parameters of one person."""
 
 from __future__ import annotations
 
@@ -23,84 +23,93 @@ from nerfstudio_talking.motion.learning import Sample
 from nerfstudio_talking.motion.network import MotionNetwork, MotionNetworkConfig
 from nerfstudio_talking.motion.recording import Recording
 
-SCHEMA = 2
+SCHEMA = 3
 _KIND = "nerfstudio-talking motion"
 
 
 @dataclass(frozen=True)
 class Person:
-    """What fine-tuning learns of one person besides the network's weights."""
+    """Parameters of one person that fine-tuning learns besides the network's weights."""
 
     name: str
+    """Name of the person's dataset folder."""
     digest: str
-    """Of the source video."""
+    """SHA-256 of the source video."""
     mean_shape: Float[np.ndarray, "478 3"]
+    """Mean shape with open eyes, head's frame, metres."""
     pose_mean: Float[np.ndarray, " axes"]
+    """Mean pose."""
     pose_scale: Float[np.ndarray, " axes"]
+    """Standard deviation of the pose."""
     pose_gain: Float[np.ndarray, " axes"]
-    """Share of the network's pose that proved right on frames it had not seen."""
+    """Least-squares factor, 0 to 1, of the predicted pose on held-out frames."""
     expression_gain: Float[np.ndarray, " expression"]
-    """What stretches predicted coefficients to the person's spread."""
+    """Factor that stretches predicted coefficients to the person's standard deviation."""
     expression_range: Float[np.ndarray, "2 expression"]
     """Least and greatest coefficients of the person."""
     expression_rest: Float[np.ndarray, " expression"]
-    """The mouth at rest: coefficients where the lips are open least."""
+    """Coefficients of the mouth at rest: the mean over the frames whose lips are least open."""
     regression: AudioRegression
-    """Expression from flattened patches by kernel regression: what few frames teach better than a network can."""
+    """Kernel regression from flattened patches to the expression, which needs fewer frames than the network."""
     process: HeadProcess
+    """Random process of the head motion that audio does not predict."""
     blinking: Blinking
+    """Blink statistics."""
 
 
 @dataclass
 class MotionModel:
-    """Audio to motion."""
+    """Predicts motion from audio: a general model, or a personal one."""
 
     network: MotionNetwork
+    """Audio to expression and pose."""
     network_config: MotionNetworkConfig
+    """Widths of the network."""
     basis: FaceBasis
+    """Face basis of the expression coefficients."""
     record: dict[str, Any] = field(default_factory=dict)
-    """Where it comes from: seed, datasets, held-out losses."""
+    """Provenance: seed, datasets, held-out losses."""
     person: Person | None = None
-    """None in the general model."""
+    """Parameters of the person; None in a general model."""
 
     def face(self) -> FaceModel:
-        """The person's face; a general model has none."""
+        """The linear face model of the person, which a general model does not have."""
         assert self.person is not None
         return FaceModel(self.person.mean_shape, self.basis)
 
     def predict(
         self, patches: Float32[np.ndarray, "frames 28 12"]
     ) -> tuple[Float[np.ndarray, "frames expression"], Float[np.ndarray, "frames 6"]]:
-        """Expression and pose from audio, both on a unit scale and before any stretch.
+        """Expression and pose from audio, both of unit variance, before any gain.
 
-        The expression of a personal model is the mean of network and kernel regression: both err, not together.
+        The expression of a personal model is the mean of network and kernel regression, whose errors differ.
         """
         outputs = self.network.predict(torch.from_numpy(patches)).double().numpy()
         expression, pose = outputs[:, : self.basis.count], outputs[:, self.basis.count :]
         if self.person is not None:
-            expression = 0.5 * (expression + self.person.regression.predict(flat_patches(patches)))
+            expression = 0.5 * (expression + self.person.regression.predict(flatten_patches(patches)))
         return expression, pose
 
     def importance(self) -> Float[Tensor, " expression"]:
-        """Weight of each coefficient in the expression's error: what a unit of it moves, of mean 1."""
+        """Weight of each coefficient in the expression's error: its squared displacement per unit, of mean 1."""
         from nerfstudio_talking.face.linear_face_model import point_weights
 
         energy = (self.basis.components**2 * point_weights()[:, None]).sum((1, 2))
         return torch.from_numpy(energy / energy.mean()).float()
 
 
-def flat_patches(patches: Float32[np.ndarray, "frames 28 12"]) -> Float[np.ndarray, "frames inputs"]:
-    """Patches as the kernel regression reads them."""
+def flatten_patches(patches: Float32[np.ndarray, "frames 28 12"]) -> Float[np.ndarray, "frames inputs"]:
+    """Flatten patches to the inputs of the kernel regression."""
     return patches.reshape(len(patches), -1).astype(np.float64)
 
 
-def sample_of(
+def make_sample(
     recording: Recording,
     basis: FaceBasis,
     pose_mean: Float[np.ndarray, " axes"],
     pose_scale: Float[np.ndarray, " axes"],
 ) -> Sample:
-    """Inputs and targets of a recording, its expression around its own mean shape."""
+    """Inputs and targets of a recording, with the expression relative to its own mean shape."""
     coefficients = FaceModel(recording.shapes.mean(0), basis).encode(recording.shapes)
     pose = (recording.pose - pose_mean) / pose_scale
     targets = np.concatenate([coefficients, pose], axis=1)
@@ -111,7 +120,7 @@ def save_model(model: MotionModel, path: Path) -> None:
     """Write a motion model atomically; `torch.load(weights_only=True)` reads it."""
     person = None
     if model.person is not None:
-        person = _flat(dataclasses.asdict(model.person))
+        person = _flatten(dataclasses.asdict(model.person))
     record = {
         "kind": _KIND,
         "schema": SCHEMA,
@@ -131,10 +140,10 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
 
     Args:
         path: the file.
-        personal: insist on a fine-tuned one.
+        personal: require a fine-tuned model.
 
     Raises:
-        TalkingError: there is none, it is something else, or it is not fine-tuned.
+        TalkingError: there is no such file, it is not a motion model, or it is not fine-tuned.
     """
     hint = "Make one with `ns-talking motion train --data DIR ... --output M`."
     if not path.is_file():
@@ -175,12 +184,12 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
     return MotionModel(network, network_config, basis, record["record"], person)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dictionaries with dotted keys, arrays as tensors."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
     return flat

@@ -1,7 +1,7 @@
 """Audio to expression and head pose: convolutions over each frame's cepstral patch, an LSTM over 16 frames.
 
-After Yi et al. 2020 (arXiv 2002.10137, section 3.1), written from the paper. Widths are small enough for two CPU cores
-by default; `PAPER_WIDTHS` are the published ones.
+After Yi et al. 2020 (arXiv 2002.10137, section 3.1), written from the paper, with smaller widths, which suit two CPU
+cores. The published network has widths 64, 128, 256 and 512, 256 features, and three LSTM layers of 256.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from nerfstudio_talking.motion.audio_features import COEFFICIENTS, WINDOW
 
 SEQUENCE = 16
-"""Frames the LSTM sees at once."""
+"""Number of frames in a sequence of the LSTM."""
 _HOP, _SETTLE = 4, 4
-"""Frames between overlapping sequences, and frames after which an LSTM that started from nothing is trusted."""
+"""Frames between overlapping sequences; frames at the start of a sequence whose outputs are not used."""
 
 
 @dataclass
@@ -27,31 +27,33 @@ class MotionNetworkConfig:
     widths: tuple[int, int, int, int] = (16, 24, 32, 48)
     """Channels of the convolutions: first, second, third and fourth, fifth."""
     features: int = 64
-    """Numbers per frame that the convolutions hand to the LSTM."""
+    """Number of features per frame between the convolutions and the LSTM."""
     hidden: int = 64
     """Width of the LSTM."""
     layers: int = 1
-    """Layers of the LSTM."""
+    """Number of layers of the LSTM."""
     dropout: float = 0.3
-    """Dropout before and after the LSTM."""
-
-
-PAPER_WIDTHS = MotionNetworkConfig((64, 128, 256, 512), 256, 256, 3, 0.0)
+    """Dropout rate before and after the LSTM."""
 
 
 @dataclass
 class MotionLossWeights:
-    """Weights of the terms; the last two are the paper's penalties on changes, the two before them are ours."""
+    """Weights of the loss terms. The smoothness terms are the paper's, those of changes are ours."""
 
     pose: float = 0.2
+    """Weight of the squared error of the pose; that of the expression has weight 1."""
     expression_change: float = 0.5
+    """Weight of the squared error of the expression's change from frame to frame."""
     pose_change: float = 0.1
-    pose_restlessness: float = 0.01
-    expression_restlessness: float = 1e-4
+    """Weight of the squared error of the pose's change from frame to frame."""
+    pose_smoothness: float = 0.01
+    """Weight of the squared change of the predicted pose from frame to frame."""
+    expression_smoothness: float = 1e-4
+    """Weight of the squared change of the predicted expression from frame to frame."""
 
 
 class MotionNetwork(nn.Module):
-    """Cepstral patches of 16 frames to coefficients of the expression and a pose, both on a unit scale."""
+    """Cepstral patches of 16 frames to expression coefficients and poses, both of unit variance."""
 
     def __init__(self, config: MotionNetworkConfig, expression: int) -> None:
         super().__init__()
@@ -74,16 +76,16 @@ class MotionNetwork(nn.Module):
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.hidden, expression + 6))
 
     def forward(self, patches: Float[Tensor, "batch time 28 12"]) -> Float[Tensor, "batch time outputs"]:
-        """Expression coefficients, then six pose numbers."""
+        """Expression coefficients, then six pose parameters."""
         batch, time = patches.shape[:2]
         features = self.frame(patches.flatten(0, 1)[:, None]).view(batch, time, -1)
         return self.head(self.lstm(features)[0])
 
     @torch.no_grad()
     def predict(self, patches: Float[Tensor, "frames 28 12"]) -> Float[Tensor, "frames outputs"]:
-        """The whole of an audio, however long: overlapping sequences of 16 frames, cross-faded.
+        """Predict for audio of any length: overlapping sequences of 16 frames, cross-faded.
 
-        No state is carried further than a sequence, so nothing can drift. Switches to evaluation mode.
+        No state outlives a sequence, so the prediction cannot drift. Switches to evaluation mode.
         """
         self.eval()
         frames = len(patches)
@@ -115,20 +117,20 @@ def motion_losses(
 
     Args:
         predicted: expression coefficients and pose over time.
-        target: what was tracked.
+        target: the tracked coefficients and poses.
         importance: weight of each coefficient in the expression's error, of mean 1.
         weights: weights of the terms.
     """
     count = len(importance)
-    error, change, true_change = predicted - target, predicted.diff(dim=1), target.diff(dim=1)
-    change_error = change - true_change
+    error, change = predicted - target, predicted.diff(dim=1)
+    change_error = change - target.diff(dim=1)
     return {
         "expression": (importance * error[..., :count] ** 2).mean(),
         "pose": weights.pose * (error[..., count:] ** 2).mean(),
         "expression_change": weights.expression_change * (importance * change_error[..., :count] ** 2).mean(),
         "pose_change": weights.pose_change * (change_error[..., count:] ** 2).mean(),
-        "restlessness": weights.pose_restlessness * (change[..., count:] ** 2).mean()
-        + weights.expression_restlessness * (change[..., :count] ** 2).mean(),
+        "smoothness": weights.pose_smoothness * (change[..., count:] ** 2).mean()
+        + weights.expression_smoothness * (change[..., :count] ** 2).mean(),
     }
 
 
@@ -136,8 +138,8 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def noisy(patches: Float[Tensor, "batch time 28 12"], amount: float, generator: torch.Generator) -> Tensor:
-    """Patches as another microphone would give them: a steady tilt per sequence, and a little noise."""
+def augment_patches(patches: Float[Tensor, "batch time 28 12"], amount: float, generator: torch.Generator) -> Tensor:
+    """Augment patches as another microphone would: a constant tilt per sequence, and a little noise."""
     shape = (len(patches), 1, 1, patches.shape[3])
     tilt = torch.randn(shape, generator=generator)
     gain = torch.randn(shape, generator=generator)

@@ -1,4 +1,4 @@
-"""How a head moves, in figures, and how far two manners of moving are apart."""
+"""Statistics of head motion, and the distance between two motion statistics."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 from jaxtyping import Float
 from scipy.signal import welch
 
-from nerfstudio_talking.motion.audio_features import activity
+from nerfstudio_talking.motion.audio_features import smooth_loudness
 
 BAND_EDGES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Octaves of the spectrum, Hz."""
+"""Edges of the octaves of the spectrum, Hz."""
 _FLOOR = 1e-6
-"""Speeds (per second) and ranges smaller than that, radians or metres, count as that."""
+"""Lower bound of speeds (per second) and ranges in ratios, radians or metres."""
 
 
 @dataclass(frozen=True)
 class MotionStatistics:
-    """Of poses as six numbers (radians, metres): rotation about x, y, z, then translation."""
+    """Statistics of poses as six parameters (radians, metres): rotation about x, y, z, then translation."""
 
     speed: Float[np.ndarray, " axes"]
     """Root mean square speed, per second."""
     range: Float[np.ndarray, " axes"]
-    """From the 5th to the 95th percentile."""
+    """Range from the 5th to the 95th percentile."""
     spectrum: Float[np.ndarray, "6 bands"]
     """Root mean square speed within each octave of `BAND_EDGES`, per second."""
 
 
 def motion_statistics(pose: Float[np.ndarray, "frames 6"], fps: float) -> MotionStatistics:
-    """Statistics of a clip; at least 4 s, for the slowest octave."""
+    """Statistics of the poses of a clip, which should last 4 s at least for the slowest octave."""
     velocity = np.diff(pose, axis=0) * fps
     frequency, power = welch(velocity, fps, nperseg=min(round(4 * fps), len(velocity)), axis=0, detrend="constant")
     spacing = frequency[1] - frequency[0]
@@ -42,24 +42,27 @@ def motion_statistics(pose: Float[np.ndarray, "frames 6"], fps: float) -> Motion
 
 
 def statistics_distance(a: MotionStatistics, b: MotionStatistics) -> dict[str, float]:
-    """How far two manners are apart: mean absolute logarithm of the ratios of speeds, ranges and octaves, and its mean.
+    """Distance of two motion statistics: mean absolute logarithm of the ratios of speeds, of ranges and of octaves.
 
-    0 for the same manner, ln 2 = 0.69 where one moves twice as far or as fast in everything. Symmetric; time, sign and
-    mean pose play no part.
+    0 for the same motion, ln 2 = 0.69 where one moves twice as far or as fast in everything. Symmetric, and independent
+    of time, sign and mean pose.
+
+    Returns:
+        The three parts by name, and their mean as `distance`.
     """
 
-    def apart(x: np.ndarray, y: np.ndarray) -> float:
+    def log_ratio(x: np.ndarray, y: np.ndarray) -> float:
         return float(np.abs(np.log(np.maximum(x, _FLOOR) / np.maximum(y, _FLOOR))).mean())
 
-    parts = {name: apart(getattr(a, name), getattr(b, name)) for name in ("speed", "range", "spectrum")}
+    parts = {name: log_ratio(getattr(a, name), getattr(b, name)) for name in ("speed", "range", "spectrum")}
     return {**parts, "distance": float(np.mean(list(parts.values())))}
 
 
 def loudness_coupling(
     pose: Float[np.ndarray, "frames 6"], level: Float[np.ndarray, " frames"], fps: float, seconds: float = 0.2
 ) -> float:
-    """Correlation of the head's turning speed with loudness, both smoothed over time."""
+    """Correlation of the head's rotation speed with loudness, both smoothed over time by `seconds`."""
     speed = np.linalg.norm(np.gradient(pose[:, :3], axis=0), axis=1)
-    a, b = activity(speed, fps, seconds), activity(level, fps, seconds)
+    a, b = smooth_loudness(speed, fps, seconds), smooth_loudness(level, fps, seconds)
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-12))

@@ -1,4 +1,4 @@
-"""The general motion model from several people, and the personal one from a few hundred frames of one."""
+"""Training of the general motion model on several people, and fine-tuning on a few hundred frames of one person."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import torch
 from jaxtyping import Float, Int
 
 from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
-from nerfstudio_talking.face.linear_face_model import face_basis
+from nerfstudio_talking.face.linear_face_model import fit_face_basis
 from nerfstudio_talking.io.digests import weights_digest
 from nerfstudio_talking.motion.blinks import fit_blinking
 from nerfstudio_talking.motion.head_process import fit_head_process
-from nerfstudio_talking.motion.learning import History, LearningOptions, Sample, fit_network
-from nerfstudio_talking.motion.model import MotionModel, Person, flat_patches, sample_of
+from nerfstudio_talking.motion.learning import History, LearningOptions, Sample, train_network
+from nerfstudio_talking.motion.model import MotionModel, Person, flatten_patches, make_sample
 from nerfstudio_talking.motion.network import MotionNetwork, MotionNetworkConfig
 from nerfstudio_talking.motion.recording import MOTION_FPS, Recording
 
 Advance = Callable[[str, dict[str, float], int], Any]
-"""Called after each epoch with the stage's name, the latest losses, and the number of epochs."""
+"""Called after each epoch with the name of the stage, the latest losses, and the number of epochs."""
 
 
 @dataclass
@@ -34,11 +34,13 @@ class GeneralConfig:
     """Options of the general model."""
 
     expression: int = 16
-    """Coefficients of the face basis."""
+    """Number of coefficients of the face basis."""
     held_out: float = 0.15
-    """Share of each clip, at its end, that is only measured."""
+    """Share of each clip, at its end, that is held out."""
     network: MotionNetworkConfig = field(default_factory=MotionNetworkConfig)
+    """Widths of the network."""
     learning: LearningOptions = field(default_factory=LearningOptions)
+    """Options of the training of the network."""
 
 
 @dataclass
@@ -46,12 +48,13 @@ class PersonalConfig:
     """Options of fine-tuning."""
 
     folds: int = 4
-    """Blocks held out in turn: they tell for how long to learn, and how far to trust what is predicted."""
+    """Number of blocks for cross-validation, which chooses the number of epochs and the gains of the predictions."""
     order: int = 6
-    """Of the autoregression of head motion."""
+    """Order of the autoregression of head motion."""
     learning: LearningOptions = field(
         default_factory=lambda: LearningOptions(epochs=60, learning_rate=5e-4, save_every=10)
     )
+    """Options of the training of the network."""
 
 
 def train_general(
@@ -60,33 +63,33 @@ def train_general(
     work: Path | None = None,
     advance: Advance | None = None,
 ) -> tuple[MotionModel, History]:
-    """Face basis and network from several people.
+    """Fit the face basis to several people and train the network on them.
 
     Args:
-        recordings: one per clip.
+        recordings: one recording per clip.
         config: options.
-        work: folder for checkpoints.
+        work: folder for checkpoints; none are written where None.
         advance: called after each epoch.
     """
     cuts = [round(r.num_frames * (1 - config.held_out)) for r in recordings]
-    basis = face_basis([(r.shapes[:cut], r.closure[:cut]) for r, cut in zip(recordings, cuts)], config.expression)
+    basis = fit_face_basis([(r.shapes[:cut], r.closure[:cut]) for r, cut in zip(recordings, cuts)], config.expression)
     train, held_out = [], []
     for recording, cut in zip(recordings, cuts):
         first = recording.pose[:cut]
-        whole = sample_of(recording, basis, first.mean(0), np.maximum(first.std(0), 1e-6))
+        whole = make_sample(recording, basis, first.mean(0), np.maximum(first.std(0), 1e-6))
         train.append(Sample(whole.patches[:cut], whole.targets[:cut]))
         held_out.append(Sample(whole.patches[cut:], whole.targets[cut:]))
     torch.manual_seed(config.learning.seed)
     model = MotionModel(MotionNetwork(config.network, config.expression), config.network, basis)
     checkpoint = None if work is None else _checkpoint(work, "general", [asdict(config), *_names(recordings)])
-    history, best = fit_network(
+    history, best = train_network(
         model.network,
         train,
         [sample for sample in held_out if len(sample.targets) > 0],
         model.importance(),
         config.learning,
         checkpoint,
-        None if advance is None else partial(_tell, advance, "general", config.learning.epochs),
+        None if advance is None else partial(_report_epoch, advance, "general", config.learning.epochs),
     )
     model.network.load_state_dict(best)
     model.network.eval()
@@ -100,34 +103,34 @@ def fine_tune(
     work: Path | None = None,
     advance: Advance | None = None,
 ) -> tuple[MotionModel, dict[str, Any]]:
-    """The model of one person.
+    """Fine-tune the model to one person.
 
-    Contiguous blocks are held out in turn. What the network says of them tells how many epochs help, how much of its
-    pose to believe, how far to stretch the expression, and what motion is left to the random process. Then all frames
-    are learned from, for that many epochs.
+    Cross-validation over contiguous blocks chooses the number of epochs and the gains of predicted pose and expression,
+    and gives the residual motion that the random process is fitted to. Then the network is trained on all frames for
+    that many epochs.
 
     Returns:
-        The personal model, and figures of the held-out blocks.
+        The personal model, and metrics of the held-out blocks.
     """
     pose_mean, pose_scale = recording.pose.mean(0), np.maximum(recording.pose.std(0), 1e-6)
-    whole = sample_of(recording, general.basis, pose_mean, pose_scale)
+    whole = make_sample(recording, general.basis, pose_mean, pose_scale)
     importance, frames = general.importance(), np.arange(recording.num_frames)
     names = [asdict(config), *_names([recording]), weights_digest(general.network)]
 
     def fit(stage: str, learned: list[Sample], measured: list[Sample], options: LearningOptions) -> Any:
         network = copy.deepcopy(general.network)
-        history, _ = fit_network(
+        history, _ = train_network(
             network,
             learned,
             measured,
             importance,
             options,
             None if work is None else _checkpoint(work, stage, [*names, options.stop]),
-            None if advance is None else partial(_tell, advance, stage, options.stop or options.epochs),
+            None if advance is None else partial(_report_epoch, advance, stage, options.stop or options.epochs),
         )
         return network, history
 
-    flat, count = flat_patches(recording.patches), general.basis.count
+    flat, count = flatten_patches(recording.patches), general.basis.count
     coefficients = whole.targets[:, :count].double().numpy()
     histories, regressed = [], []
     for fold, block in enumerate(np.array_split(frames, config.folds)):
@@ -137,13 +140,13 @@ def fine_tune(
             fit(f"block {fold + 1}", learned, [Sample(whole.patches[block], whole.targets[block])], config.learning)[1]
         )
         others = np.setdiff1d(frames, block)
-        fitted, _ = fit_audio_regression(flat[others], coefficients[others], max_gain=1.0)
-        regressed.append(fitted.predict(flat[block]))
+        regression, _ = fit_audio_regression(flat[others], coefficients[others], max_gain=1.0)
+        regressed.append(regression.predict(flat[block]))
     curves = np.array([[sum(losses.values()) for losses in history.held_out] for history in histories])
     epochs = int(curves.mean(0).argmin()) + 1
     predicted = torch.cat([history.predictions[epochs - 1] for history in histories]).double().numpy()
-    # the learning rate falls over the epochs asked for: what is chosen is where to stop on the same slope
-    network, _ = fit("all", [whole], [], _stopped(config.learning, epochs))
+    # stop early instead of training for fewer epochs: the schedule of the learning rate stays the same
+    network, _ = fit("all", [whole], [], replace(config.learning, stop=epochs))
     network.eval()
     targets = whole.targets.double().numpy()
     both = 0.5 * (predicted[:, :count] + np.concatenate(regressed))
@@ -154,7 +157,7 @@ def fine_tune(
     person = Person(
         name=recording.name,
         digest=recording.digest,
-        # with open eyes: lids are closed from there
+        # with open eyes, from which closure is counted
         mean_shape=recording.shapes.mean(0) - recording.closure.mean() * general.basis.lid,
         pose_mean=pose_mean,
         pose_scale=pose_scale,
@@ -169,7 +172,7 @@ def fine_tune(
     last = {
         name: float(np.mean([h.held_out[epochs - 1][name] for h in histories])) for name in histories[0].held_out[0]
     }
-    figures = {
+    metrics = {
         "epochs": epochs,
         "held_out": last,
         "held_out_total": float(curves.mean(0)[epochs - 1]),
@@ -179,15 +182,15 @@ def fine_tune(
         "blinks_per_minute": person.blinking.rate,
     }
     model = MotionModel(network, general.network_config, general.basis, dict(general.record), person)
-    return model, figures
+    return model, metrics
 
 
 def demean(
-    values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " block"]]
-) -> Float[np.ndarray, "frames columns"]:
-    """Values less the mean of their block.
+    values: Float[np.ndarray, "frames columns"], blocks: list[Int[np.ndarray, " _"]]
+) -> Float[np.ndarray, "rows columns"]:
+    """Subtract from values the mean of their block.
 
-    What was learned without a block leans away from it: its mean lies on the other side of the rest's.
+    A model that was fitted without a block is biased away from the block's mean, which would lower correlations.
     """
     return np.concatenate([values[block] - values[block].mean(0) for block in blocks])
 
@@ -195,8 +198,8 @@ def demean(
 def shrinkage(
     predicted: Float[np.ndarray, "frames columns"], target: Float[np.ndarray, "frames columns"]
 ) -> Float[np.ndarray, " columns"]:
-    """Least-squares factor of each prediction on frames not learned from, within [0, 1]; 0 where it is no better than
-    chance over a few independent stretches.
+    """Least-squares factor of each held-out prediction, within [0, 1]; 0 where its correlation is at most 0.25, which
+    chance reaches over a few independent ranges of frames.
     """
     a, b = predicted - predicted.mean(0), target - target.mean(0)
     correlation = (a * b).sum(0) / np.maximum(np.sqrt((a**2).sum(0) * (b**2).sum(0)), 1e-12)
@@ -207,32 +210,28 @@ def shrinkage(
 def spread_gain(
     predicted: Float[np.ndarray, "frames columns"], target: Float[np.ndarray, "frames columns"], most: float = 1.6
 ) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
-    """What stretches each prediction to its target's spread, and the correlation of both.
+    """Factor, 1 to `most`, that stretches each prediction to its target's standard deviation; and their correlation.
 
-    Least squares gives lips that barely move. Where nothing is predicted (correlation under 0.2) nothing is stretched.
+    Least squares predicts lips that barely move. The factor is 1 where the correlation is at most 0.2.
     """
     a, b = predicted - predicted.mean(0), target - target.mean(0)
-    spread, true_spread = a.std(0) + 1e-9, b.std(0) + 1e-9
-    correlation = (a * b).mean(0) / (spread * true_spread)
-    return np.where(correlation > 0.2, np.clip(true_spread / spread, 1.0, most), 1.0), correlation
+    spread, target_spread = a.std(0) + 1e-9, b.std(0) + 1e-9
+    correlation = (a * b).mean(0) / (spread * target_spread)
+    return np.where(correlation > 0.2, np.clip(target_spread / spread, 1.0, most), 1.0), correlation
 
 
 def clear_work(work: Path) -> None:
-    """Remove the checkpoints of a fit that is done."""
+    """Remove the checkpoints of a training that is done."""
     if work.is_dir():
         shutil.rmtree(work)
 
 
-def _stopped(options: LearningOptions, epochs: int) -> LearningOptions:
-    return replace(options, stop=epochs)
-
-
-def _tell(advance: Advance, stage: str, total: int, losses: dict[str, float]) -> None:
+def _report_epoch(advance: Advance, stage: str, total: int, losses: dict[str, float]) -> None:
     advance(stage, losses, total)
 
 
 def _checkpoint(work: Path, stage: str, names: list[Any]) -> Path:
-    """A file name that only the same work on the same data shares."""
+    """A checkpoint path that is unique to the stage, options and data."""
     key = hashlib.sha256(repr(names).encode()).hexdigest()[:12]
     work.mkdir(parents=True, exist_ok=True)
     return work / f"{stage.replace(' ', '-')}-{key}.pt"

@@ -1,1 +1,1 @@
-"""A video to a dataset folder."""
+"""The application that makes a dataset folder of a video."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nerfstudio_talking.dataset_io.track import AUDIO_NAME
+from nerfstudio_talking.dataset_io.track import AUDIO_NAME, normalization_arrays
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.process import checks
 from nerfstudio_talking.process.checks import Finding
@@ -39,13 +39,14 @@ def write_audio(job: Job) -> None:
             text = f"The audio seems {abs(left)} frames {side}; --audio-offset {estimate.frames} (or auto) moves it."
             findings.append(Finding("audio-offset", text))
         samples = cut_audio(samples, (job.start + applied) / job.fps, seconds)
-        features, kind = extract_features(samples, job.fps, job.num_frames, job.config.audio_model)
+        features = extract_features(samples, job.fps, job.num_frames, job.config.audio_model)
         with job.space.new_file(job.space.folder / AUDIO_NAME) as aside:
             write_wav(aside, samples, SAMPLE_RATE)
-    job.space.save_arrays("audio", features=features)
+    normalization = {} if features.normalization is None else normalization_arrays(features.normalization)
+    job.space.save_arrays("audio", features=features.windows, **normalization)
     figures = {"score": estimate.score, "null_max": estimate.null_max, "lag_frames": estimate.lag_frames}
     audio: dict[str, Any] = {
-        "kind": kind,
+        "kind": features.kind,
         "offset_applied": applied,
         "offset_estimated": estimate.frames,
         "offset_significant": bool(estimate.significant),

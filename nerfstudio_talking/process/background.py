@@ -1,4 +1,4 @@
-"""The scene behind the person, from the frames in which each pixel shows it."""
+"""The background without the person, from the frames in which each pixel shows it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.inpainting import fill_smoothly
 
 _SLOTS = 24
-_STRIDE = 5  # of frames for pixels that have filled their slots
-_MARGIN = 0.016  # of the image's longer side: hair and blurred borders reach past the person's outline
+_STRIDE = 5  # frames between two samples of a pixel whose slots are full
+_MARGIN = 0.016  # share of the image's longer side: hair and blurred borders extend past the person's outline
 
 
 def clean_background(
     frames: Callable[[], Iterator[UInt8[np.ndarray, "height width 3"]]],
     parsings: Callable[[], Iterator[UInt8[np.ndarray, "height width"]]],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The clip's background with nobody in front of it, RGB.
+    """The background of a clip without the person, RGB.
 
-    A pixel is the median over time of the frames in which it lies a margin away from the person; memory does not grow
-    with the clip. What is hidden in every frame is filled smoothly from around it.
+    A pixel is the median over the frames in which it lies a margin away from the person; memory does not grow with the
+    clip. Pixels that the person hides in every frame are inpainted.
 
     Args:
-        frames: gives the RGB frames from the start.
-        parsings: gives their class ids.
+        frames: returns an iterator over the RGB frames.
+        parsings: returns an iterator over their parsing labels.
 
     Raises:
         TalkingError: no frames, or images and maps of different sizes.
@@ -35,7 +35,7 @@ def clean_background(
     import cv2
 
     rng = np.random.default_rng(0)
-    slots, margin, strict = None, None, None
+    slots, margin, shape = None, None, None
     seen = np.zeros(0, dtype=np.int64)
     for index, (frame, ids) in enumerate(zip(frames(), parsings(), strict=True)):
         if ids.shape != frame.shape[:2]:
@@ -50,22 +50,22 @@ def clean_background(
             seen = np.zeros(ids.size, dtype=np.int64)
             side = 2 * max(1, round(_MARGIN * max(ids.shape))) + 1
             margin = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-            strict = ids.shape
+            shape = ids.shape
         person = cv2.dilate((ids != CLASS_ID["background"]).view(np.uint8), margin)
         free = np.flatnonzero(person.ravel() == 0)
         if index % _STRIDE:
             free = free[seen[free] < _SLOTS]
         if not len(free):
             continue
-        # reservoir sampling: every sighting of a pixel has the same chance to be kept
+        # reservoir sampling: every sample of a pixel is stored with the same probability
         count = seen[free]
         slot = np.where(count < _SLOTS, count, (rng.random(len(free)) * (count + 1)).astype(np.int64))
         seen[free] += 1
-        kept = slot < _SLOTS
-        slots[slot[kept], free[kept]] = frame.reshape(-1, 3)[free[kept]]
-    if slots is None or strict is None:
+        stored = slot < _SLOTS
+        slots[slot[stored], free[stored]] = frame.reshape(-1, 3)[free[stored]]
+    if slots is None or shape is None:
         raise TalkingError("background", expected="at least one frame", found="none", hint="Choose other frames.")
-    height, width = strict
+    height, width = shape
     known = (seen > 0).reshape(height, width)
     median = _median(slots, np.minimum(seen, _SLOTS)).reshape(height, width, 3)
     return np.clip(np.rint(fill_smoothly(median, known)), 0, 255).astype(np.uint8)
@@ -73,10 +73,10 @@ def clean_background(
 
 def _median(slots: np.ndarray, count: np.ndarray) -> UInt8[np.ndarray, "pixels 3"]:
     """Median of the first `count` slots of each pixel; 0 where there are none. Sorts `slots` in place."""
-    answer = np.zeros(slots.shape[1:], dtype=np.uint8)
+    median = np.zeros(slots.shape[1:], dtype=np.uint8)
     for filled in np.unique(count[count > 0]):
         pixels = np.flatnonzero(count == filled)
         values = np.sort(slots[:filled, pixels], axis=0)
         middle = values[(filled - 1) // 2].astype(np.uint16) + values[filled // 2]
-        answer[pixels] = (middle // 2).astype(np.uint8)
-    return answer
+        median[pixels] = (middle // 2).astype(np.uint8)
+    return median

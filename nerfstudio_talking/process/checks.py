@@ -1,6 +1,7 @@
-"""Is this clip fit to learn from? Cuts, repeated frames, faces, audio: found here, told by the caller.
+"""Checks of a clip: cuts, repeated frames, faces, audio.
 
-All functions are pure. A `Finding` is a warning for the report; what makes a clip unusable raises `TalkingError`.
+All functions are pure. A `Finding` is a warning, which the caller reports; a clip that cannot be used raises
+`TalkingError`.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfstudio_talking.io.errors import TalkingError
 
 SHORTEST_RANGE = 50
-"""Ranges between cuts shorter than this many frames are not offered."""
+"""Least number of frames of a range between cuts that an error message proposes."""
 SMALL_FACE = 96
-"""A face narrower than this many source pixels gets a warning."""
+"""Width of the face in source pixels below which there is a warning."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about the clip that the person who trains on it should know."""
+    """A warning about the clip for the person who trains on it."""
 
     code: str
     """Short name: 'several-faces', 'duplicate-frames' ..."""
     message: str
-    """What was found and what to do about it."""
+    """What was found and what to do about it, as sentences."""
 
 
 def find_cuts(
@@ -38,7 +39,7 @@ def find_cuts(
     stand out against the two steps before and after it, which fast motion does not.
 
     Args:
-        thumbnails: small images, some 64 pixels wide.
+        thumbnails: small images, about 64 pixels wide.
         landmarks: in pixels, any scale; NaN where no face is seen.
     """
     if len(thumbnails) < 3:
@@ -50,7 +51,7 @@ def find_cuts(
     lost = ~np.isfinite(moved)
     moved = np.where(lost, 0.0, moved)
     colours = _colour_change(thumbnails)
-    pixel_ratio, point_ratio, colour_ratio = (_stands_out(series) for series in (pixels, moved, colours))
+    pixel_ratio, point_ratio, colour_ratio = (_peak_ratio(series) for series in (pixels, moved, colours))
     jump = (pixels > 4.0) & (pixel_ratio > 5.0) & ((point_ratio > 2.0) | lost)
     leap = (moved > 0.1) & (point_ratio > 4.0) & (pixel_ratio > 2.5)
     scene = (colours > 0.35) & (colour_ratio > 3.0)
@@ -65,13 +66,13 @@ def usable_ranges(num_frames: int, cuts: list[int], shortest: int = SHORTEST_RAN
 
 
 def require_no_cuts(source: object, cuts: list[int], num_frames: int, offset: int = 0) -> None:
-    """Stop at jump cuts, naming the usable ranges in frames of the source.
+    """Refuse a clip with jump cuts, naming the usable ranges in frames of the source.
 
     Args:
         source: name of the video.
         cuts: from `find_cuts`, counted from the first frame looked at.
         num_frames: frames looked at.
-        offset: source frame number of the first frame looked at.
+        offset: number of the first frame looked at in the source.
 
     Raises:
         TalkingError: there is a cut.
@@ -135,15 +136,15 @@ def face_findings(
     crowded = int((counts > 1).sum())
     if crowded > max(1, 0.05 * len(counts)):
         text = (
-            f"{int(counts.max())} faces in {crowded} of {len(counts)} sampled frames; one of them is followed. "
-            "Crop the others out (--crop X,Y,W,H) if the wrong one was taken."
+            f"{int(counts.max())} faces in {crowded} of {len(counts)} sampled frames; one of them is tracked. "
+            "Crop the others out (--crop X,Y,W,H) if it is the wrong one."
         )
         findings.append(Finding("several-faces", text))
     return findings
 
 
 def timing_findings(
-    duplicates: Bool[np.ndarray, " frames"], timestamps: Float[np.ndarray, " frames"] | None, fps: float
+    duplicates: Bool[np.ndarray, " frames"], timestamps: Float[np.ndarray, " packets"] | None, fps: float
 ) -> list[Finding]:
     """Warn about repeated frames and a variable frame rate.
 
@@ -176,20 +177,20 @@ def body_findings(seen: Bool[np.ndarray, " frames"], most: float = 0.1) -> list[
         return []
     text = f"The body was lost in {lost} of {len(seen)} frames; its motion is interpolated, and shoulders may blur."
     if lost == len(seen):
-        text = "The body's motion was not found (no clothes in sight?): it rests, and shoulders may blur."
+        text = "The body's motion was not found (no visible clothes?): it counts as at rest, and shoulders may blur."
     return [Finding("body-lost", text)]
 
 
-def audio_findings(audio_seconds: float | None, image_seconds: float) -> list[Finding]:
-    """Warn about audio that ends well before the image. `None`: there is no audio; see `require_audio`."""
-    if audio_seconds is None or audio_seconds >= image_seconds - max(0.2, 0.02 * image_seconds):
+def audio_findings(audio_seconds: float | None, video_seconds: float) -> list[Finding]:
+    """Warn about audio that ends well before the video. None means that there is no audio; see `require_audio`."""
+    if audio_seconds is None or audio_seconds >= video_seconds - max(0.2, 0.02 * video_seconds):
         return []
-    text = f"The audio lasts {audio_seconds:.1f} s, the image {image_seconds:.1f} s; the rest is taken as silence."
+    text = f"The audio lasts {audio_seconds:.1f} s, the video {video_seconds:.1f} s; the rest is taken as silence."
     return [Finding("short-audio", text)]
 
 
 def require_audio(source: object, has_audio: bool) -> None:
-    """Stop at a video without audio.
+    """Refuse a video without audio.
 
     Raises:
         TalkingError: the video has no audio.
@@ -217,8 +218,8 @@ def _colour_change(thumbnails: UInt8[np.ndarray, "frames height width 3"]) -> Fl
     return 0.5 * np.abs(np.diff(shares, axis=0)).sum(axis=1)
 
 
-def _stands_out(series: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-    """Each step over the largest of its two neighbours on either side."""
+def _peak_ratio(series: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
+    """Each step over the largest of the two steps before and the two after it."""
     padded = np.pad(series, 2, constant_values=0.0)
     around = np.stack([padded[:-4], padded[1:-3], padded[3:-1], padded[4:]]).max(axis=0)
     return series / np.maximum(around, 1e-9)

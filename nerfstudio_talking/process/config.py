@@ -10,33 +10,33 @@ from nerfstudio_talking.io.errors import TalkingError
 
 @dataclass
 class ProcessConfig:
-    """What `process_video` is told."""
+    """Options of `process_video`."""
 
     video: Path
-    """The video: any container and codec that FFmpeg's libraries read, one person speaking, with audio."""
+    """Path of the video, of one person speaking, with audio; any container and codec that FFmpeg's libraries read."""
     output: Path
-    """The dataset folder to write."""
+    """Path of the dataset folder to write."""
     size: int = 512
-    """Longer side of the images in pixels."""
+    """Length of the longer side of the dataset's images, pixels."""
     crop: str = "none"
-    """'none' keeps the whole image, 'face' takes a square around the face, 'X,Y,W,H' a box in source pixels."""
+    """Part of the image to use: 'none' uses all of it, 'face' a square about the face, 'X,Y,W,H' a box in pixels."""
     fps: float | None = None
-    """Frames per second of the dataset; the video's own, up to 60, where not given."""
+    """Frame rate of the dataset, frames per second; the video's own rate, up to 60, where it is not given."""
     frames: str | None = None
-    """Range of frames A:B to use: from A up to, not including, B; counted at the dataset's frame rate."""
+    """Range of frames A:B to use: from A up to, not including, B, counted at the dataset's frame rate."""
     audio_model: str = "logmel"
-    """Audio features: 'logmel', 'mfcc', a speech model, or the path of a ready array with one row per frame."""
+    """Audio features to use: 'logmel', 'mfcc', a speech model, or the path of an array with one row per frame."""
     audio_offset: str = "0"
-    """Frames by which the audio is late in the video (negative: early); it is moved by that much. 'auto': estimated."""
+    """Number of frames by which the audio is late (negative: early), which is corrected; 'auto' estimates it."""
     face_landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, for the 52 blendshapes as expression."""
+    """Path of MediaPipe's face_landmarker.task, which adds the 52 blendshapes as expression."""
     parsing: Path | None = None
-    """Folder of parsing maps made elsewhere (AD-NeRF's colours or BiSeNet's ids), one per frame in name order."""
+    """Folder of ready parsing maps (AD-NeRF's colours or BiSeNet's ids), one per frame, in the order of their names."""
     report: bool = True
-    """Write the sheet that a person looks at."""
+    """Whether to write report.html, a page that shows the dataset for inspection."""
 
     def validate(self) -> None:
-        """Refuse options that cannot be.
+        """Check the options.
 
         Raises:
             TalkingError: an option is out of range.
@@ -55,5 +55,5 @@ class ProcessConfig:
                     f"--audio-offset {self.audio_offset}",
                     expected="a whole number of frames or 'auto'",
                     found=self.audio_offset,
-                    hint="A positive number says that the audio is late.",
+                    hint="A positive number means that the audio is late.",
                 ) from error

@@ -1,4 +1,4 @@
-"""Which part of the source becomes the dataset's image: one box for the whole clip, as the camera stands still."""
+"""The part of the source that becomes the dataset's image: one box for the whole clip, as the camera stands still."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from nerfstudio_talking.face.regions import enclose_boxes
 from nerfstudio_talking.io.errors import TalkingError
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A box in source pixels and the size it is brought to."""
+    """A box in source pixels and the size it is resized to."""
 
     x: int
     """Left edge in the source, pixels."""
     y: int
     """Upper edge in the source, pixels."""
     width: int
-    """Of the box, source pixels."""
+    """Width of the box, source pixels."""
     height: int
-    """Of the box, source pixels."""
+    """Height of the box, source pixels."""
     out_width: int
-    """Of the dataset's image, pixels."""
+    """Width of the dataset's image, pixels."""
     out_height: int
-    """Of the dataset's image, pixels."""
+    """Height of the dataset's image, pixels."""
 
     def apply(self, frame: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "out_height out_width 3"]:
-        """Cut and resize an image: area averages when it shrinks, Lanczos when it grows."""
+        """Cut and resize an image, by area averages when it shrinks, by Lanczos interpolation when it grows."""
         import cv2
 
         part = frame[self.y : self.y + self.height, self.x : self.x + self.width]
@@ -46,22 +47,22 @@ class Crop:
 
 
 def choose_crop(text: str, size: int, width: int, height: int, boxes: Float[np.ndarray, "frames 4"]) -> Crop:
-    """The crop that an option means.
+    """Parse the crop option.
 
     Args:
         text: 'none', 'face' or 'X,Y,W,H' in source pixels.
-        size: longer side of the result.
-        width: of the source, pixels.
-        height: of the source, pixels.
+        size: longer side of the result, pixels.
+        width: width of the source, pixels.
+        height: height of the source, pixels.
         boxes: face boxes (left, top, right, bottom) in source pixels, NaN where no face is seen.
 
     Raises:
-        TalkingError: the box does not lie in the image, or is no box.
+        TalkingError: the text is not a box inside the image.
     """
     if text == "none":
-        return _sized(0, 0, width, height, size)
+        return _resize_to(0, 0, width, height, size)
     if text == "face":
-        return _sized(*_face_square(width, height, boxes), size)
+        return _resize_to(*_face_square(width, height, boxes), size)
     hint = "Write --crop X,Y,W,H in pixels of the source, or face, or none."
     try:
         x, y, w, h = (int(part) for part in text.split(","))
@@ -69,16 +70,16 @@ def choose_crop(text: str, size: int, width: int, height: int, boxes: Float[np.n
         raise TalkingError(f"--crop {text}", expected="X,Y,W,H", found="something else", hint=hint) from error
     if x < 0 or y < 0 or w < 16 or h < 16 or x + w > width or y + h > height:
         raise TalkingError(f"--crop {text}", expected=f"a box inside {width}x{height}", found="one outside", hint=hint)
-    return _sized(x, y, w, h, size)
+    return _resize_to(x, y, w, h, size)
 
 
 def _face_square(width: int, height: int, boxes: Float[np.ndarray, "frames 4"]) -> tuple[int, int, int, int]:
-    """A square about twice the face's height: hair above, shoulders below, every frame's face inside."""
+    """A square about twice the face's height, with hair above, shoulders below and every frame's face inside."""
     left, top, right, bottom = np.nanmedian(boxes, axis=0)
     tall = bottom - top
-    low, high = np.nanmin(boxes[:, :2], axis=0), np.nanmax(boxes[:, 2:], axis=0)
+    union = enclose_boxes(boxes)
     margin = 0.25 * tall
-    side = max(2.1 * tall, *(high - low + 2 * margin))
+    side = max(2.1 * tall, *(union[2:] - union[:2] + 2 * margin))
     side = int(min(round(side), width, height))
     # a little below the face's middle, so that shoulders get more room than air
     x = int(np.clip(round((left + right) / 2 - side / 2), 0, width - side))
@@ -86,8 +87,8 @@ def _face_square(width: int, height: int, boxes: Float[np.ndarray, "frames 4"]) 
     return x, y, side, side
 
 
-def _sized(x: int, y: int, width: int, height: int, size: int) -> Crop:
-    """Bring the longer side to `size`, the other to the even number nearest to the same aspect."""
+def _resize_to(x: int, y: int, width: int, height: int, size: int) -> Crop:
+    """Resize the longer side to `size`, the other to the even number nearest to the same aspect."""
     if width == height:
         return Crop(x, y, width, height, size, size)
     scale = size / max(width, height)

@@ -1,4 +1,4 @@
-"""`process_video`: from a video to a dataset folder, stage by stage, resumable."""
+"""`process_video`: from a video to a dataset folder, in resumable stages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nerfstudio_talking import __version__
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
-from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, save_track
+from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, normalization_of, save_track
 from nerfstudio_talking.face import measurements
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.version import __version__
 from nerfstudio_talking.process import audio_track, checks, steps
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.parsing.folder import parsing_files
@@ -29,10 +29,10 @@ HIGHEST_FPS = 60.0
 
 
 def process_video(config: ProcessConfig) -> Path:
-    """Make a dataset folder (layout: track.py) of a video of one person speaking.
+    """Make a dataset folder (layout: `dataset_io.track`) of a video of one person speaking.
 
-    Killed at any point and run again, it goes on where it stopped and ends with the same files. A folder that already
-    holds this video, processed with these options, is left as it is.
+    Killed at any point and run again, it resumes where it stopped and writes the same files. A folder that already
+    holds this video, processed with these options, is left unchanged.
 
     Returns:
         The dataset folder.
@@ -50,13 +50,13 @@ def process_video(config: ProcessConfig) -> Path:
     assert stop is not None
     space = Workspace(config.output)
     keys = _stage_keys(config, file_digest(config.video), fps)
-    if _is_whole(config.output, keys["track"]):
+    if _is_complete(config.output, keys["track"]):
         if space.work.is_dir():
             space.close()
         CONSOLE.print(f"{escape(str(config.output))} is this dataset already: nothing to do.", soft_wrap=True)
         return config.output
     space.open()
-    space.retract()
+    space.invalidate()
     job = Job(config, info, fps, start, stop, space, _progress)
 
     def stage(name: str, work: Callable[[Job], None]) -> None:
@@ -88,15 +88,15 @@ def process_video(config: ProcessConfig) -> Path:
             error.filename or config.output,
             expected="to be read and written",
             found=error.strerror or str(error),
-            hint="Hint that and run the same command again: it goes on where it stopped.",
+            hint="Fix that and run the same command again: it resumes where it stopped.",
         ) from error
     space.close()
-    _tell(job, track)
+    _print_summary(job, track)
     return config.output
 
 
 def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str]:
-    """The key of every stage: what it depends on, all the way up."""
+    """The key of every stage: a digest of all that its result depends on."""
     model = config.face_landmarker
     keys = {"faces": stage_key("faces", __version__, source, fps=fps, frames=config.frames)}
     keys["images"] = stage_key("images", keys["faces"], crop=config.crop, size=config.size)
@@ -114,7 +114,7 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str
     return keys
 
 
-def _is_whole(folder: Path, key: str) -> bool:
+def _is_complete(folder: Path, key: str) -> bool:
     """Whether the folder holds the finished dataset of this key."""
     if not (folder / TRACK_JSON).is_file():
         return False
@@ -125,7 +125,7 @@ def _is_whole(folder: Path, key: str) -> bool:
 
 
 def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
-    """The track from what the stages left."""
+    """The track from the results of the stages."""
     from nerfstudio_talking.dataset_io.track import AUDIO_NAME
 
     config, space = job.config, job.space
@@ -134,8 +134,8 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
     landmarks, camera_to_worlds = crop.points(faces["landmarks"]), pose["camera_to_worlds"]
     eyes = measurements.eye_opening(measurements.lid_gap(landmarks, camera_to_worlds))
     expression = space.load_arrays("blendshapes")["expression"] if config.face_landmarker is not None else None
-    kept = space.record("audio_record")
-    job.findings += [checks.Finding(*pair) for pair in kept["findings"]]
+    audio_record = space.record("audio_record")
+    job.findings += [checks.Finding(*pair) for pair in audio_record["findings"]]
     jitter = pose["jitter"]
     seen_body = ~np.isnan(body["correlation"])
     job.findings += checks.body_findings(seen_body)
@@ -158,7 +158,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
             ],
             "interpolated_frames": np.flatnonzero(~pose["seen"]).tolist(),
         },
-        "audio": kept["audio"],
+        "audio": audio_record["audio"],
         "eyes": "FaceMesh lid gaps on the person's own scale",
         "lips": "FaceMesh inner-lip gap over the distance of the outer eye corners",
         "expression": None if expression is None else "MediaPipe face landmarker, 52 blendshapes",
@@ -175,7 +175,8 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         camera=PinholeCamera(float(pose["focal"]), crop.out_width, crop.out_height),
         camera_to_worlds=camera_to_worlds,
         audio=audio["features"].astype(np.float32),
-        audio_kind=kept["audio"]["kind"],
+        audio_kind=audio_record["audio"]["kind"],
+        audio_normalization=normalization_of(audio),
         eyes=measurements.fill_gaps(eyes),
         lips=measurements.lip_opening(landmarks, camera_to_worlds),
         expression=expression,
@@ -198,8 +199,8 @@ def _progress(title: str, total: int | None) -> Iterator[Callable[[], Any]]:
             bar.update(task, total=1, completed=1)
 
 
-def _tell(job: Job, track: TalkingTrack) -> None:
-    """The closing lines on the terminal."""
+def _print_summary(job: Job, track: TalkingTrack) -> None:
+    """Print warnings and a summary."""
     for finding in job.findings:
         CONSOLE.print(f"[yellow]Warning ({finding.code}):[/] {escape(finding.message)}", soft_wrap=True)
     pose = track.provenance["camera_to_worlds"]
@@ -207,7 +208,7 @@ def _tell(job: Job, track: TalkingTrack) -> None:
     CONSOLE.print(
         f"{track.num_frames} frames of {track.width}x{track.height} at {track.fps:g} per second. Head pose: "
         f"{pose['reprojection_px']:.2f} px reprojection error, focal length {track.camera.focal:.0f} px; "
-        f"rotation {rotation:.1f} and depth {depth:.1f} times steadier than frame-by-frame PnP.",
+        f"jitter of rotation {rotation:.1f} and of depth {depth:.1f} times smaller than by frame-by-frame PnP.",
         soft_wrap=True,
     )
     CONSOLE.print(f"[green]Wrote {escape(str(job.config.output))}[/]", soft_wrap=True)

@@ -1,7 +1,7 @@
-"""Stages that survive a kill: each writes its result whole or not at all, and leaves a mark that says from what.
+"""Resumable stages: each writes its result atomically and then marks itself as done.
 
-A stage's key is a digest of its name, its settings and the keys of the stages it builds on. A mark with the same key
-means that the result on disk is the one that running again would give.
+A stage's key is a digest of its name, its settings and the keys of the stages it depends on. A mark with the same key
+means that running the stage again would give the result that is on disk.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import publish, write_json
 
 WORK_DIR = ".work"
-_OURS = (IMAGE_DIR, PARSING_DIR, TORSO_DIR, BACKGROUND_NAME, AUDIO_NAME, TRACK_NPZ)
+_DATASET_FILES = (IMAGE_DIR, PARSING_DIR, TORSO_DIR, BACKGROUND_NAME, AUDIO_NAME, TRACK_NPZ)
 
 
 class Workspace:
-    """The output folder while it is being made."""
+    """The output folder while the dataset is being made."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.work = folder / WORK_DIR
 
     def open(self) -> None:
-        """Make the folders; refuse a folder that holds files of the same names but not from here.
+        """Make the folders; refuse a folder that holds files of the same names from elsewhere.
 
         Raises:
-            TalkingError: the folder cannot be written, or is somebody else's.
+            TalkingError: the folder cannot be written, or holds files from elsewhere.
         """
         try:
-            foreign = [name for name in _OURS if (self.folder / name).exists()]
+            foreign = [name for name in _DATASET_FILES if (self.folder / name).exists()]
             if foreign and not self.work.is_dir() and not (self.folder / TRACK_JSON).is_file():
                 raise TalkingError(
                     self.folder,
                     expected="an empty folder or an unfinished dataset",
-                    found=f"{', '.join(foreign)} of other making",
+                    found=f"{', '.join(foreign)} from elsewhere",
                     hint="Choose another --output.",
                 )
             self.work.mkdir(parents=True, exist_ok=True)
@@ -67,8 +67,8 @@ class Workspace:
                 hint="Choose another --output.",
             ) from error
 
-    def retract(self) -> None:
-        """Take back the claim that the folder is a whole dataset, before anything in it changes."""
+    def invalidate(self) -> None:
+        """Delete track.json, without which the folder is not a dataset, before anything in it changes."""
         (self.folder / TRACK_JSON).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -83,16 +83,16 @@ class Workspace:
             return False
 
     def mark(self, stage: str, key: str, **record: Any) -> None:
-        """Say that a stage is done; `record` is kept with the mark."""
+        """Mark a stage as done; `record` is stored with the mark."""
         write_json({"key": key, **record}, self.work / f"{stage}.json")
 
     def record(self, stage: str) -> dict[str, Any]:
-        """What was kept with a stage's mark."""
+        """What was stored with a stage's mark."""
         return json.loads((self.work / f"{stage}.json").read_text(encoding="utf-8"))
 
     @contextmanager
     def new_folder(self, name: str) -> Iterator[Path]:
-        """A folder of the dataset, filled aside and put in place when the block ends well."""
+        """A folder of the dataset, filled in the scratch folder and moved if the block ends without an exception."""
         aside, final = self.work / f"{name}.part", self.folder / name
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
@@ -103,23 +103,23 @@ class Workspace:
 
     @contextmanager
     def new_file(self, path: Path) -> Iterator[Path]:
-        """A file written aside and put in place when the block ends well; it keeps the suffix of its name."""
+        """A file written in the scratch folder and moved if the block ends without an exception; its suffix stays."""
         aside = self.work / f"part-{path.name}"
         yield aside
         publish(aside, path)
 
     def save_arrays(self, stage: str, **arrays: Any) -> None:
-        """Keep a stage's arrays in the scratch folder."""
+        """Save a stage's arrays in the scratch folder."""
         with self.new_file(self.work / f"{stage}.npz") as aside, aside.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
 
     def load_arrays(self, stage: str) -> dict[str, np.ndarray]:
-        """The arrays that `save_arrays` kept."""
+        """The arrays that `save_arrays` saved."""
         with np.load(self.work / f"{stage}.npz", allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
 
 def stage_key(stage: str, *parents: str, **settings: Any) -> str:
-    """Digest of a stage's name, the keys it builds on and its settings."""
+    """Digest of a stage's name, the keys of the stages it depends on and its settings."""
     text = json.dumps([stage, parents, settings], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,11 +1,10 @@
-"""The stages of `process_video`, each a function from what is on disk to what it leaves there. Called by run.py."""
+"""The stages of `process_video`: each reads the results of earlier stages from disk and writes its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,10 @@ from PIL import Image
 
 from nerfstudio_talking.dataset_io.track import BACKGROUND_NAME, IMAGE_DIR, PARSING_DIR, TORSO_DIR, TORSO_JSON
 from nerfstudio_talking.face import measurements
+from nerfstudio_talking.face.regions import face_boxes
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import write_json
+from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.media.reading import VideoInfo
 from nerfstudio_talking.process import checks
 from nerfstudio_talking.process.checks import Finding
@@ -24,12 +25,12 @@ from nerfstudio_talking.process.crop import Crop, choose_crop
 from nerfstudio_talking.process.stages import Workspace
 
 Progress = Callable[[str, int | None], AbstractContextManager[Callable[[], Any]]]
-"""Given a title and a number of steps, a context whose value is called after each step."""
+"""Takes a title and a number of steps; a context manager whose value is called after each step."""
 
 
 @dataclass
 class Job:
-    """One run: what was asked, what the source is, where results lie."""
+    """One run: options, source, range of frames and the folder of the results."""
 
     config: ProcessConfig
     info: VideoInfo
@@ -40,12 +41,10 @@ class Job:
     progress: Progress
     findings: list[Finding] = field(default_factory=list)
     """Warnings, in the order found."""
-    provenance: dict[str, Any] = field(default_factory=dict)
-    """How each column was made."""
 
     @property
     def num_frames(self) -> int:
-        """Frames of the dataset."""
+        """Number of frames of the dataset."""
         return self.stop - self.start
 
     def source_frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
@@ -55,27 +54,27 @@ class Job:
         return read_frames(self.config.video, self.fps, self.start, self.stop)
 
     def images(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        """The dataset's images, as a reader of the dataset sees them."""
+        """The dataset's images, read from disk."""
         for index in range(self.num_frames):
-            yield _read(self.space.folder / IMAGE_DIR / f"{index:06d}.jpg")
+            yield read_image(self.space.folder / IMAGE_DIR / f"{index:06d}.jpg")
 
     def parsings(self) -> Iterator[UInt8[np.ndarray, "height width"]]:
         """The dataset's parsing maps."""
         for index in range(self.num_frames):
-            yield _read(self.space.folder / PARSING_DIR / f"{index:06d}.png")
+            yield read_image(self.space.folder / PARSING_DIR / f"{index:06d}.png")
 
 
 def find_faces(job: Job) -> None:
-    """Landmarks, thumbnails and face counts of the source's frames, to faces.npz."""
+    """Write landmarks, thumbnails and face counts of the source's frames to faces.npz."""
     from nerfstudio_talking.face.tracking import track_faces
 
-    with job.progress("Finding the face", job.num_frames) as advance:
+    with job.progress("Tracking the face", job.num_frames) as advance:
         track = track_faces(job.source_frames(), advance)
     job.space.save_arrays("faces", landmarks=track.landmarks, thumbnails=track.thumbnails, counts=track.counts)
 
 
 def check_clip(job: Job) -> None:
-    """Refuse a clip that cannot be learned from; collect warnings about the rest.
+    """Refuse a clip that cannot be used, and collect warnings.
 
     Raises:
         TalkingError: no face, or a jump cut.
@@ -83,7 +82,7 @@ def check_clip(job: Job) -> None:
     faces = job.space.load_arrays("faces")
     landmarks, thumbnails = faces["landmarks"], faces["thumbnails"]
     if len(landmarks) < job.num_frames:
-        job.stop = job.start + len(landmarks)  # containers promise more frames than they hold
+        job.stop = job.start + len(landmarks)  # some containers hold fewer frames than their duration implies
     seen = measurements.frames_seen(landmarks)
     job.findings += checks.require_faces(job.config.video, seen)
     cuts = checks.find_cuts(thumbnails, landmarks)
@@ -91,18 +90,18 @@ def check_clip(job: Job) -> None:
     job.findings += checks.face_findings(landmarks, faces["counts"])
     duplicates = checks.duplicate_frames(thumbnails)
     if job.fps > 1.01 * job.info.fps:
-        duplicates[:] = False  # a higher rate was asked for: repeating is our own doing
+        duplicates[:] = False  # repetitions come from the higher rate that was asked for
     job.findings += checks.timing_findings(duplicates, job.info.timestamps, job.info.fps)
 
 
 def clip_crop(job: Job) -> Crop:
-    """The crop of the clip, from the landmarks found."""
-    boxes = measurements.face_boxes(job.space.load_arrays("faces")["landmarks"])
+    """The crop of the clip, from its landmarks."""
+    boxes = face_boxes(job.space.load_arrays("faces")["landmarks"])
     return choose_crop(job.config.crop, job.config.size, job.info.width, job.info.height, boxes)
 
 
 def write_images(job: Job) -> None:
-    """Cropped images to images/, person masks to masks.bin, a byte per pixel."""
+    """Write cropped images to images/ and person masks to masks.bin, a byte per pixel."""
     from nerfstudio_talking.face.tracking import person_masks
 
     crop = clip_crop(job)
@@ -125,7 +124,7 @@ def write_images(job: Job) -> None:
 
 
 def solve_pose(job: Job) -> None:
-    """Head pose and shape to pose.npz."""
+    """Write head poses and shape to pose.npz."""
     from nerfstudio_talking.face.head_pose import bundle_adjust, independent_pnp, pose_jitter
     from nerfstudio_talking.face.head_shape import mean_shape, rigid_points
 
@@ -153,7 +152,7 @@ def solve_pose(job: Job) -> None:
 
 
 def find_blendshapes(job: Job) -> None:
-    """The 52 blendshapes to blendshapes.npz."""
+    """Write the 52 blendshapes to blendshapes.npz."""
     from nerfstudio_talking.face.tracking import blendshapes
 
     assert job.config.face_landmarker is not None
@@ -170,7 +169,7 @@ def find_blendshapes(job: Job) -> None:
 
 
 def write_parsing(job: Job) -> None:
-    """Class ids of every pixel of every frame to parsing/."""
+    """Write the parsing labels of every frame to parsing/."""
     with (
         job.space.new_folder(PARSING_DIR) as folder,
         job.progress("Parsing", job.num_frames) as advance,
@@ -181,16 +180,16 @@ def write_parsing(job: Job) -> None:
 
 
 def track_body(job: Job) -> None:
-    """Motion of the body to body.npz."""
+    """Write the motion of the body to body.npz."""
     from nerfstudio_talking.process import body
 
-    with job.progress("Following the body", job.num_frames) as advance:
+    with job.progress("Tracking the body", job.num_frames) as advance:
         motions, correlation = body.track_body(job.images, job.parsings, job.num_frames, advance)
     job.space.save_arrays("body", motions=motions, correlation=correlation)
 
 
 def write_layers(job: Job) -> None:
-    """background.png and torso/."""
+    """Write background.png and torso/."""
     from nerfstudio_talking.process.background import clean_background
     from nerfstudio_talking.process.torso import torso_references
 
@@ -228,8 +227,3 @@ def _parsings_of(job: Job) -> Iterator[UInt8[np.ndarray, "height width"]]:
     shape = (job.num_frames, crop.out_height, crop.out_width)
     masks = np.memmap(job.space.work / "masks.bin", dtype=np.uint8, mode="r", shape=shape)
     yield from parse_clip(job.images, measurements.fill_gaps(landmarks), masks)
-
-
-def _read(path: Path) -> np.ndarray:
-    with Image.open(path) as file:
-        return np.asarray(file)

@@ -1,4 +1,4 @@
-"""Reference images of neck and clothes, with what the head hides continued under it."""
+"""Torso references: images of neck and clothes, continued under the head."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.mesh_rendering.torso_layer import torso_image
 
 _RADIANS_PER_METRE = 2.0
+"""Weight of a metre of translation against a radian of rotation in the distance of poses."""
 
 
 def torso_references(
@@ -20,19 +21,19 @@ def torso_references(
     camera_to_worlds: Float32[np.ndarray, "frames 3 4"],
     count: int = 3,
 ) -> tuple[UInt8[np.ndarray, "references height width 4"], Int64[np.ndarray, " references"]]:
-    """Images of the torso from frames whose head poses differ most.
+    """Images of the torso from the frames whose head poses differ most.
 
-    Alpha is 255 on neck and clothes with a soft edge, and under the head where they go on; elsewhere the colour is
-    continued too, so that blending and filtering bring in nothing foreign.
+    Alpha is 255 on neck and clothes with a soft edge, and where they continue under the head. Colours are continued
+    beyond that, so that blending and filtering mix in no other colour.
 
     Args:
-        frames: gives the RGB frames from the start.
-        parsings: gives their class ids.
+        frames: returns an iterator over the RGB frames.
+        parsings: returns an iterator over their parsing labels.
         camera_to_worlds: the recording camera in the head's frame.
-        count: how many; fewer where the clip has fewer frames.
+        count: number of images; fewer where the clip has fewer frames.
 
     Returns:
-        RGBA images, and the frame that each shows, in rising order.
+        RGBA images, and the frame that each shows, in ascending order.
 
     Raises:
         TalkingError: fewer frames than poses.
@@ -53,9 +54,9 @@ def torso_references(
 
 
 def spread_poses(camera_to_worlds: Float32[np.ndarray, "frames 3 4"], count: int) -> Int64[np.ndarray, " chosen"]:
-    """Frames spread over the head's poses: the one nearest to all first, then each the farthest from those chosen."""
-    turns = Rotation.from_matrix(camera_to_worlds[:, :, :3].astype(np.float64))
-    relative = (turns.mean().inv() * turns).as_rotvec()
+    """Frames spread over the head's poses, ascending: the most central one, then the farthest from those chosen."""
+    rotations = Rotation.from_matrix(camera_to_worlds[:, :, :3].astype(np.float64))
+    relative = (rotations.mean().inv() * rotations).as_rotvec()
     points = np.concatenate([relative, _RADIANS_PER_METRE * camera_to_worlds[:, :, 3]], axis=1)
     first = np.linalg.norm(points - np.median(points, axis=0), axis=1).argmin()
     chosen = [int(first)]

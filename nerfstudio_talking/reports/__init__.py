@@ -1,1 +1,1 @@
-"""HTML pages."""
+"""HTML pages of a dataset and of scores, in one style (`page`)."""

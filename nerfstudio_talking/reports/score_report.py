@@ -1,35 +1,29 @@
-"""What a person looks at after scoring: a contact sheet of the worst frames and a page with curves and figures."""
+"""What a person looks at after scoring: a contact sheet of the worst frames and a page with curves and scores."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from nerfstudio_talking.io.files import part_of, publish
-from nerfstudio_talking.metrics.registry import format_table
+from nerfstudio_talking.io.files import new_file
+from nerfstudio_talking.metrics.registry import TABLE_HEAD, format_table, score_infos
 from nerfstudio_talking.metrics.score_files import VideoScores
-from nerfstudio_talking.reports.svg import Curve, embed_image, plot
+from nerfstudio_talking.reports import page
+from nerfstudio_talking.reports.svg import Curve, plot
 
 SHEET_NAME, PAGE_NAME = "worst_frames.png", "score.html"
 _CELL, _BAND, _GAP = 240, 18, 4
 _AMPLIFY = 4
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;max-width:1000px;margin:1.5em auto;padding:0 1em;color:#1c1e21;background:#fff}
-h1{font-size:1.5em;margin:0 0 .3em} h2{font-size:1.1em;margin:1.6em 0 .4em} small,.quiet{color:#667}
-figure{margin:0 0 .8em} figcaption{font-size:.86em;color:#445} img{max-width:100%;display:block}
-svg{width:100%;display:block} svg text{font-size:11px;fill:#667} .frame{fill:#f7f8fa} .tick{stroke:#e2e5ea}
-.key{margin-left:1em;white-space:nowrap} .key i{display:inline-block;width:.8em;height:.8em;margin-right:.3em}
-table{border-collapse:collapse;font-size:.92em} td,th{padding:.15em 1.2em .15em 0;text-align:left;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums}
-"""
+_PLOTTED = ("psnr", "psnr_mouth", "lpips", "lmd")
+"""Scores of each frame that are drawn over time."""
+_SHEET_TITLE = "Worst frames: ground truth, rendering, four times the difference"
 
 
-def contact_sheet(
+def draw_contact_sheet(
     images: Sequence[tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width 3"]]],
     captions: Sequence[str],
     columns: int = 2,
@@ -58,58 +52,37 @@ def contact_sheet(
 
 
 def write_sheet(sheet: UInt8[np.ndarray, "rows columns 3"], folder: Path) -> Path:
-    """worst_frames.png in a folder."""
+    """Write worst_frames.png into a folder."""
     path = folder / SHEET_NAME
-    Image.fromarray(sheet).save(part_of(path), "png")
-    publish(part_of(path), path)
+    with new_file(path) as file:
+        Image.fromarray(sheet).save(file, "png")
     return path
 
 
 def write_page(
     folder: Path, title: str, result: VideoScores, sheet: UInt8[np.ndarray, "rows columns 3"] | None
 ) -> Path:
-    """score.html in a folder: figures, curves over time and the contact sheet on one page that needs no other file."""
-    per_frame, seconds = result.per_frame, len(next(iter(result.per_frame.values()))) / result.fps
-    parts = [f"<h1>{html.escape(title)}</h1>", *(f'<p class="quiet">{html.escape(n)}</p>' for n in result.notes)]
+    """Write score.html into a folder: curves over time, scores and the contact sheet on one page that needs no other
+    file."""
+    parts = [*(page.paragraph(note) for note in result.notes), *_plot_frames(result)]
+    parts.append(page.section("Scores", page.table(format_table(result.scores), TABLE_HEAD, (1, 2))))
+    if result.left_out:
+        parts.append(page.section("Left out", page.table(result.left_out.items())))
+    if sheet is not None:
+        parts.append(page.section(_SHEET_TITLE, page.embed_image(sheet, "worst frames")))
+    return page.write_page(folder / PAGE_NAME, title, parts)
+
+
+def _plot_frames(result: VideoScores) -> Iterator[str]:
+    per_frame, infos = result.per_frame, score_infos()
+    seconds = len(next(iter(per_frame.values()))) / result.fps
     if "lips" in per_frame:
         lips = [
             Curve("ground truth", per_frame["gt_lips"], "#2471a3"),
             Curve("rendering", per_frame["lips"], "#c0392b"),
         ]
-        parts.append(plot("Lip opening", lips, seconds, "inner-lip gap over the distance of the outer eye corners"))
-    for name, text, unit in (
-        ("psnr", "PSNR", "dB"),
-        ("psnr_mouth", "PSNR of the mouth", "dB"),
-        ("lpips", "LPIPS", ""),
-        ("lmd", "LMD", "pixels"),
-    ):
+        yield plot("Lip opening", lips, seconds, "inner-lip gap over the distance of the outer eye corners")
+    for name in _PLOTTED:
         if name in per_frame:
-            parts.append(plot(text, [Curve(text, per_frame[name], "#1e8449")], seconds, unit))
-    parts += ["<h2>Figures</h2>", _table(result)]
-    if result.left_out:
-        rows = "".join(
-            f"<tr><td>{html.escape(a)}</td><td>{html.escape(b)}</td></tr>" for a, b in result.left_out.items()
-        )
-        parts += ["<h2>Left out</h2>", f"<table>{rows}</table>"]
-    if sheet is not None:
-        parts += [
-            "<h2>Worst frames: ground truth, rendering, four times the difference</h2>",
-            embed_image(sheet, "worst frames"),
-        ]
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}: scores</title>'
-        f"<style>{_STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
-    path = folder / PAGE_NAME
-    part_of(path).write_text(page, encoding="utf-8")
-    publish(part_of(path), path)
-    return path
-
-
-def _table(result: VideoScores) -> str:
-    rows = []
-    for row in format_table(result.scores):
-        cells = "".join(f'<td class="n">{html.escape(cell)}</td>' for cell in (row.rendering, row.gt))
-        rows.append(f"<tr><td>{html.escape(row.text)}</td>{cells}<td>{html.escape(row.better)}</td></tr>")
-    head = "<tr><th>score</th><th>rendering</th><th>ground truth itself</th><th>better</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+            text = infos[name].display_name
+            yield plot(text, [Curve(text, per_frame[name], "#1e8449")], seconds, infos[name].unit)

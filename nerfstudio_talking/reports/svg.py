@@ -1,16 +1,15 @@
-"""Curves over time as inline SVG, and arrays as embedded images, for the report."""
+"""Curves over time as inline SVG."""
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float
+
+from nerfstudio_talking.reports.page import color_key
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 1000, 150, 52, 18
 
@@ -39,10 +38,7 @@ def plot(title: str, curves: Sequence[Curve], seconds: float, unit: str = "") ->
         for run in _runs(np.isfinite(y)):
             points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[run], y[run]))
             parts.append(f'<polyline points="{points}" fill="none" stroke="{curve.colour}" stroke-width="1.3"/>')
-    keys = " ".join(
-        f'<span class="key"><i style="background:{curve.colour}"></i>{html.escape(curve.name)}</span>'
-        for curve in curves
-    )
+    keys = " ".join(color_key(curve.colour, curve.name) for curve in curves)
     unit = f" <small>{html.escape(unit)}</small>" if unit else ""
     return (
         f"<figure><figcaption>{html.escape(title)}{unit} {keys}</figcaption>"
@@ -67,12 +63,3 @@ def _runs(mask: np.ndarray) -> list[slice]:
     """The stretches in which a mask is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return [slice(start, stop) for start, stop in zip(edges[::2], edges[1::2])]
-
-
-def embed_image(image: UInt8[np.ndarray, "height width *channels"], text: str) -> str:
-    """An image as an <img> that carries its own data; JPEG, or PNG where it has an alpha channel."""
-    buffer = io.BytesIO()
-    kind = "png" if image.ndim == 3 and image.shape[2] == 4 else "jpeg"
-    Image.fromarray(image).save(buffer, kind, **({"quality": 85} if kind == "jpeg" else {}))
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f'<img alt="{html.escape(text)}" src="data:image/{kind};base64,{data}">'

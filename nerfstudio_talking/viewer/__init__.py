@@ -1,1 +1,1 @@
-"""What nerfstudio's viewer shows of a portrait beside the image."""
+"""Additions to nerfstudio's viewer."""

@@ -1,4 +1,4 @@
-"""The viewer opens where the recording camera stood, upright, with nothing in the way."""
+"""Opening view of nerfstudio's viewer: upright, at the recording camera, without frusta."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _UP = (0.0, 1.0, 0.0)
 class OpeningView(ViewerControl):
     """Turns the viewer's world upright and sets each browser's first camera.
 
-    nerfstudio's scenes have z upwards; a head has y. Without this the viewer opens above the head, lying on its side.
-    All cameras of a recording stand in nearly one place, and who stands there sees the images on their frusta and not
-    the portrait: none are drawn.
+    nerfstudio's scenes have z upwards, a head has y: without this the viewer opens above the head, rotated by 90
+    degrees. All cameras of a recording stand in nearly one place, where the images on their frusta would hide the
+    portrait, so no frusta are drawn.
 
     Args:
         poses: (frames, 3, 4) camera-to-world of the recording, metres.
@@ -43,7 +43,9 @@ class OpeningView(ViewerControl):
 
         super()._setup(viewer)
         viewer.viser_server.scene.set_up_direction(_UP)
-        viewer.config.max_num_display_images = 0  # ns-viewer brings its own configuration: here is where it can be told
+        viewer.config.max_num_display_images = (
+            0  # ns-viewer brings a configuration of its own, which is reached here only
+        )
 
         @viewer.viser_server.on_client_connect
         def _(client: ClientHandle) -> None:

@@ -18,6 +18,7 @@ from ablation_study import RESULT, Run
 from machine import machine, versions
 
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.metrics.registry import score_infos
 
 _PACKAGES = ("nerfstudio-talking", "nerfstudio", "torch", "mediapipe")
 _TRAINED = "trained.json"
@@ -122,7 +123,12 @@ def train_and_score(run: Run, start: Programs, on_step: Callable[[int], None]) -
     arguments = ["--load-config", str(run.folder / "config.yml"), "--output-path", str(evaluation)]
     wall, _ = start.run([str(programs / "ns-eval"), *arguments], run.folder / "eval.log", note)
     results: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))["results"]
-    scores = {name.removeprefix("video_"): value for name, value in results.items() if name.startswith("video_")}
+    known = score_infos()
+    scores = {
+        name.removeprefix("video_"): value
+        for name, value in results.items()
+        if name in known or name.startswith("video_")
+    }
     checkpoint = max((run.folder / "nerfstudio_models").glob("*.ckpt"))
     record = {
         **trained,

@@ -9,23 +9,23 @@ from typing import NamedTuple
 from ablation_study import Results, Study
 
 from nerfstudio_talking.io.files import new_file
+from nerfstudio_talking.metrics.registry import score_infos
 
-SCORES: dict[str, tuple[str, str, str]] = {
-    "psnr": ("PSNR (dB) ↑", "higher", ".2f"),
-    "psnr_mouth": ("PSNR, mouth (dB) ↑", "higher", ".2f"),
-    "ssim": ("SSIM ↑", "higher", ".4f"),
-    "lpips": ("LPIPS ↓", "lower", ".4f"),
-    "fid": ("FID ↓", "lower", ".2f"),
-    "lmd": ("LMD (px) ↓", "lower", ".3f"),
-    "aue_geometry_lower": ("AUE, lower face (landmarks) ↓", "lower", ".3f"),
-    "lip_correlation": ("lips, correlation ↑", "higher", ".3f"),
-    "miou": ("parsing, mIoU ↑", "higher", ".3f"),
-    "torso_jitter": ("torso jitter", "", ".2f"),
-    "torso_jitter_error": ("torso jitter against the recording ↓", "lower", ".2f"),
-    "torso_flicker": ("torso flicker ↓", "lower", ".2f"),
-}
-"""Column, which way is better (empty: neither) and format of the scores that the tables show, by their name without
-`video_`. Jitter alone has no better way: a recording has some, and a torso that does not move has none."""
+SCORES = (
+    "psnr",
+    "psnr_mouth",
+    "ssim",
+    "lpips",
+    "fid",
+    "lmd",
+    "aue_geometry_lower",
+    "lip_correlation",
+    "miou",
+    "torso_jitter",
+    "torso_jitter_error",
+    "torso_flicker",
+)
+"""Scores that the tables show."""
 
 PAPER = {"psnr": 10.15, "lpips": 12.12, "fid": 0.77, "lmd": 1.09, "aue_geometry_lower": 14.20}
 """Relative gains in % of Wang et al. 2025 (doi 10.11896/jsjkx.240300030, abstract) over their best baseline."""
@@ -66,6 +66,12 @@ def gain(differences: list[float], baseline: Spread, higher_is_better: bool) -> 
     return Gain((found.mean if higher_is_better else -found.mean) * scale, found.std * scale)
 
 
+def score_title(name: str) -> str:
+    """Name, unit and better way of a score, at the head of a column."""
+    info = score_infos()[name]
+    return f"{info.title} {info.arrow}".rstrip()
+
+
 def write_gain(value: Gain) -> str:
     """As a cell."""
     if value.real is None:
@@ -83,7 +89,7 @@ def cell(values: list[float], shape: str) -> str:
 
 
 def difference_cell(values: list[float], shape: str) -> str:
-    """Mean ± spread of differences, in brackets where it is within the spread; a dash for nothing."""
+    """Mean ± spread of differences, marked n.s. (not significant) where it is within the spread; a dash for nothing."""
     if not values:
         return "–"
     found = spread(values)
@@ -91,7 +97,7 @@ def difference_cell(values: list[float], shape: str) -> str:
     if math.isnan(found.std):
         return text
     text += f" ± {found.std:{shape}}"
-    return text if abs(found.mean) > found.std else f"({text})"
+    return text if abs(found.mean) > found.std else f"{text} (n.s.)"
 
 
 def row(*cells: str) -> str:
@@ -100,18 +106,19 @@ def row(*cells: str) -> str:
 
 
 def group_table(results: Results, clip: str, names: tuple[str, ...]) -> list[str]:
-    """Variants by scores on a clip, the recording's own values first where it has some."""
+    """Variants by scores on a clip, the ground truth's own values first where it has some."""
+    infos = score_infos()
     shown = [key for key in SCORES if any(results.values(name, clip, key) for name in names)]
     lines = [
-        row("", *(SCORES[key][0] for key in shown), "parameters (M)", "training, wall / CPU (min)", "runs"),
+        row("", *(score_title(key) for key in shown), "parameters (M)", "training, wall / CPU (min)", "runs"),
         row(*["---", *["---:"] * (len(shown) + 3)]),
     ]
     gt = [[x for name in names for x in results.values(name, clip, f"gt_{key}")] for key in shown]
     if any(gt):
-        own = [format(spread(values).mean, SCORES[key][2]) if values else "" for key, values in zip(shown, gt)]
-        lines.append(row("*the recording*", *own, "", "", ""))
+        own = [infos[key].format(spread(values).mean) if values else "" for key, values in zip(shown, gt)]
+        lines.append(row("*ground truth*", *own, "", "", ""))
     for name in names:
-        cells = [cell(results.values(name, clip, key), SCORES[key][2]) for key in shown]
+        cells = [cell(results.values(name, clip, key), infos[key].number_format) for key in shown]
         parameters = results.values(name, clip, "parameters")
         minutes = [[x / 60 for x in results.values(name, clip, key)] for key in ("train_seconds", "train_cpu_seconds")]
         time = " / ".join(cell(values, ".1f") for values in minutes)
@@ -122,32 +129,35 @@ def group_table(results: Results, clip: str, names: tuple[str, ...]) -> list[str
 
 
 def difference_table(results: Results, clip: str, names: tuple[str, ...]) -> list[str]:
-    """Scores of each variant less the first one's, seed by seed; nothing to compare gives no lines."""
+    """Differences of each variant to the first, paired by seed; nothing to compare gives no lines."""
+    infos = score_infos()
     first, *others = names
     shown = [key for key in SCORES if any(results.differences(name, first, clip, key) for name in others)]
     if not shown:
         return []
-    lines = [row(f"less {first}", *(SCORES[key][0] for key in shown)), row(*["---", *["---:"] * len(shown)])]
+    head = f"difference to {first} (paired by seed)"
+    lines = [row(head, *(score_title(key) for key in shown)), row(*["---", *["---:"] * len(shown)])]
     for name in others:
         differences = [results.differences(name, first, clip, key) for key in shown]
-        lines.append(row(name, *(difference_cell(x, SCORES[key][2]) for x, key in zip(differences, shown))))
+        formats = [infos[key].number_format for key in shown]
+        lines.append(row(name, *(difference_cell(x, shape) for x, shape in zip(differences, formats))))
     return lines
 
 
 def gains_table(results: Results, study: Study) -> list[str]:
     """Relative gains on each clip beside the paper's."""
     lines = [row("", "the paper", *study.clips), row("---", *["---:"] * (1 + len(study.clips)))]
-    for key, (title, better, _) in SCORES.items():
-        if not better:
+    infos = score_infos()
+    for key in SCORES:
+        wanted = infos[key].higher_is_better
+        if wanted is None:
             continue
         cells = []
         for clip in study.clips:
             differences = results.differences(study.ours, study.baseline, clip, key)
             baseline = results.values(study.baseline, clip, key)
-            cells.append(
-                write_gain(gain(differences, spread(baseline), better == "higher")) if differences else "not measured"
-            )
-        lines.append(row(title.rstrip(" ↑↓"), f"+{PAPER[key]:.2f} %" if key in PAPER else "", *cells))
+            cells.append(write_gain(gain(differences, spread(baseline), wanted)) if differences else "not measured")
+        lines.append(row(infos[key].title, f"+{PAPER[key]:.2f} %" if key in PAPER else "", *cells))
     return lines
 
 
@@ -160,9 +170,9 @@ def write_section(results: Results, study: Study) -> str:
         "",
         f"Written by `python scripts/benchmarks/ablate.py`: {count} of {total} runs. Every run has "
         f"{study.steps} steps of {study.rays} rays; seeds {', '.join(map(str, study.seeds))}. "
-        "Scores are `ns-eval`'s `video_*` on the "
-        "held-out frames: mean ± standard deviation over seeds. Differences are taken seed by seed, so that what a "
-        "seed does to both falls out; one smaller than its spread is none, and stands in brackets.",
+        "Scores are those of `ns-eval` on the held-out frames: mean ± standard deviation over seeds. Differences are "
+        "paired by seed, so that what a seed does to both falls out; one within its spread is marked n.s. (not "
+        "significant).",
         "",
     ]
     machines = sorted({record["machine"] for record in results.records.values()})
@@ -182,7 +192,7 @@ def write_section(results: Results, study: Study) -> str:
     lines += [
         f"### Gain of {study.ours} over {study.baseline}",
         "",
-        "Seed by seed, relative to the baseline's mean, and the spread over seeds. Beside it the gains of "
+        "Paired by seed, relative to the baseline's mean, and the spread over seeds. Beside it the gains of "
         "Wang et al. over their best baseline, on other clips, at full size, action units by OpenFace.",
         "",
         *gains_table(results, study),

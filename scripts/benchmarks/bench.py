@@ -21,10 +21,10 @@ import tyro
 from ablation_tables import update_page
 from bench_kernels import Peaks, Row, attention_rows, hash_plane_gpu_rows, hash_plane_rows, measure_peaks
 from bench_portrait import (
-    draw_clip,
     make_pipeline,
     memory_row,
     rendering_rows,
+    repeat_sample,
     scale_rows,
     stepper,
     training_rows,
@@ -48,7 +48,7 @@ class Bench:
     quick: bool = False
     """Fewer repeats and sizes: under ten minutes on two cores."""
     load_config: Path | None = None
-    """A trained portrait to render; a drawn clip's where not given, trained for a moment."""
+    """A trained portrait to render; the sample clip's where not given, trained for a moment."""
     threads: int = 2
     """Of torch and numba."""
     seed: int = 0
@@ -56,7 +56,7 @@ class Bench:
     without: tuple[str, ...] = ()
     """Parts to leave out: planes, training, rendering, memory, scale."""
     scratch: Path | None = None
-    """Folder for drawn clips, kept; a temporary one where not given."""
+    """Folder for the clips, kept; a temporary one where not given."""
 
     def main(self) -> None:
         """Run the parts."""
@@ -79,7 +79,7 @@ class Bench:
         if "planes" not in self.without:
             rows += hash_plane_rows(peaks, self.seed) + attention_rows(self.seed) + hash_plane_gpu_rows(self.seed)
         if {"training", "rendering"} - set(self.without):
-            pipeline = make_pipeline(draw_clip(folder / "clip256", 100, 256))
+            pipeline = make_pipeline(repeat_sample(folder / "clip256", 100, 256))
             step = stepper(pipeline)
             warm_up(pipeline, step, 90 if self.quick else 600)
             if "training" not in self.without:

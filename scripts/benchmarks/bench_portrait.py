@@ -1,4 +1,4 @@
-"""Training and rendering of a small portrait of a drawn clip, in this process and against nerfstudio's nerfacto."""
+"""Training and rendering of a small portrait of the sample clip, in this process and against nerfstudio's nerfacto."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import copy
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -21,32 +22,34 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.models.nerfacto import NerfactoModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
-from nerfstudio_talking.data.ray_datamanager import TalkingDataManager
+from nerfstudio_talking.data.cached_datamanager import CachedDataManager
 from nerfstudio_talking.dataparsers.portrait import sequence_outputs
 from nerfstudio_talking.dataset_io.track import load_track, save_track
-from nerfstudio_talking.models.portrait_model import PortraitModel
+from nerfstudio_talking.models.volume_portrait import VolumePortraitModel
+from nerfstudio_talking.process.config import ProcessConfig
+from nerfstudio_talking.process.run import process_video
 
-_TESTS = Path(__file__).resolve().parents[2] / "tests"
+_SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "data" / "sample" / "sample.mp4"
 _MINUTES, _SIDE = 5, 512
 
 
-def draw_clip(folder: Path, frames: int, side: int, distinct: int = 24) -> Path:
-    """A dataset of a drawn head, as in the tests; a long one repeats its first frames, whose files it links to."""
+def repeat_sample(folder: Path, frames: int, side: int, distinct: int = 24) -> Path:
+    """A dataset of so many frames: the first ones of the sample clip over and over, whose files it links to."""
     if (folder / "track.json").is_file():
         return folder
-    sys.path.insert(0, str(_TESTS))
-    from helpers.builders import write_talking_dataset
-
-    write_talking_dataset(folder, frames=min(frames, distinct), size=side)
-    track = load_track(folder)
-    if frames > distinct:
-        again = np.arange(frames) % distinct
-        for name, suffix in (("images", "jpg"), ("parsing", "png")):
-            for frame in range(distinct, frames):
-                os.link(folder / name / f"{again[frame]:06d}.{suffix}", folder / name / f"{frame:06d}.{suffix}")
-        arrays = ("camera_to_worlds", "audio", "eyes", "lips", "landmarks")
-        repeated = {name: getattr(track, name)[again] for name in arrays}
-        save_track(track.replace(**repeated, frame_ids=np.arange(frames)), folder)
+    base = folder.with_name(f"sample{side}x{distinct}")
+    process_video(ProcessConfig(_SAMPLE, base, size=side, frames=f"0:{distinct}", report=False))
+    shutil.copytree(base, folder, copy_function=os.link)
+    (folder / "track.json").unlink()
+    track = load_track(base)
+    again = np.arange(frames) % track.num_frames
+    for kind in ("images", "parsing"):
+        for path in (base / kind).iterdir():
+            for frame in range(int(path.stem) + track.num_frames, frames, track.num_frames):
+                os.link(path, folder / kind / f"{frame:06d}{path.suffix}")
+    arrays = {entry.name: getattr(track, entry.name) for entry in fields(track)}
+    repeated = {name: array[again] for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    save_track(track.replace(**{**repeated, "frame_ids": np.arange(frames)}), folder)
     return folder
 
 
@@ -61,10 +64,10 @@ def make_pipeline(data: Path) -> VanillaPipeline:
     return pipeline
 
 
-def portrait_of(pipeline: VanillaPipeline) -> PortraitModel:
+def portrait_of(pipeline: VanillaPipeline) -> VolumePortraitModel:
     """Its model."""
     model = pipeline.model
-    assert isinstance(model, PortraitModel)
+    assert isinstance(model, VolumePortraitModel)
     return model
 
 
@@ -164,9 +167,9 @@ def rendering_rows(pipeline: VanillaPipeline, quick: bool) -> list[Row]:
     cameras = sequence_outputs(model.sequence, "val", model.scene_box).cameras
     full = best_time(lambda: model.get_outputs_for_camera(cameras[:1]), 2 if quick else 5)
     config = replace(BakeConfig(), conditions=48, cell=1.5, views=24) if quick else BakeConfig()
-    renderer = BakeRenderer(model, fit_bake(model, config), model.track.width, model.track.height)
+    renderer = BakeRenderer(model, fit_bake(model, config))
     frame = int(model.sequence.eval_frames[0])
-    baked = best_time(lambda: renderer.render(frame), 12, 2)
+    baked = best_time(lambda: renderer.render(frame, *model.track.camera.size), 12, 2)
     figures = validate_bake(model, renderer, 3)
     size = f"{model.track.width}x{model.track.height}"
     return [
@@ -192,7 +195,7 @@ def scale_rows(folder: Path, sizes: list[tuple[int, int]], repeats: int) -> list
     """Training step and full frame for clips of some seconds and images of some side."""
     rows = []
     for length, side in sizes:
-        pipeline = make_pipeline(draw_clip(folder / f"{length}s{side}", length * 25, side))
+        pipeline = make_pipeline(repeat_sample(folder / f"{length}s{side}", length * 25, side))
         step = stepper(pipeline)
         warm_up(pipeline, step, 18)
         time_step = best_time(step, repeats)
@@ -214,7 +217,7 @@ def scale_rows(folder: Path, sizes: list[tuple[int, int]], repeats: int) -> list
 
 def memory_row(folder: Path, minutes: int = _MINUTES, side: int = _SIDE) -> Row:
     """Largest resident size of a process that trains some steps on a long clip."""
-    data = draw_clip(folder / f"long{minutes}m{side}", minutes * 60 * 25, side)
+    data = repeat_sample(folder / f"long{minutes}m{side}", minutes * 60 * 25, side)
     result = subprocess.run(
         [sys.executable, __file__, str(data)], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )
@@ -235,10 +238,9 @@ def _train_and_tell(data: Path) -> str:
     for _ in range(10):
         step()
     manager = pipeline.datamanager
-    assert isinstance(manager, TalkingDataManager)
-    cache = [manager._frames, manager._parsing]
+    assert isinstance(manager, CachedDataManager)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return json.dumps({"peak": peak, "cache": sum(x.nbytes for x in cache if x is not None)})
+    return json.dumps({"peak": peak, "cache": manager.cache_bytes()})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Figures of a personal motion model on the frames of its person that it has not seen.
+"""Results of a personal motion model on the frames of its person that it has not seen.
 
     ns-talking motion train --data A B C --output general.pt
     ns-talking motion finetune --model general.pt --data PERSON --frames 300 --output person.pt
     python scripts/benchmarks/motion_figures.py --general general.pt --personal person.pt --data PERSON --others A B C \
-        --output figures.json
+        --output results.json
 
 Expression and lips: the model against the mean face, a copy of the training motion at random phases, and
-the general model. Head motion: the distance of manners (`motion.statistics`) from the held-out recording, of generated
-motion over several seeds, of the training frames, and of other people's recordings; and how speed goes with loudness.
+the general model. Head motion: the distance of motion statistics (`motion.statistics`) from the held-out recording, of
+generated motion over several seeds, of the training frames, and of other people's recordings; and how speed goes with
+loudness.
 """
 
 from __future__ import annotations
@@ -21,29 +22,24 @@ import tyro
 from rich.table import Table
 
 from nerfstudio_talking.dataset_io.track import AUDIO_NAME
-from nerfstudio_talking.face.landmark_sets import CHIN_478, LIPS_478
+from nerfstudio_talking.face.landmark_sets import CHIN_POINTS, LIP_POINTS
 from nerfstudio_talking.face.linear_face_model import FaceModel
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.media.reading import read_audio
+from nerfstudio_talking.metrics.functional.lip_motion import correlation, spread_ratio
 from nerfstudio_talking.motion.blinks import find_blinks
 from nerfstudio_talking.motion.generation import MotionTrack, generate_motion
 from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, Recording, load_recording
 from nerfstudio_talking.motion.statistics import loudness_coupling, motion_statistics, statistics_distance
 
-_MOUTH = [*LIPS_478, *CHIN_478]
+_MOUTH = [*LIP_POINTS, *CHIN_POINTS]
 _PHASES = 40
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation, 0 where a curve is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-12))
-
-
 @dataclass
-class MotionFigures:
+class ScoreMotion:
     """Measure a personal motion model."""
 
     general: Path
@@ -55,25 +51,25 @@ class MotionFigures:
     output: Path
     """The JSON file to write."""
     others: tuple[Path, ...] = ()
-    """Datasets of other people, for their manner of moving."""
+    """Datasets of other people, for their motion statistics."""
     frames: int = 300
     """Frames the personal model was made from; the rest is held out."""
     seeds: int = 10
     """Generated motions."""
 
     def main(self) -> None:
-        """Measure, write, tell."""
+        """Measure, write the results, print the tables."""
         general, personal = load_model(self.general), load_model(self.personal, personal=True)
         whole = load_recording(self.data)
         seen, unseen = whole.part(0, self.frames), whole.part(self.frames, whole.num_frames)
         samples = read_audio(self.data / AUDIO_NAME)
-        figures = {
+        results = {
             "held_out_frames": unseen.num_frames,
-            "expression": expression_figures(general, personal, whole, samples, self.frames),
-            "motion": self.motion_figures(personal, seen, unseen, whole, samples),
+            "expression": score_expression(general, personal, whole, samples, self.frames),
+            "motion": self.score_motion(personal, seen, unseen, whole, samples),
         }
-        write_json(figures, self.output)
-        for title, rows in figures.items():
+        write_json(results, self.output)
+        for title, rows in results.items():
             if isinstance(rows, dict):
                 columns = list(dict.fromkeys(key for row in rows.values() for key in row))
                 table = Table("", *columns, title=title)
@@ -81,10 +77,10 @@ class MotionFigures:
                     table.add_row(name, *(f"{row[key]:.3f}" if key in row else "" for key in columns))
                 CONSOLE.print(table)
 
-    def motion_figures(
+    def score_motion(
         self, personal: MotionModel, seen: Recording, unseen: Recording, whole: Recording, samples: np.ndarray
     ) -> dict[str, dict[str, float]]:
-        """Manner of moving, coupling with loudness, speed and blinks; distances are from the held-out recording."""
+        """Motion statistics, coupling with loudness, speed and blinks; distances are from the held-out recording."""
         count = unseen.num_frames
         made = [
             cut(generate_motion(personal, samples, MOTION_FPS, whole.num_frames, seed), self.frames)
@@ -120,7 +116,7 @@ class MotionFigures:
         return rows
 
 
-def expression_figures(
+def score_expression(
     general: MotionModel, personal: MotionModel, whole: Recording, samples: np.ndarray, frames: int
 ) -> dict[str, dict[str, float]]:
     """Root mean square error of mouth and chin (mm) and correlation and spread of the lip opening, on the rest."""
@@ -142,8 +138,8 @@ def expression_figures(
         opening, gt = face.lip_opening(predicted), whole.lips[frames:]
         return {
             "mouth_error_mm": float(1e3 * np.sqrt((moved**2).mean())),
-            "lip_correlation": correlation(opening, gt),
-            "lip_spread": float(opening.std() / gt.std()),
+            "lip_correlation": float(np.nan_to_num(correlation(opening, gt))),  # 0 for lips that stand still
+            "lip_spread": spread_ratio(opening, gt),
         }
 
     copied = [row(copy) for copy in copies]
@@ -173,4 +169,4 @@ def windows(recording: Recording, length: int) -> list[Recording]:
 
 
 if __name__ == "__main__":
-    tyro.cli(MotionFigures).main()
+    tyro.cli(ScoreMotion).main()

@@ -3,8 +3,8 @@
     python scripts/sample_clip/make_canonical_face.py
 
 The points are those of the sample clip's ground truth (a photograph in the public domain, see tests/data/sample), in
-the head's frame and in metres. Triangles are the triples of points that FaceMesh's tessellation joins pairwise, less
-those that enclose a fourth point, all turned the same way round.
+the head's frame and in metres. Triangles are the triples of points that FaceMesh's tessellation joins pairwise, except
+those that enclose a fourth point, all wound the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tessellation_triangles(points: np.ndarray) -> np.ndarray:
-    """Triangles (T, 3) of the tessellation, counter-clockwise where they are seen from the front."""
+    """Triangles (T, 3) of the tessellation, counter-clockwise as seen from the front."""
     joined: dict[int, set[int]] = {}
     for a, b in FACEMESH_TESSELATION:
         joined.setdefault(a, set()).add(b)
@@ -28,7 +28,7 @@ def tessellation_triangles(points: np.ndarray) -> np.ndarray:
     triples = {
         tuple(sorted((a, b, c))) for a in joined for b, c in combinations(sorted(joined[a]), 2) if c in joined[b]
     }
-    # a vertex of three neighbours makes its outer triangle a clique too, which would cover the three small ones
+    # a vertex of three neighbours makes its outer triangle a clique too, which would overlap the three small ones
     hubs = {tuple(sorted(near)) for near in joined.values() if len(near) == 3}
     faces = np.array(sorted(triples - {hub for hub in hubs if hub in triples}))
     mesh = trimesh.Trimesh(points, faces, process=False)

@@ -1,10 +1,10 @@
-"""Make the sample clip: the astronaut photograph turns its head, talks and blinks, and every parameter is known.
+"""Make the sample clip: the astronaut photograph moves its head, talks and blinks, and every parameter is known.
 
     python scripts/sample_clip/make_sample.py              the clip and its ground truth from the committed voices
     python scripts/sample_clip/make_sample.py --voices     the voices too (needs espeak-ng)
 
-Writes into tests/data/sample; see the README there. The ground truth is the same bytes each time, the clip is as the
-encoder makes it.
+Writes into tests/data/sample; see the README there. The ground truth is reproduced byte by byte, the clip depends on
+the version of the encoder.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def waves(
 
 
 def head_motion(face: Face, rng: np.random.Generator) -> np.ndarray:
-    """Head to camera [frames, 3, 4]: turned about the neck, around the pose of the photograph."""
-    turns = np.stack([waves(rng, 12.0), waves(rng, 6.0), waves(rng, 4.0)], axis=-1)
+    """Head to camera [frames, 3, 4]: rotations about the neck, around the pose of the photograph."""
+    angles = np.stack([waves(rng, 12.0), waves(rng, 6.0), waves(rng, 4.0)], axis=-1)
     shifts = np.stack([waves(rng, 0.004), waves(rng, 0.002), waves(rng, 0.008)], axis=-1)
-    rotations = Rotation.from_euler("YXZ", turns, degrees=True).as_matrix() @ face.rotation
+    rotations = Rotation.from_euler("YXZ", angles, degrees=True).as_matrix() @ face.rotation
     pivot = np.array(PIVOT)
     translations = face.rotation @ pivot + face.translation - rotations @ pivot + shifts
     return np.concatenate([rotations, translations[:, :, None]], axis=2)
 
 
 def blinks(rng: np.random.Generator) -> np.ndarray:
-    """Closure of the right and left lid [frames, 2]: blinks of 5 to 7 frames, 2 to 3 s apart, a little life between."""
+    """Closure of the right and left lid [frames, 2]: blinks of 5 to 7 frames, 2 to 3 s apart, slow changes between."""
     closure = np.zeros((FRAMES, 2))
     start = 0.9
     while (first := round(start * FPS)) < FRAMES - 8:
@@ -76,12 +76,12 @@ def blinks(rng: np.random.Generator) -> np.ndarray:
 
 def camera_to_worlds(head: np.ndarray) -> np.ndarray:
     """The camera in the head's frame [frames, 3, 4], OpenGL axes, metres."""
-    turned = head[:, :, :3].transpose(0, 2, 1)
-    return np.concatenate([turned, -turned @ head[:, :, 3:]], axis=2)
+    rotation = head[:, :, :3].transpose(0, 2, 1)
+    return np.concatenate([rotation, -rotation @ head[:, :, 3:]], axis=2)
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """A compressed .npz without times in it: equal arrays are equal bytes."""
+    """Write a compressed .npz without time stamps: equal arrays give equal bytes."""
     part = path.with_name(path.name + ".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, value in arrays.items():
@@ -102,7 +102,7 @@ def make_clip(folder: Path) -> None:
     photograph = skimage.data.astronaut()
     landmarks = track_faces([photograph]).landmarks[0].astype(np.float64)
     face = build_face(landmarks)
-    painter = Painter(face, sample_layers.take_apart(photograph))
+    painter = Painter(face, sample_layers.split_photograph(photograph))
 
     rng = np.random.default_rng(_SEED)
     head = head_motion(face, rng)

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from sample_layers import CROP, LEFT_EYE, MOUTH_X, RIGHT_EYE, SIDE, lid_edges, lip_edges, texel_places
+from sample_layers import CROP, LEFT_EYE, MOUTH_X, RIGHT_EYE, SIDE, lid_edges, lip_edges, texel_positions
 from scipy.interpolate import RBFInterpolator
 
 from nerfstudio_talking.face.head_shape import to_head_frame
-from nerfstudio_talking.face.measurements import INNER_LIPS, OUTER_EYE_CORNERS
+from nerfstudio_talking.face.landmark_sets import INNER_LIP_PAIRS, NUM_MESH_POINTS, OUTER_EYE_CORNERS
 
 SIZE = 256
 FOCAL = 650.0
-"""Of the clip's camera, pixels of the clip; the principal point is its centre."""
+"""Focal length of the clip's camera, pixels of the clip; the principal point is the image's centre."""
 PIVOT = (0.0, -0.085, -0.045)
-"""Where the head turns on the neck, in the head's frame, metres."""
+"""Centre of the head's rotation on the neck, in the head's frame, metres."""
 _PER_PIXEL = SIZE / CROP[2]
 # Depth behind the landmarks' zero in photograph pixels where there are no landmarks: x, y, depth.
 _HAIR_AND_NECK = (
@@ -46,11 +46,11 @@ class Face:
     shape: np.ndarray
     """[478, 3] landmarks in the head's frame, metres."""
     rotation: np.ndarray
-    """[3, 3] head to camera in the photograph."""
+    """[3, 3] rotation from head to camera in the photograph."""
     translation: np.ndarray
-    """[3] of the same, metres."""
+    """[3] translation from head to camera in the photograph, metres."""
     head_weight: np.ndarray
-    """[SIDE, SIDE] 1 where a point moves with the head, 0 where with the torso."""
+    """[SIDE, SIDE] 1 where a point moves with the head, 0 where it moves with the torso."""
     eye_distance: float
     """Distance of the outer eye corners in the photograph's pixels along the face, the unit of lip opening."""
     lip_gap: float
@@ -63,13 +63,14 @@ def build_face(landmarks: np.ndarray) -> Face:
     ring = np.array(_SILHOUETTE, dtype=np.float64)
     middle = np.array([228.0, 90.0])
     outer = middle + (ring - middle) * 1.15
-    places = np.concatenate([landmarks[:468, :2], hair[:, :2], ring, outer])
-    depths = np.concatenate([landmarks[:468, 2], hair[:, 2], np.full(len(ring) + len(outer), _SILHOUETTE_DEPTH)])
-    spline = RBFInterpolator(places, depths, smoothing=2.0, kernel="thin_plate_spline", degree=1)
+    positions = np.concatenate([landmarks[:NUM_MESH_POINTS, :2], hair[:, :2], ring, outer])
+    ring_depths = np.full(len(ring) + len(outer), _SILHOUETTE_DEPTH)
+    depths = np.concatenate([landmarks[:NUM_MESH_POINTS, 2], hair[:, 2], ring_depths])
+    spline = RBFInterpolator(positions, depths, smoothing=2.0, kernel="thin_plate_spline", degree=1)
     coarse = (np.arange(0, SIDE + 4, 4.0)) / SIDE * CROP[2]
     x, y = np.meshgrid(coarse + CROP[0], coarse + CROP[1])
     values = spline(np.stack([x.ravel(), y.ravel()], -1)).reshape(x.shape)
-    centre_x, centre_y = texel_places()
+    centre_x, centre_y = texel_positions()
     depth = cv2.remap(
         np.clip(values, -30.0, 60.0).astype(np.float32),
         ((centre_x - CROP[0]) / CROP[2] * SIDE / 4).astype(np.float32),
@@ -77,7 +78,7 @@ def build_face(landmarks: np.ndarray) -> Face:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    # Hair meets the cheek's rim at another depth: a soft step there tears nothing.
+    # Hair meets the cheek's rim at another depth: blur the step, so that the surface does not tear.
     face = np.hypot((centre_x - 225.0) / 40.0, (centre_y - 124.0) / 54.0)
     rim = _smoothstep((face - 0.85) / 0.25)
     depth = depth * (1.0 - rim) + cv2.GaussianBlur(depth, (0, 0), 9.0) * rim
@@ -85,17 +86,17 @@ def build_face(landmarks: np.ndarray) -> Face:
     unit = _unproject(landmarks, 1.0)
     distance, _, _ = _similarity(unit, to_head_frame(unit))
     points = _unproject(landmarks, distance)
-    _, turn, shift = _similarity(points, to_head_frame(points))
-    head = points @ turn.T + shift
-    surface = _unproject(np.dstack([centre_x, centre_y, depth]).reshape(-1, 3), distance) @ turn.T + shift
+    _, rotation, shift = _similarity(points, to_head_frame(points))
+    head = points @ rotation.T + shift
+    surface = _unproject(np.dstack([centre_x, centre_y, depth]).reshape(-1, 3), distance) @ rotation.T + shift
     corners = landmarks[list(OUTER_EYE_CORNERS)]
     eye_distance = float(np.linalg.norm(corners[0] - corners[1]))
-    upper, lower = lip_edges(landmarks[[pair[0] for pair in INNER_LIPS], 0])
+    upper, lower = lip_edges(landmarks[[pair[0] for pair in INNER_LIP_PAIRS], 0])
     return Face(
         surface=surface.reshape(SIDE, SIDE, 3),
         shape=head,
-        rotation=turn.T,
-        translation=-turn.T @ shift,
+        rotation=rotation.T,
+        translation=-rotation.T @ shift,
         head_weight=_head_weight(centre_x, centre_y),
         eye_distance=eye_distance,
         lip_gap=float((lower - upper).mean() / eye_distance),
@@ -103,7 +104,7 @@ def build_face(landmarks: np.ndarray) -> Face:
 
 
 def _unproject(points: np.ndarray, distance: float) -> np.ndarray:
-    """Photograph pixels with depth to camera space (OpenGL axes), `distance` to the depth's zero."""
+    """Unproject photograph pixels with depth to camera space (OpenGL axes); depth 0 lies at `distance`."""
     x, y, depth = np.asarray(points, dtype=np.float64).T
     z = distance * (1.0 + depth * _PER_PIXEL / FOCAL)
     right = ((x - CROP[0]) * _PER_PIXEL - SIZE / 2) * z / FOCAL
@@ -112,7 +113,7 @@ def _unproject(points: np.ndarray, distance: float) -> np.ndarray:
 
 
 def _similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation and shift that take one point set exactly onto the other."""
+    """Scale, rotation and shift from one point set to another that is exactly similar."""
     linear, *_ = np.linalg.lstsq(np.c_[source, np.ones(len(source))], target, rcond=None)
     scale = float(np.cbrt(np.linalg.det(linear[:3])))
     return scale, linear[:3].T / scale, linear[3]
@@ -132,13 +133,13 @@ def _smoothstep(t: np.ndarray) -> np.ndarray:
 class Expression:
     """Displacement of the surface by lips, jaw and lids, in the plane of the photograph (its pixels, x and y).
 
-    Opening 0 brings the inner lips together, `face.lip_gap` is the photograph, more drops the jaw. Closure of a lid is
+    Opening 0 closes the inner lips, `face.lip_gap` is the photograph's opening, more drops the jaw. Closure of a lid is
     0 in the photograph and 1 where the upper lid lies on the lower one.
     """
 
     def __init__(self, face: Face) -> None:
         self.face = face
-        self.x, self.y = texel_places()
+        self.x, self.y = texel_positions()
         x, y = self.x, self.y
         upper, lower = lip_edges(x)
         half, middle = 0.5 * (MOUTH_X[-1] - MOUTH_X[0]), 0.5 * (MOUTH_X[0] + MOUTH_X[-1])
@@ -148,7 +149,7 @@ class Expression:
         centre = 0.5 * (lower + upper)
         self.side = np.clip((y - centre) / span + 0.5, 0.0, 1.0)  # 0 above the mouth, 1 below
         self.gap = lower - upper
-        # Lips: at the edge the whole motion, fading away from it; the jaw moves as one piece below.
+        # Lips: the full motion at the edge, which fades away from it; the jaw below moves rigidly.
         self.near_upper = 1.0 - _smoothstep((upper - y) / 13.0)
         self.to_jaw = _smoothstep((y - lower) / 13.0)
         width = np.exp(-((np.abs(x - middle) / 44.0) ** 3))
@@ -167,13 +168,13 @@ class Expression:
             inside = np.clip((bottom - y) / np.maximum(bottom - top, 1e-3), 0.0, 1.0)
             self.lids.append((bottom - top) * np.where(y < top, fade, inside))
 
-    def displaced(self, opening: float, rounding: float, closures: tuple[float, float]) -> np.ndarray:
-        """The surface [SIDE, SIDE, 3] in the head's frame, metres.
+    def displace(self, opening: float, rounding: float, closures: tuple[float, float]) -> np.ndarray:
+        """The displaced surface [SIDE, SIDE, 3] in the head's frame, metres.
 
         Args:
             opening: mean gap of the inner-lip pairs in outer eye corner distances.
-            rounding: 0 to 1, draws the corners of the mouth together.
-            closures: of the person's right and left lid, 0 to 1.
+            rounding: 0 to 1, narrows the mouth.
+            closures: closure of the person's right and left lid, 0 to 1.
         """
         change = opening / self.face.lip_gap - 1.0  # -1 closed, 0 as photographed
         less, more = min(change, 0.0), max(change, 0.0)

@@ -1,7 +1,7 @@
-"""The photograph taken apart: head, torso, background and what lies behind lips and lids, each as a texture.
+"""The photograph split into layers: head, torso, background and the inside of mouth and eyes, each as a texture.
 
-Textures are square, `SIDE` pixels, RGB and alpha in [0, 1], float32, alpha not yet multiplied in. Places in the
-photograph were read off by eye once and stand here in its own pixels, (0, 0) its upper left corner.
+Textures are square, `SIDE` pixels, RGB and alpha in [0, 1], float32, with straight alpha. Positions in the photograph
+were read off by eye and are in its own pixels, (0, 0) its upper left corner.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCALE = SIDE / CROP[2]
 MOUTH_X = (202.9, 206.0, 210.0, 214.0, 218.0, 222.0, 226.0, 230.0, 234.0, 238.0, 242.0, 244.5)
 UPPER_LIP = (139.8, 140.4, 141.4, 142.3, 143.0, 143.4, 143.4, 143.1, 142.3, 141.4, 140.7, 140.9)
 LOWER_LIP = (139.8, 143.0, 146.2, 148.4, 149.6, 150.0, 150.0, 149.6, 147.9, 145.8, 142.9, 140.9)
-"""Inner edges of the lips above MOUTH_X."""
+"""Inner edges of the lips at the columns MOUTH_X."""
 RIGHT_EYE = (
     (194.8, 197.0, 199.5, 203.0, 206.5, 210.0, 212.5, 213.7),
     (101.2, 99.4, 98.4, 98.0, 98.5, 100.2, 102.0, 103.8),
@@ -46,7 +46,7 @@ _HEAD_OUTSIDE = (
     (181, 165), (180, 150), (178, 142), (170, 130), (150, 115),
 )  # fmt: skip
 _RIM = ((184.0, 148.6), (200.0, 149.9), (220.0, 154.5), (240.0, 162.8), (259.0, 175.7))
-"""Where the suit's ring runs on behind the neck."""
+"""Course of the suit's ring behind the neck."""
 _RIM_THICKNESS = 5.0
 
 
@@ -62,17 +62,17 @@ class Layers:
 
 def above_collar() -> np.ndarray:
     """1 in the texture where the head's layer is head or neck, 0 where it is the black cloth below."""
-    x, y = texel_places()
+    x, y = texel_positions()
     collar = np.array(_COLLAR, dtype=np.float64)
     return (y < np.interp(x, collar[:, 0], collar[:, 1])).astype(np.float32)
 
 
 def to_texture(points: object) -> np.ndarray:
-    """Places in the photograph as places in the textures."""
+    """Positions in the photograph as positions in the textures."""
     return (np.asarray(points, dtype=np.float64) - CROP[:2]) * SCALE
 
 
-def take_apart(photograph: np.ndarray) -> Layers:
+def split_photograph(photograph: np.ndarray) -> Layers:
     """Split the photograph (RGB, uint8) into layers."""
     affine = np.array(
         [[SCALE, 0, -CROP[0] * SCALE + 0.5 * SCALE - 0.5], [0, SCALE, -CROP[1] * SCALE + 0.5 * SCALE - 0.5]]
@@ -80,30 +80,30 @@ def take_apart(photograph: np.ndarray) -> Layers:
     image = cv2.warpAffine(photograph, affine, (SIDE, SIDE), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
     colour = image.astype(np.float32) / 255.0
 
-    head_cut = _grab_cut(image, _filled(_HEAD_INSIDE), _filled(_HEAD_OUTSIDE))
+    head_cut = _grab_cut(image, _cover_polygon(_HEAD_INSIDE), _cover_polygon(_HEAD_OUTSIDE))
     head_alpha = _matte(colour, head_cut)
     collar = to_texture(_COLLAR)
     band = np.concatenate([collar - (0, 12), collar[::-1] - (0, -16)])
     band[0, 0] += 3
-    below = _soft(_polygon(band), 2.5)
+    below = _blur(_polygon(band), 2.5)
     head_colour = _extend(colour, head_alpha > 0.97)
-    # below the collar's edge the layer is the suit's own black cloth, which fades into the torso
-    cloth = np.clip(_soft(below > 0.004, 1.0) * 2.0 - 1.0, 0, 1)[..., None]
+    # below the collar's edge the layer shows the suit's black cloth, which fades into the torso
+    cloth = np.clip(_blur(below > 0.004, 1.0) * 2.0 - 1.0, 0, 1)[..., None]
     head_colour = np.where(head_alpha[..., None] > 0.97, colour, head_colour * (1 - cloth) + colour * cloth)
     head_alpha = np.maximum(head_alpha, below)
 
     suit = _suit(image, head_cut)
-    suit_alpha = _soft(suit, 1.0)
+    suit_alpha = _blur(suit, 1.0)
     torso_colour = _behind_the_neck(colour, head_cut, suit)
     person = cv2.dilate(np.maximum(head_cut, suit), np.ones((41, 41), np.uint8)) > 0
     background = _backdrop(colour, person)
 
     holes = _holes()
-    inside, reach = _inside(colour)
+    inside, coverage = _inside(colour)
     return Layers(
         _rgba(background, np.ones((SIDE, SIDE))),
         _rgba(torso_colour, suit_alpha),
-        _rgba(inside, reach),
+        _rgba(inside, coverage),
         _rgba(head_colour, head_alpha * (1.0 - holes)),
     )
 
@@ -112,7 +112,7 @@ def _rgba(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return np.dstack([np.clip(colour, 0, 1), alpha]).astype(np.float32)
 
 
-def _filled(points: object) -> np.ndarray:
+def _cover_polygon(points: object) -> np.ndarray:
     """Coverage of a polygon of the photograph, in the texture, 0 to 1."""
     supersample = 4
     mask = _polygon(to_texture(points) * supersample, SIDE * supersample)
@@ -124,12 +124,12 @@ def _polygon(points: np.ndarray, side: int = SIDE) -> np.ndarray:
     return cv2.fillPoly(np.zeros((side, side), np.uint8), [np.round(points - 0.5).astype(np.int32)], (1.0,))
 
 
-def _soft(mask: np.ndarray, sigma: float) -> np.ndarray:
+def _blur(mask: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma)
 
 
 def _grab_cut(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Graph cut between a polygon surely inside and one that surely holds the whole; 0 or 1."""
+    """Graph cut between a polygon surely inside the region and one that surely encloses it; 0 or 1."""
     labels = np.full((SIDE, SIDE), cv2.GC_BGD, np.uint8)
     labels[outside > 0.5] = cv2.GC_PR_FGD
     labels[inside > 0.5] = cv2.GC_FGD
@@ -141,15 +141,15 @@ def _grab_cut(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.
 
 
 def _matte(colour: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """A soft edge that follows the image's own (guided filter, He et al. 2010) within a few pixels of the cut."""
-    # of opencv-contrib; where another OpenCV package lies over it, its stubs do not know it
+    """A soft edge that follows the image's edge (guided filter, He et al. 2010) within a few pixels of the cut."""
+    # part of opencv-contrib: the type stubs of other OpenCV packages do not have it
     guided = cv2.ximgproc.guidedFilter(colour, cut.astype(np.float32), 5, 1e-3)  # pyright: ignore
     near = cv2.GaussianBlur(cut.astype(np.float32), (0, 0), 1.2)
     return np.clip((0.6 * guided + 0.4 * near - 0.12) / 0.8, 0.0, 1.0)
 
 
 def _extend(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Colours carried out over the unknown part, the nearer the more detailed (a pyramid of normalised blurs)."""
+    """Extrapolate colours over the unknown part, in more detail where it is near (a pyramid of normalised blurs)."""
     filled, weight = np.zeros_like(colour), np.zeros((*colour.shape[:2], 1), np.float32)
     mask = known.astype(np.float32)
     for sigma in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0):
@@ -161,26 +161,26 @@ def _extend(colour: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _backdrop(colour: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """The studio's backdrop with nobody in front of it: smooth colour, and grain like the rest."""
+    """The studio's backdrop without the person: smooth colour, with grain like the rest."""
     smooth = _extend(colour, ~person)
     smooth = np.where(person[..., None], cv2.GaussianBlur(smooth, (0, 0), 6.0), smooth)
     grain = (colour - cv2.GaussianBlur(colour, (0, 0), 3.0))[~person].std()
     noise = cv2.GaussianBlur(np.random.default_rng(0).normal(size=(SIDE, SIDE)).astype(np.float32), (0, 0), 1.2)
-    cover = _soft(person, 3.0)[..., None]
+    cover = _blur(person, 3.0)[..., None]
     return smooth + cover * (noise * (0.7 * grain / noise.std()))[..., None]
 
 
 def _suit(image: np.ndarray, head: np.ndarray) -> np.ndarray:
     """The suit, its ring completed behind the neck; 0 or 1."""
-    far = (
+    inside_points = (
         (100, 222), (100, 242), (306, 242), (297, 228), (290, 212), (278, 197), (262, 187), (240, 192), (200, 188),
         (165, 165), (145, 175), (130, 190), (122, 208),
     )  # fmt: skip
-    reach = (
+    outside_points = (
         (95, 250), (95, 205), (108, 190), (112, 180), (122, 165), (132, 155), (150, 144), (180, 143), (262, 160),
         (290, 185), (303, 205), (308, 225), (330, 243), (330, 250),
     )  # fmt: skip
-    inside, outside = _filled(far) * (1 - head), _filled(reach)
+    inside, outside = _cover_polygon(inside_points) * (1 - head), _cover_polygon(outside_points)
     suit = _grab_cut(image, inside, outside * (1 - head))
     rim = to_texture(_RIM)
     below = np.concatenate([rim, [[rim[-1, 0], SIDE], [rim[0, 0], SIDE]]])
@@ -203,7 +203,7 @@ def _behind_the_neck(colour: np.ndarray, head: np.ndarray, suit: np.ndarray) -> 
     ring = np.clip((_RIM_THICKNESS - depth) / 1.0 + 0.5, 0, 1)[..., None]
     between = (columns > rim[0, 0]) & (columns < rim[-1, 0])
     painted = lilac * ring + dark * (1 - ring)
-    cover = _soft(hidden & between[None] & (depth < 40), 1.5)[..., None]
+    cover = _blur(hidden & between[None] & (depth < 40), 1.5)[..., None]
     return (painted * cover + out * (1 - cover)).astype(np.float32)
 
 
@@ -218,19 +218,19 @@ def lid_edges(x: np.ndarray, eye: tuple) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _curve(x: np.ndarray, knots: object, values: object) -> np.ndarray:
-    places = np.asarray(knots, dtype=np.float64)
-    return PchipInterpolator(places, np.asarray(values, dtype=np.float64))(np.clip(x, places[0], places[-1]))
+    columns = np.asarray(knots, dtype=np.float64)
+    return PchipInterpolator(columns, np.asarray(values, dtype=np.float64))(np.clip(x, columns[0], columns[-1]))
 
 
-def texel_places() -> tuple[np.ndarray, np.ndarray]:
-    """Place in the photograph of each texture pixel's centre."""
+def texel_positions() -> tuple[np.ndarray, np.ndarray]:
+    """Position in the photograph of each texture pixel's centre."""
     x, y = np.meshgrid(np.arange(SIDE) + 0.5, np.arange(SIDE) + 0.5)
     return x / SCALE + CROP[0], y / SCALE + CROP[1]
 
 
 def _holes() -> np.ndarray:
     """Coverage of the mouth and eye openings of the photograph, 0 to 1."""
-    x, y = texel_places()
+    x, y = texel_positions()
     holes = np.zeros((SIDE, SIDE))
     for upper, lower in (lip_edges(x), lid_edges(x, RIGHT_EYE), lid_edges(x, LEFT_EYE)):
         holes = np.maximum(
@@ -243,8 +243,8 @@ def _holes() -> np.ndarray:
 
 
 def _inside(colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eyes as they are; teeth as they are, a dark cavity below them, gums above and a tongue. Colours and reach."""
-    x, y = texel_places()
+    """Colours and coverage of the inside: the photograph's eyes and teeth, with a painted cavity, gums and tongue."""
+    x, y = texel_positions()
     upper, lower = lip_edges(x)
     middle, half = 0.5 * (MOUTH_X[0] + MOUTH_X[-1]), 0.5 * (MOUTH_X[-1] - MOUTH_X[0])
     across = (x - middle) / half
@@ -260,8 +260,8 @@ def _inside(colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mouth = paint * (1 - teeth) + colour * teeth
     around = ((np.abs(across) < 1.05) & (y > upper - 8) & (y < 176)).astype(np.float32)
     out = np.where(around[..., None] > 0, mouth, colour)
-    reach = around
+    coverage = around
     for eye in (RIGHT_EYE, LEFT_EYE):
         left, right, top, bottom = min(eye[0]) - 1.5, max(eye[0]) + 1.5, min(eye[1]) - 1.5, max(eye[3]) + 1.5
-        reach = np.maximum(reach, ((x > left) & (x < right) & (y > top) & (y < bottom)).astype(np.float32))
-    return out.astype(np.float32), reach
+        coverage = np.maximum(coverage, ((x > left) & (x < right) & (y > top) & (y < bottom)).astype(np.float32))
+    return out.astype(np.float32), coverage

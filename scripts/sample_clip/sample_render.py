@@ -1,4 +1,4 @@
-"""Drawing the layers of the sample clip: small triangles under a pinhole camera, composited back to front."""
+"""Rendering of the sample clip's layers: small triangles under a pinhole camera, composited back to front."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sample_face import FOCAL, SIZE, Expression, Face
 from sample_layers import SIDE, Layers, above_collar
 
 _SCALE = SIDE / SIZE
-_NOTHING = -1e4
+_NO_SURFACE = -1e4
 
 
 @numba.njit(cache=False)
 def _draw(u, v, z, map_x, map_y, nearest):  # pragma: no cover - compiled
-    """Texture place of the nearest surface point at each pixel centre; u, v are pixels, z is the depth."""
+    """Texture position of the nearest surface point at each pixel centre; u, v are pixels, z is the depth."""
     rows, columns = u.shape
     height, width = map_x.shape
     for i in range(rows - 1):
@@ -46,7 +46,7 @@ def _draw(u, v, z, map_x, map_y, nearest):  # pragma: no cover - compiled
 
 
 class Painter:
-    """Draws frames from a face and its layers."""
+    """Renders frames from a face and its layers."""
 
     def __init__(self, face: Face, layers: Layers) -> None:
         self.face, self.layers = face, layers
@@ -61,19 +61,21 @@ class Painter:
         rounding: float,
         closures: tuple[float, float],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One image [SIZE, SIZE, 3] uint8, and the layer seen in each pixel: 0 background, 1 suit, 2 head and neck.
+        """An image [SIZE, SIZE, 3] uint8, and the layer visible in each pixel: 0 background, 1 suit, 2 head and neck.
 
         Args:
             head: [3, 4] head to camera, metres, OpenGL axes.
             torso: [2] shift of the torso in pixels of the clip, right and down.
-            opening: see `Expression.displaced`, as the next two.
+            opening: see `Expression.displace`.
+            rounding: see `Expression.displace`.
+            closures: see `Expression.displace`.
         """
         rest = self._warp(self.face.surface, head, torso)
-        moved = self._warp(self.expression.displaced(opening, rounding, closures), head, torso)
+        moved = self._warp(self.expression.displace(opening, rounding, closures), head, torso)
         image = self.layers.background[..., :3].copy()
         shift = np.array([[1, 0, torso[0] * _SCALE], [0, 1, torso[1] * _SCALE]])
         body = cv2.warpAffine(
-            _multiplied(self.layers.torso), shift, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            _premultiply(self.layers.torso), shift, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
         inside = _look_up(self.layers.inside, rest)
         front = _look_up(self.layers.head, moved)
@@ -84,13 +86,13 @@ class Painter:
         )
         head_cover = np.maximum(front[..., 3], inside[..., 3]) * skin
         person_cover = np.maximum.reduce([body[..., 3], front[..., 3], inside[..., 3]])
-        seen = (_shrunk(person_cover) > 0.5).astype(np.uint8)
-        seen[_shrunk(head_cover) > 0.5] = 2
-        small = _shrunk(image)
+        seen = (_downsample(person_cover) > 0.5).astype(np.uint8)
+        seen[_downsample(head_cover) > 0.5] = 2
+        small = _downsample(image)
         return (np.clip(small, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), seen
 
     def _warp(self, surface: np.ndarray, head: np.ndarray, torso: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Texture place seen at each pixel of the image at `SIDE` pixels."""
+        """Texture position visible at each pixel of an image of `SIDE` pixels."""
         moved = surface @ head[:, :3].T + head[:, 3]
         still = surface @ self.face.rotation.T + self.face.translation
         metres = -still[..., 2:] / FOCAL
@@ -100,22 +102,22 @@ class Painter:
         z = -points[..., 2]
         u = (SIZE / 2 + FOCAL * points[..., 0] / z) * _SCALE
         v = (SIZE / 2 - FOCAL * points[..., 1] / z) * _SCALE
-        map_x, map_y = np.full((SIDE, SIDE), _NOTHING), np.full((SIDE, SIDE), _NOTHING)
+        map_x, map_y = np.full((SIDE, SIDE), _NO_SURFACE), np.full((SIDE, SIDE), _NO_SURFACE)
         _draw(u, v, z, map_x, map_y, np.full((SIDE, SIDE), np.inf))
         return map_x.astype(np.float32), map_y.astype(np.float32)
 
 
-def _shrunk(image: np.ndarray) -> np.ndarray:
+def _downsample(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
-def _multiplied(texture: np.ndarray) -> np.ndarray:
+def _premultiply(texture: np.ndarray) -> np.ndarray:
     return np.dstack([texture[..., :3] * texture[..., 3:], texture[..., 3]])
 
 
-def _look_up(texture: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Premultiplied texture at the given places; transparent where there is no surface."""
+def _look_up(texture: np.ndarray, positions: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Premultiplied texture at the given positions; transparent where there is no surface."""
     drawn = cv2.remap(
-        _multiplied(texture), *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=(0.0,)
+        _premultiply(texture), *positions, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=(0.0,)
     )
     return np.clip(drawn, 0.0, 1.0)

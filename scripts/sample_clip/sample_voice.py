@@ -1,4 +1,4 @@
-"""Voices of the sample clip, made with espeak-ng (Debian: apt-get install espeak-ng); times of the phonemes."""
+"""Voices of the sample clip, synthesised by espeak-ng (Debian: apt-get install espeak-ng), with phoneme times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nerfstudio_talking.io.errors import TalkingError
 RATE = 16000
 DURATION = 10.0
 _LIBRARY = "libespeak-ng.so.1"
-# Rich in m, b, p and open vowels: lips that close and lips that open wide.
+# Rich in m, b, p and in open vowels, so that lips close often and open wide.
 SENTENCES = (
     "My mother bought a big map of Panama, and Papa may bring it home.",
     "Bob, above the harbour, put a warm lamp by the open barn.",
@@ -53,7 +53,7 @@ def _espeak() -> tuple[ctypes.CDLL, int]:
     try:
         espeak = ctypes.CDLL(_LIBRARY)
     except OSError as error:
-        hint = "Install espeak-ng (Debian: apt-get install espeak-ng), or keep the committed voices."
+        hint = "Install espeak-ng (Debian: apt-get install espeak-ng), or use the committed voices."
         raise TalkingError(_LIBRARY, expected="the speech synthesiser", found=str(error), hint=hint) from error
     synchronous, phoneme_events = 2, 1
     espeak.espeak_SetSynthCallback.argtypes = [_CALLBACK]
@@ -66,7 +66,7 @@ def _espeak() -> tuple[ctypes.CDLL, int]:
 
 
 def synthesise(text: str, name: str, speed: int, pitch: int) -> tuple[np.ndarray, Phonemes]:
-    """Speak a text: samples at `RATE` in [-1, 1], silence at the ends cut off, and its phonemes.
+    """Synthesise a text: samples at `RATE` in [-1, 1] without silence at the ends, and the phonemes.
 
     Raises:
         TalkingError: espeak-ng is not installed, or has no such voice.

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from helpers.speech_models import FakeModel, fake_transformers
 
 from nerfstudio_talking.audio import models
 from nerfstudio_talking.audio.extract import extract_features, read_feature_array
@@ -106,13 +104,14 @@ def test_windows_at_the_ends() -> None:
 @pytest.mark.parametrize("fps", [25.0, 30.0])
 def test_extracted_features(kind: str, channels: int, fps: float) -> None:
     audio = voice(2.0)
-    features, name = extract_features(audio, fps, round(2 * fps), kind)
-    assert features.shape == (round(2 * fps), 16, channels) and features.dtype == np.float32 and name == kind
-    assert np.isfinite(features).all()
+    features = extract_features(audio, fps, round(2 * fps), kind)
+    assert features.windows.shape == (round(2 * fps), 16, channels) and features.windows.dtype == np.float32
+    assert features.kind == kind
+    assert np.isfinite(features.windows).all()
 
 
 def test_features_beyond_the_audio_are_silence() -> None:
-    features = extract_features(voice(1.0), 25, 50)[0]
+    features = extract_features(voice(1.0), 25, 50).windows
     quiet = features[-1, -1]
     np.testing.assert_allclose(features[40:], np.broadcast_to(quiet, (10, 16, 80)), atol=1e-6)
     np.testing.assert_allclose(features[0, 0], quiet, atol=1e-6)
@@ -122,7 +121,7 @@ def test_features_beyond_the_audio_are_silence() -> None:
 def test_extracted_windows_are_in_time() -> None:
     audio = np.zeros(4 * RATE, dtype=np.float32)
     audio[RATE * 2 : RATE * 2 + 160] = voice(1.0, seed=3)[2000:2160]  # a click at second 2
-    features = extract_features(audio, 25, 100)[0]
+    features = extract_features(audio, 25, 100).windows
     loud = features.mean(axis=2)
     frame, row = np.unravel_index(np.argmax(loud), loud.shape)
     assert (frame + 0.5) / 25 + (row - 7.5) / 50 == pytest.approx(2.0, abs=0.02)
@@ -137,9 +136,10 @@ def test_ready_arrays(tmp_path: Path, shape: tuple[int, ...], kind: str) -> None
     path = tmp_path / "feature array.npy"
     array = np.random.default_rng(0).standard_normal(shape)
     np.save(path, array)
-    features, name = extract_features(np.zeros(0), 25, 20, str(path))
-    assert name == kind and features.ndim == 3 and features.dtype == np.float32
-    np.testing.assert_allclose(np.sort(features, axis=None), np.sort(array.astype(np.float32), axis=None))
+    features = extract_features(np.zeros(0), 25, 20, str(path))
+    assert features.kind == kind and features.windows.ndim == 3 and features.windows.dtype == np.float32
+    assert features.normalization is None
+    np.testing.assert_allclose(np.sort(features.windows, axis=None), np.sort(array.astype(np.float32), axis=None))
 
 
 def test_ready_arrays_of_another_length(tmp_path: Path) -> None:
@@ -185,23 +185,6 @@ def test_speech_models_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         extract_features(voice(1.0), 25, 25, "hubert")
 
 
-class FakeModel(torch.nn.Module):
-    """Mean of each row's field of 400 samples every 320, as wav2vec 2.0 lays its rows."""
-
-    def forward(self, audio: torch.Tensor) -> types.SimpleNamespace:
-        rows = audio.unfold(1, 400, 320)
-        centre = torch.linspace(-1, 1, 400)
-        hidden = torch.stack([rows.abs().mean(-1), (rows * centre).mean(-1)], dim=-1)
-        return types.SimpleNamespace(last_hidden_state=hidden)
-
-
-def fake_transformers(monkeypatch: pytest.MonkeyPatch, loader) -> None:
-    module = types.ModuleType("transformers")
-    module.AutoModel = types.SimpleNamespace(from_pretrained=loader)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "transformers", module)
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: name == "transformers" or None)
-
-
 def test_speech_model_rows_are_in_time_and_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     fake_transformers(monkeypatch, lambda name: asked.append(name) or FakeModel())
@@ -209,15 +192,16 @@ def test_speech_model_rows_are_in_time_and_chunked(monkeypatch: pytest.MonkeyPat
     clicks = [3.0, 19.99, 20.01, 41.5]
     for second in clicks:
         audio[round(second * RATE) - 20 : round(second * RATE) + 20] = 0.5
-    stream = models.speech_model_features(audio, "hubert")
+    stream, normalization = models.speech_model_features(audio, "hubert")
     assert asked == ["facebook/hubert-base-ls960"] and stream.shape == (45 * 50, 2)
     np.testing.assert_allclose(stream.mean(axis=0), 0, atol=1e-3)
     found = np.flatnonzero(stream[:, 0] > 5)
     apart = np.abs(found[:, None] / 50 - np.array(clicks))
     assert apart.min(axis=1).max() <= 0.0135  # nothing but clicks: half a field of 25 ms
     assert apart.min(axis=0).max() <= 0.0105  # every click: half a row
-    features, kind = extract_features(audio, 25, 45 * 25, "hubert")
-    assert features.shape == (45 * 25, 2, 2) and kind == "hubert"
+    assert normalization.mean.shape == (2,)
+    features = extract_features(audio, 25, 45 * 25, "hubert")
+    assert features.windows.shape == (45 * 25, 2, 2) and features.kind == "hubert"
 
 
 def test_speech_model_offline(monkeypatch: pytest.MonkeyPatch) -> None:

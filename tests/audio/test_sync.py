@@ -4,12 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, shared_file
 from helpers.voices import FPS, late, speech
 
 from nerfstudio_talking.audio.sync import OffsetEstimate, estimate_offset, sync_score
-
-CLIPS = SHARED / "clips"
 
 
 @pytest.mark.parametrize("shift", [-7, -2, 0, 3, 9])
@@ -81,7 +79,8 @@ def test_a_peak_at_the_end_of_the_sweep_is_no_finding() -> None:
 
 
 def lip_curve(path: Path) -> np.ndarray:
-    face_mesh = pytest.importorskip("mediapipe").solutions.face_mesh
+    from mediapipe.python.solutions import face_mesh
+
     from nerfstudio_talking.media.reading import read_frames
 
     gaps = []
@@ -94,16 +93,16 @@ def lip_curve(path: Path) -> np.ndarray:
     return np.array(gaps)
 
 
-@pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips (../shared/clips) are not here")
+@needs_clips("clips/obama.mp4", "clips/obama_audio_late.mp4", "clips/man_kitchen.mp4")
 def test_real_clips() -> None:
     from nerfstudio_talking.media.reading import read_audio
 
-    lips = lip_curve(CLIPS / "obama.mp4")
-    own = estimate_offset(lips, read_audio(CLIPS / "obama.mp4"), FPS)
+    lips = lip_curve(shared_file("clips/obama.mp4"))
+    own = estimate_offset(lips, read_audio(shared_file("clips/obama.mp4")), FPS)
     assert own.significant and abs(own.lag_frames) <= 1
     assert own.score > 0.5 > 0.4 > own.null_max
     # the images are the same ones; its audio was not moved
-    found = estimate_offset(lips, read_audio(CLIPS / "obama_audio_late.mp4"), FPS)
+    found = estimate_offset(lips, read_audio(shared_file("clips/obama_audio_late.mp4")), FPS)
     assert found.significant and 5 <= found.lag_frames <= 6
-    swapped = read_audio(CLIPS / "man_kitchen.mp4")
+    swapped = read_audio(shared_file("clips/man_kitchen.mp4"))
     assert not estimate_offset(lips, swapped, FPS).significant

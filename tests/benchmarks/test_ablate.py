@@ -86,7 +86,6 @@ def test_its_options_are_read_by_ns_train():
     assert found["region module, network (ER-NeRF's)"].model.region_module == "mlp"
     assert found["region module, none (concatenation)"].model.region_module == "concat"
     assert found["torso, deformable grid (ER-NeRF's)"].model.torso == "deformable_grid"
-    assert found["no saliency regularisation"].model.saliency_loss_mult == 0
     assert found["audio, a free code (ER-NeRF's)"].model.audio_condition == "code"
     assert found["uniform sampling"].datamanager.pixel_sampler.uniform
     assert not found["no deformation"].model.deformation
@@ -155,6 +154,17 @@ def test_only_a_record_with_the_same_settings_counts(study):
     assert runs_of(study)[0].load(RESULT) is None
 
 
+_EVALUATED = {
+    "psnr": 31.0,
+    "psnr_std": 0.5,
+    "fps": 2.0,
+    "video_lmd": 0.4,
+    "video_gt_torso_jitter": 1.0,
+    "frames/000020/psnr": 30.0,
+}
+"""What ns-eval writes."""
+
+
 def _fake_runs(monkeypatch, fail_at: str | None = None) -> list[str]:
     """Programs that write what ns-train and ns-eval would; the names of those that were started."""
     started = []
@@ -170,7 +180,7 @@ def _fake_runs(monkeypatch, fail_at: str | None = None) -> list[str]:
             torch.save({"optimizers": {}}, models / "step-000000003.ckpt")
             on_line("3 (75.00%)   1 ms")
             return 60.0, 90.0
-        Path(options["--output-path"]).write_text(json.dumps({"results": {"video_psnr": 31.0, "psnr": 1.0}}))
+        Path(options["--output-path"]).write_text(json.dumps({"results": _EVALUATED}))
         on_line("Without lpips: no weights\n")
         return 5.0, 6.0
 
@@ -194,7 +204,8 @@ def test_what_was_killed_runs_again_and_what_was_trained_is_only_scored(study, m
     assert started == ["ns-eval"]
     record = run.load(RESULT)
     assert record is not None
-    assert (record["scores"], record["left_out"]) == ({"psnr": 31.0}, {"lpips": "no weights"})
+    assert record["scores"] == {"psnr": 31.0, "lmd": 0.4, "gt_torso_jitter": 1.0}
+    assert record["left_out"] == {"lpips": "no weights"}
     assert (record["train_seconds"], record["train_cpu_seconds"], record["evaluate_seconds"]) == (60.0, 90.0, 5.0)
     assert steps == [3, 4, 4]
 
@@ -302,7 +313,7 @@ def test_table_by_hand(results):
     header, _, gt, ours, baseline = group_table(results, "one", ("a", "b, changed"))
     assert "PSNR (dB)" in header
     assert "LPIPS" not in header
-    assert gt == "| *the recording* |  |  | 1.00 |  |  |  |"
+    assert gt == "| *ground truth* |  |  | 1.00 |  |  |  |"
     # 33 and 35: 34, and the root of 2
     assert ours == "| a | 34.00 ± 1.41 | 2.100 ± 0.141 | 0.90 ± 0.28 | 1.50 | 1.5 ± 0.0 / 2.0 ± 0.0 | 2 |"
     assert baseline.startswith("| b, changed | 32.00 ± 0.00 | 2.100 ± 0.000 | 0.50 ± 0.00 |")
@@ -310,9 +321,9 @@ def test_table_by_hand(results):
 
 def test_differences_by_hand(results):
     header, _, other = difference_table(results, "one", ("a", "b, changed"))
-    assert header.startswith("| less a | PSNR (dB)")
-    # 32 less 33 and less 35; 2.1 less 2.0 and less 2.2
-    assert other == "| b, changed | -2.00 ± 1.41 | (+0.000 ± 0.141) | -0.40 ± 0.28 |"
+    assert header.startswith("| difference to a (paired by seed) | PSNR (dB)")
+    # 32 - 33 and 32 - 35; 2.1 - 2.0 and 2.1 - 2.2
+    assert other == "| b, changed | -2.00 ± 1.41 | +0.000 ± 0.141 (n.s.) | -0.40 ± 0.28 |"
     assert difference_table(results, "one", ("a",)) == []
 
 

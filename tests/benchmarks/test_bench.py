@@ -71,18 +71,18 @@ def test_a_long_video_goes_to_and_fro(tmp_path, monkeypatch):
 
 
 def test_a_long_clip_repeats_a_short_one(tmp_path):
-    from bench_portrait import draw_clip
+    from bench_portrait import repeat_sample
 
     from nerfstudio_talking.dataset_io.track import load_track
 
-    folder = draw_clip(tmp_path / "clip", 9, 32, distinct=4)
+    folder = repeat_sample(tmp_path / "clip", 29, 64, distinct=12)
     track = load_track(folder)
-    assert track.num_frames == 9
-    assert (track.audio[8] == track.audio[0]).all()
+    assert track.num_frames == 29
+    assert (track.audio[28] == track.audio[4]).all() and (track.audio[28] != track.audio[5]).any()
     images = sorted((folder / "images").iterdir())
-    assert len(images) == 9
-    assert images[5].samefile(images[1])
-    assert len(list((folder / "parsing").iterdir())) == 9
+    assert len(images) == 29
+    assert images[26].samefile(images[2])
+    assert len(list((folder / "parsing").iterdir())) == 29
 
 
 @pytest.mark.parametrize("foreign", ["", "# Page\n\n<!-- other: begin -->\nkept\n<!-- other: end -->\n"])

@@ -1,17 +1,14 @@
-"""The body's own frame, and the deformation that leads there."""
+"""The body's rest frame."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from helpers.builders import moving_poses
-from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.cameras.body_frame import middle_frame, portrait_box, to_body
 from nerfstudio_talking.cameras.image_plane import apply_affine
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
-from nerfstudio_talking.field_components.conditioning import FrameCondition
-from nerfstudio_talking.fields.body_deformation import BodyDeformation
 
 CAMERA = PinholeCamera(300.0, 128, 96)
 
@@ -36,8 +33,8 @@ def test_a_body_that_stands_still_before_the_camera_does_so_in_its_frame():
     torch.testing.assert_close(out[0], out[1], atol=1e-6, rtol=0)
 
 
-def test_the_bodys_motion_is_taken_out():
-    """What a motion carries to a place in the image, and what was there at rest, are one point of the body."""
+def test_the_bodys_motion_is_undone():
+    """A moved position in the image and its position at rest are one point of the body."""
     pose = torch.from_numpy(moving_poses(3)[1])
     motion = torch.tensor([[1.05, 0.02, 0.1], [-0.03, 0.97, -0.2]])
     points = torch.tensor([[0.05, -0.1, 0.0], [-0.1, -0.15, 0.03]])
@@ -49,7 +46,7 @@ def test_the_bodys_motion_is_taken_out():
     torch.testing.assert_close(a, b)
 
 
-def test_the_box_holds_what_the_image_shows_of_the_body():
+def test_the_box_encloses_what_the_image_shows_of_the_body():
     poses = moving_poses(9)
     head = np.array([[-0.1, -0.12, -0.15], [0.1, 0.15, 0.1]])
     box = portrait_box(head, poses, CAMERA)
@@ -65,22 +62,3 @@ def test_middle_frame():
     poses = moving_poses(11)
     far = np.linalg.norm(poses[:, :, 3] - poses[:, :, 3].mean(0), axis=1)
     assert far[middle_frame(poses)] == far.min()
-
-
-def test_the_face_stays_and_the_chest_goes_with_the_body():
-    turned = np.eye(4, dtype=np.float32)[:3]
-    turned[:, :3] = Rotation.from_rotvec([0, 0.3, 0]).as_matrix()
-    turned[:, 3] = turned[:, :3] @ [0, 0, 0.8]
-    rest = np.eye(4, dtype=np.float32)[:3].copy()
-    rest[2, 3] = 0.8
-    box = torch.tensor([[-0.2, -0.3, -0.2], [0.2, 0.15, 0.1]])
-    deformation = BodyDeformation(box, -0.1, torch.from_numpy(rest), CAMERA)
-    condition = FrameCondition(
-        torch.zeros(1, 6), torch.zeros(1, 2), torch.from_numpy(turned)[None], torch.eye(2, 3)[None]
-    )
-    points = torch.tensor([[0.0, 0.05, 0.08], [0.1, -0.25, 0.0]])
-    moved = deformation(points, torch.zeros(2, dtype=torch.long), condition)
-    torch.testing.assert_close(moved.points[0], points[0], atol=1e-4, rtol=0)
-    expected = to_body(points[1:], condition.poses, condition.body, torch.from_numpy(rest), CAMERA)
-    torch.testing.assert_close(moved.points[1:], expected, atol=1e-4, rtol=0)
-    assert moved.offset.abs().max() < 1e-6

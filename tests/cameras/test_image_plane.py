@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_talking.cameras.image_plane import plane_positions
+from nerfstudio_talking.cameras.image_plane import apply_affine, plane_positions
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 
 
@@ -57,3 +57,10 @@ def test_project_inverts_rays():
     view = PinholeCamera(focal, width, height)
     uv = view.uv(view.project(origins + 0.7 * directions, pose[None]))[0]
     torch.testing.assert_close(uv.float(), pixels / torch.tensor([50.0, 40.0]) - 1, atol=1e-5, rtol=0)
+
+
+def test_affine_maps_and_their_inverse():
+    motion = torch.tensor([[[0.0, -2.0, 0.5], [2.0, 0.0, -1.0]]])
+    positions = torch.tensor([[1.0, 3.0]])
+    torch.testing.assert_close(apply_affine(positions, motion), torch.tensor([[-5.5, 1.0]]))
+    torch.testing.assert_close(apply_affine(apply_affine(positions, motion), motion, inverse=True), positions)

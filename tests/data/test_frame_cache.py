@@ -44,3 +44,13 @@ def test_a_long_clip_keeps_its_brightness_and_halves_its_chroma(image):
     bright = [rgb2ycbcr(x)[..., 0] for x in (seen, true)]
     assert np.abs(bright[0] - bright[1]).max() < 2.5
     assert np.abs(seen - true).mean() < 0.02
+
+
+@pytest.mark.parametrize("budget", [10**9, 1])
+def test_whole_images_are_the_pixels(image, budget):
+    cache = FrameCache(3, 37, 51, budget)
+    for index in range(3):
+        cache.put(index, Image.fromarray(np.roll(image, index, 0)))
+    images = cache.images(torch.tensor([2, 0]))
+    for row, index in enumerate((2, 0)):
+        np.testing.assert_array_equal(images[row], read(cache, index, (37, 51)))

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 from helpers.builders import draw_frame, draw_landmarks, moving_poses, speech_like
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, shared_file
 from PIL import Image
 
-from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_sequence
+from nerfstudio_talking.audio.extract import READY_SHAPES, extract_features
+from nerfstudio_talking.dataset_io.ad_nerf import AUDIO_ARRAYS, load_ad_nerf_sequence
 from nerfstudio_talking.dataset_io.parsing_labels import AD_NERF_COLOURS, CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import load_parsing
 from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
@@ -72,6 +73,27 @@ def test_windows_end_before_the_image(tmp_path):
     np.testing.assert_array_equal(track.audio[-1], np.load(tmp_path / "d/aud_ds.npy")[-1])
 
 
+def test_features_of_its_own_come_with_their_normalisation(tmp_path):
+    import soundfile
+
+    write_ad_nerf_dataset(tmp_path / "d")
+    assert load_ad_nerf_sequence(tmp_path / "d").track.audio_normalization is None
+    (tmp_path / "d/aud_ds.npy").unlink()
+    samples = 0.1 * np.random.default_rng(0).standard_normal(16000)
+    soundfile.write(tmp_path / "d/aud.wav", samples, 16000, subtype="FLOAT")
+    track = load_ad_nerf_sequence(tmp_path / "d").track
+    expected = extract_features(samples.astype(np.float32), 25.0, IDS[-1] + 1)
+    assert track.audio_kind == "logmel"
+    np.testing.assert_array_equal(track.audio, expected.windows[IDS])
+    np.testing.assert_array_equal(track.audio_normalization.mean, expected.normalization.mean)
+
+
+def test_esperanto_has_one_name(tmp_path):
+    write_ad_nerf_dataset(tmp_path / "d", audio="aud_eo.npy")
+    assert load_ad_nerf_sequence(tmp_path / "d").track.audio_kind == "esperanto"
+    assert {kind for _, kind in AUDIO_ARRAYS} <= set(READY_SHAPES.values())
+
+
 def test_poses_solved_at_another_size(tmp_path):
     write_ad_nerf_dataset(tmp_path / "d")
     for name in ("train", "val"):
@@ -102,12 +124,10 @@ def test_damaged_folder(tmp_path, damage, message):
         load_ad_nerf_sequence(tmp_path / "d")
 
 
+@needs_clips("formats/AD-NeRF_transforms_val.json")
 def test_real_transforms_follow_our_convention():
     """In AD-NeRF's own file the camera stands in front of the face, upright, less than a metre away."""
-    path = SHARED / "formats/AD-NeRF_transforms_val.json"
-    if not path.is_file():
-        pytest.skip("the real transforms file is not here")
-    record = json.loads(path.read_text())
+    record = json.loads(shared_file("formats/AD-NeRF_transforms_val.json").read_text())
     matrices = np.array([frame["transform_matrix"] for frame in record["frames"]])
     assert matrices.shape == (728, 4, 4)
     rotation, position = matrices[:, :3, :3], matrices[:, :3, 3]

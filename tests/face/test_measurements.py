@@ -6,22 +6,23 @@ from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.face import measurements
+from nerfstudio_talking.face.landmark_sets import INNER_LIP_PAIRS, LID_PAIRS, mouth_points
 
 
 def face(lid_gap=0.01, lip_gap=0.02):
-    """A flat face in the head's frame, metres: outer eye corners 0.09 apart, lids and lips apart as told."""
+    """A flat face in the head's frame, metres: outer eye corners 0.09 apart, lids and lips as far apart as given."""
     points = np.zeros((478, 3))
     points[33], points[263] = (-0.045, 0.03, 0), (0.045, 0.03, 0)
-    for eye, centre in zip(measurements.EYE_LIDS, (-0.03, 0.03)):
+    for eye, centre in zip(LID_PAIRS, (-0.03, 0.03)):
         for (upper, lower), x in zip(eye, (-0.005, 0, 0.005)):
             points[upper], points[lower] = (centre + x, 0.03 + lid_gap / 2, 0), (centre + x, 0.03 - lid_gap / 2, 0)
-    for (upper, lower), x in zip(measurements.INNER_LIPS, (-0.005, 0, 0.005)):
+    for (upper, lower), x in zip(INNER_LIP_PAIRS, (-0.005, 0, 0.005)):
         points[upper], points[lower] = (x, -0.04 + lip_gap / 2, 0), (x, -0.04 - lip_gap / 2, 0)
     return points
 
 
 def look(points, yaw=0.0, pitch=0.0, roll=0.0, distance=20.0):
-    """The face's pixels and its pose; from far off, so that perspective does not count."""
+    """The face's pixels and its pose; from far away, so that perspective does not count."""
     head = Rotation.from_euler("yxz", [yaw, pitch, roll], degrees=True).as_matrix()
     rotation = head.T
     pose = np.concatenate([rotation, rotation @ [[0], [0], [distance]]], axis=1)[None]
@@ -36,13 +37,13 @@ def test_openings_of_a_frontal_face():
 
 
 @pytest.mark.parametrize("angles", [(40, 0, 0), (0, 25, 0), (0, 0, 30), (35, -20, 15)])
-def test_a_turned_head_opens_no_mouth(angles):
+def test_rotating_the_head_opens_no_mouth(angles):
     pixels, pose = look(face(), *angles)
     assert measurements.lip_opening(pixels, pose)[0] == pytest.approx(0.02 / 0.09, rel=0.02)
     assert measurements.lid_gap(pixels, pose)[0] == pytest.approx([0.01 / 0.09] * 2, rel=0.02)
 
 
-def test_yaw_without_a_pose_is_seen_as_foreshortening():
+def test_yaw_without_a_pose_is_taken_for_foreshortening():
     pixels, _ = look(face(), yaw=60)
     assert measurements.lip_opening(pixels)[0] == pytest.approx(2 * 0.02 / 0.09, rel=0.02)
 
@@ -50,6 +51,34 @@ def test_yaw_without_a_pose_is_seen_as_foreshortening():
 def test_closed_and_crossed_lips_are_zero():
     assert measurements.lip_opening(look(face(lip_gap=0.0))[0])[0] == 0
     assert measurements.lip_opening(look(face(lip_gap=-0.003))[0])[0] == 0
+
+
+def test_distances_in_the_heads_frame_are_openings_in_the_image():
+    """Lip distance over eye corner distance, metres, is the opening that any view of the shape shows."""
+    shape = face(lip_gap=0.02)
+    assert measurements.lip_distance(shape[None])[0] == pytest.approx(0.02)
+    assert measurements.eye_corner_distance(shape) == pytest.approx(0.09)
+    ratio = measurements.lip_distance(shape[None])[0] / measurements.eye_corner_distance(shape)
+    for angles in ((0, 0, 0), (30, 10, -20)):
+        assert measurements.lip_opening(*look(shape, *angles))[0] == pytest.approx(ratio, rel=0.02)
+    overlapping = face(lip_gap=-0.003)
+    assert measurements.lip_distance(overlapping[None])[0] == pytest.approx(-0.003)
+
+
+def test_opening_of_68_points():
+    points = np.zeros((2, 68, 2), np.float32)
+    points[:, 36], points[:, 45] = (10, 20), (60, 20)
+    points[0, 62], points[0, 66] = (35, 50), (35, 60)
+    np.testing.assert_allclose(measurements.lip_opening_68(points), [0.2, 0.0])
+
+
+@pytest.mark.parametrize(("num_points", "upper", "lower"), [(478, 13, 14), (68, 62, 66)])
+def test_middle_lip_distance_of_a_mouth_shape(num_points, upper, lower):
+    points = mouth_points(num_points)
+    shapes = np.zeros((1, len(points), 2))
+    shapes[0, points.index(upper)] = (0.0, 0.004)
+    shapes[0, points.index(lower)] = (0.003, 0.0)
+    assert measurements.middle_lip_distance(shapes.reshape(1, -1), num_points)[0] == pytest.approx(0.005)
 
 
 def test_no_face_is_nan():
@@ -61,7 +90,7 @@ def test_no_face_is_nan():
 
 def test_right_eye_comes_first():
     both = face()
-    for upper, lower in measurements.EYE_LIDS[0]:
+    for upper, lower in LID_PAIRS[0]:
         both[upper, 1] = both[lower, 1]
     right, left = measurements.lid_gap(look(both)[0])[0]
     assert right == pytest.approx(0, abs=1e-6)
@@ -85,15 +114,10 @@ def test_a_clip_without_a_blink_is_not_stretched():
     assert measurements.eye_opening(gaps).min() > 0.8
 
 
-def test_boxes():
-    pixels = np.zeros((1, 478, 2))
-    pixels[0, :468] = np.random.default_rng(0).uniform(50, 90, size=(468, 2))
-    pixels[0, 3], pixels[0, 4] = (40, 60), (95, 100)
-    pixels[0, 470] = (0, 0)  # an iris point does not count
-    np.testing.assert_allclose(measurements.face_boxes(pixels)[0, [0, 2, 3]], [40, 95, 100])
-    pixels[0, list(measurements.OUTER_LIPS)] = (60, 70)
-    pixels[0, 61], pixels[0, 291] = (50, 70), (70, 70)
-    np.testing.assert_allclose(measurements.mouth_boxes(pixels, margin=0.5)[0], [40, 60, 80, 80])
+def test_lids_close_as_eyes_open_less():
+    opening = measurements.mean_eye_opening(np.array([[1.0, 0.6], [np.nan, np.nan], [0.0, 0.0], [1.4, 1.4]]))
+    np.testing.assert_allclose(opening, [0.8, 1.0, 0.0, 1.4])
+    np.testing.assert_allclose(measurements.lid_closure(opening), [0.2, 0.0, 1.0, 0.0])
 
 
 def test_gaps_in_time_are_filled():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.reading import probe_video, read_audio, read_frames
+from nerfstudio_talking.media.reading import probe_video, read_audio, read_audio_blocks, read_frames
 from nerfstudio_talking.media.writing import SYNTHETIC_NOTICE, VideoWriter, exact_rate, mux_audio, write_wav
 
 
@@ -82,7 +82,7 @@ def test_colours_survive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [11025, 16000, 44100, 48000])
 @pytest.mark.parametrize("seconds", [0.3, 5.0])
-def test_audio_is_as_long_as_the_image(tmp_path: Path, rate: int, seconds: float) -> None:
+def test_audio_is_as_long_as_the_video(tmp_path: Path, rate: int, seconds: float) -> None:
     path = tmp_path / "a.mp4"
     write_ramp(path, 31, fps=Fraction(30000, 1001), audio=(tone(seconds, rate), rate))
     assert abs(packet_end(path, "audio") - packet_end(path, "video")) < 1001 / 30000
@@ -93,6 +93,14 @@ def test_audio_is_as_long_as_the_image(tmp_path: Path, rate: int, seconds: float
     assert np.abs(audio[middle] - expected[middle]).max() < 0.02  # in place to a fraction of a sample
     if seconds < 1:
         assert np.abs(audio[8000:]).max() < 0.01  # silence after it
+
+
+def test_audio_in_blocks_is_what_it_is_whole(tmp_path: Path) -> None:
+    samples = tone(2.0, 16000)
+    blocks = np.split(samples, [1, 1, 700, 5000, 5001])
+    for name, audio in (("whole", samples), ("blocks", iter(blocks))):
+        write_ramp(tmp_path / f"{name}.mp4", 40, audio=(audio, 16000))
+    assert (tmp_path / "whole.mp4").read_bytes() == (tmp_path / "blocks.mp4").read_bytes()
 
 
 def test_frame_rate_is_exact(tmp_path: Path) -> None:
@@ -130,6 +138,7 @@ def test_nothing_is_left_after_an_exception(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.mp4"]
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_writer_refuses(tmp_path: Path) -> None:
     with pytest.raises(TalkingError, match="place to write"):
         VideoWriter(tmp_path / "no" / "a.mp4", 25, 48, 32).__enter__()
@@ -142,7 +151,7 @@ def test_writer_refuses(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_read_only_output_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_output_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, *args, **kwargs) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
 
@@ -155,7 +164,7 @@ def test_read_only_output_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits on file size are a POSIX matter")
-def test_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     script = f"""
 import resource, numpy as np
 from nerfstudio_talking.io.errors import TalkingError
@@ -180,7 +189,7 @@ for write in ("video", "audio"):
     assert os.listdir(tmp_path) == []
 
 
-def test_resampling_takes_the_nearest_image(tmp_path: Path) -> None:
+def test_resampling_takes_the_nearest_frame(tmp_path: Path) -> None:
     path = tmp_path / "vfr.mkv"
     times = [0, 40, 80, 200, 240, 280, 320, 500]
     write_timed(path, times)
@@ -193,7 +202,7 @@ def test_resampling_takes_the_nearest_image(tmp_path: Path) -> None:
     assert levels(path, fps=25.0, start=3, stop=7) == levels(path, fps=25.0)[3:7]
 
 
-def test_late_first_image_is_time_zero(tmp_path: Path) -> None:
+def test_late_first_frame_is_time_zero(tmp_path: Path) -> None:
     path = tmp_path / "late.mkv"
     write_timed(path, [400 + 40 * index for index in range(10)])
     assert levels(path, fps=25) == list(range(10))
@@ -215,7 +224,7 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     with VideoWriter(path, 25, 48, 32, crf=4) as writer:
         writer.write(upright)
     data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 44  # the display matrix: a quarter turn clockwise
+    at = data.index(b"tkhd") + 44  # the display matrix: 90 degrees clockwise
     matrix = np.array([0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30], dtype=">i4")
     data[at : at + 36] = matrix.tobytes()
     path.write_bytes(data)
@@ -250,12 +259,15 @@ def test_channels_are_averaged_and_resampled(tmp_path: Path, name: str, codec: s
     assert audio.dtype == np.float32 and abs(len(audio) - 16000) <= 1024
     middle = slice(2000, 14000)
     assert np.abs(audio[middle] - expected[middle]).max() < (0.03 if codec == "aac" else 0.002)
+    blocks = list(read_audio_blocks(path))
+    assert len(blocks) > 5 and all(len(block) for block in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks), audio)
     part = read_audio(path, start=0.25, duration=0.5)
     np.testing.assert_array_equal(part, audio[4000:12000])
 
 
 @pytest.mark.parametrize("shift", [0.3, -0.2])
-def test_audio_counts_from_the_first_image(tmp_path: Path, shift: float) -> None:
+def test_audio_counts_from_the_first_frame(tmp_path: Path, shift: float) -> None:
     path = tmp_path / "shifted.mkv"
     with av.open(str(path), "w") as container:
         image = container.add_stream("libx264", rate=25)
@@ -286,7 +298,7 @@ def test_wav_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_mux_copies_images(tmp_path: Path, suffix: str) -> None:
+def test_mux_copies_frames(tmp_path: Path, suffix: str) -> None:
     silent, out = tmp_path / f"silent.{suffix}", tmp_path / "out.mp4"
     write_ramp(silent, 40)
     mux_audio(silent, tone(9, 44100), 44100, out)
@@ -325,5 +337,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     for path, message in [(silent, "no audio stream"), (zero, "0.00 s"), (empty, "an empty file")]:
         with pytest.raises(TalkingError, match=message):
             read_audio(path)
+        with pytest.raises(TalkingError, match=message):
+            list(read_audio_blocks(path))
     with pytest.raises(TalkingError, match="wanted from second 3"):
         read_audio(audio, start=3.0)

@@ -1,4 +1,4 @@
-"""Motion between images, and images carried along it."""
+"""Optical flow of known shifts, and warping along it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def test_flow_of_a_known_shift(size):
     after = shift(before, (1, 2, 0), order=3, mode="nearest")  # one down, two to the right
     flow = flow_field(before.clip(0, 255).astype(np.uint8), after.clip(0, 255).astype(np.uint8))
     assert flow.shape == (*size, 2)
-    pixel = max(size[1] / 512, 1)  # of the size at which the motion is sought
+    pixel = max(size[1] / 512, 1)  # in units of a pixel of the shrunk image
     np.testing.assert_allclose(np.median(flow[16:-16, 16:-16], axis=(0, 1)), (2, 1), atol=0.15 * pixel)
 
 
-def test_images_too_small_for_motion_have_none():
+def test_the_flow_of_tiny_images_is_zero():
     for size in ((1, 1), (3, 50), (50, 11)):
         images = np.random.default_rng(0).integers(0, 255, (2, *size, 3), dtype=np.uint8)
         assert (flow_field(*images) == np.zeros((*size, 2))).all()
 
 
 @pytest.mark.parametrize("channels", [None, 1, 3, 4, 6])
-def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channels):
+def test_warping_is_scipys_linear_interpolation_of_any_number_of_channels(channels):
     rng = np.random.default_rng(1)
     image = rng.random((20, 30) if channels is None else (20, 30, channels)).astype(np.float32)
     flow = rng.uniform(-3, 3, (20, 30, 2)).astype(np.float32)
@@ -38,11 +38,11 @@ def test_carried_is_scipys_linear_interpolation_of_any_number_of_channels(channe
     expected = np.stack(
         [map_coordinates(layers[..., i], where, order=1, mode="nearest") for i in range(layers.shape[2])], axis=2
     )
-    # OpenCV interpolates at places rounded to a 32nd of a pixel
+    # OpenCV interpolates at positions rounded to a 32nd of a pixel
     np.testing.assert_allclose(result.reshape(layers.shape), expected, atol=0.05)
 
 
-def test_carried_brings_a_moved_image_back():
+def test_warping_undoes_a_shift():
     before = texture(96, 96)
     after = shift(before, (1.5, 0.5, 0), order=3, mode="nearest")
     flow = np.broadcast_to(np.float32([0.5, 1.5]), (96, 96, 2))

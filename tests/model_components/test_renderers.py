@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from nerfstudio_talking.model_components.renderers import accumulate, intersect_box, over, ray_weights
+from nerfstudio_talking.model_components.renderers import accumulate, depth_variance, intersect_box, over, ray_weights
 
 
 def test_weights_by_hand():
@@ -40,3 +40,8 @@ def test_box_hit_missed_and_from_inside():
     assert (enter[0], leave[0]) == (4, 6)
     assert leave[1] <= enter[1]
     assert (enter[2], leave[2]) == (0, 1)
+
+
+def test_depth_variance_by_hand():
+    weights, distances = torch.tensor([[0.25, 0.5, 0.25]]), torch.tensor([[1.0, 2.0, 3.0]])
+    torch.testing.assert_close(depth_variance(weights, distances, torch.tensor([[2.0]])), torch.tensor([[0.5]]))

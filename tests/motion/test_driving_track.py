@@ -16,6 +16,8 @@ def test_sequences():
     assert frame_sequence(4, 9, "replay").tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
     assert frame_sequence(4, 9, "hold").tolist() == [0, 1, 2, 3, 3, 3, 3, 3, 3]
     assert frame_sequence(1, 3, "ping-pong").tolist() == [0, 0, 0]
+    for mode in ("ping-pong", "replay", "hold"):
+        assert frame_sequence(4, 4, mode, first=5).tolist() == frame_sequence(4, 9, mode)[5:].tolist()
 
 
 def test_smoothing_keeps_rotations_and_calms_them():
@@ -44,6 +46,28 @@ def test_another_voice_keeps_the_portrait(tmp_path):
     np.testing.assert_array_equal(driven.camera_to_worlds[21], track.camera_to_worlds[21])
     np.testing.assert_array_equal(driven.camera_to_worlds[22], track.camera_to_worlds[20])
     assert (driven.camera, driven.digest) == (track.camera, track.digest)
+
+
+@pytest.mark.parametrize("pose", ["ping-pong", "replay", "hold"])
+@pytest.mark.parametrize("smoothing", [0.0, 1.0, 2.3])
+def test_a_piece_equals_the_whole(tmp_path, pose, smoothing):
+    track = write_talking_dataset(tmp_path / "d")
+    body = np.random.default_rng(0).standard_normal((track.num_frames, 2, 3)).astype(np.float32)
+    track = track.replace(body=body, eyes=np.linspace(0, 1, track.num_frames, dtype=np.float32)[:, None])
+    audio = np.random.default_rng(1).standard_normal((90, 16, 80)).astype(np.float32)
+    whole = driving_track(track, audio, pose, smoothing)
+    for start, stop in ((0, 1), (2, 5), (20, 28), (60, 90), (89, 90)):
+        piece = driving_track(track, audio[start:stop], pose, smoothing, first=start)
+        for name in ("camera_to_worlds", "audio", "eyes", "body"):
+            np.testing.assert_array_equal(getattr(piece, name), getattr(whole, name)[start:stop])
+
+
+def test_the_track_does_not_depend_on_where_the_audio_ends(tmp_path):
+    track = write_talking_dataset(tmp_path / "d")
+    short, long = (driving_track(track, np.zeros((count, 16, 80), np.float32), smoothing=2.0) for count in (30, 60))
+    np.testing.assert_array_equal(short.camera_to_worlds, long.camera_to_worlds[:30])
+    # before the first frame the first pose is held: that of the smoothed recording
+    np.testing.assert_allclose(short.camera_to_worlds[:8], smooth_poses(track.camera_to_worlds, 2.0)[:8], atol=1e-7)
 
 
 def test_camera_path_is_read_by_nerfstudio(tmp_path):

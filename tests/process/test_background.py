@@ -1,4 +1,4 @@
-"""The clean background of a scene whose background is known, and smooth filling."""
+"""The clean background of a scene whose background is known."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ from scipy.ndimage import binary_dilation
 
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.inpainting import fill_smoothly
 from nerfstudio_talking.process.background import clean_background
 
 SIZE = 96
@@ -64,28 +63,9 @@ def test_a_person_who_fills_the_image_leaves_no_background():
     assert (clean_background(lambda: iter([frame]), lambda: iter([ids])) == 0).all()
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_reported():
     frame = np.zeros((16, 16, 3), dtype=np.uint8)
     with pytest.raises(TalkingError, match="parsing map 0"):
         clean_background(lambda: iter([frame]), lambda: iter([np.zeros((8, 8), dtype=np.uint8)]))
     with pytest.raises(TalkingError, match="at least one frame"):
         clean_background(lambda: iter([]), lambda: iter([]))
-
-
-@pytest.mark.parametrize("shape", [(64, 64), (37, 53)])
-def test_filling_a_hole_in_a_plane_gives_the_plane(shape):
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    plane = np.stack([columns, rows, columns + rows], axis=2).astype(np.float32)
-    known = np.ones(shape, dtype=bool)
-    known[12:30, 15:38] = False
-    filled = fill_smoothly(np.where(known[..., None], plane, 255), known)
-    np.testing.assert_array_equal(filled[known], plane[known])
-    assert np.abs(filled - plane).max() < 3  # a membrane over a plane's hole is the plane
-
-
-def test_filling_from_a_single_pixel_or_none():
-    known = np.zeros((9, 7), dtype=bool)
-    image = np.full((9, 7, 3), 80, dtype=np.uint8)
-    assert (fill_smoothly(image, known) == 0).all()
-    known[4, 2] = True
-    np.testing.assert_allclose(fill_smoothly(image, known), 80, rtol=1e-5)

@@ -1,14 +1,11 @@
-"""Following the body: known motions of a drawn person are found again, whatever the head does."""
+"""Body tracking: known motions of a drawn person are found, whatever the head does."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from nerfstudio_talking.cameras.image_plane import apply_affine
-from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.process.body import track_body
 
@@ -16,7 +13,7 @@ SIZE = 128
 
 
 def person(motion: np.ndarray, head_x: float) -> tuple[np.ndarray, np.ndarray]:
-    """A patterned jacket carried by an affine map of pixels, before a fainter wall; a head that goes its own way."""
+    """A patterned jacket warped by an affine map of pixels, before a fainter wall; a head that moves independently."""
     rng = np.random.default_rng(0)
     wall, jacket = (cv2.resize(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8), (SIZE, SIZE)) for _ in range(2))
     wall = 96 + wall // 4
@@ -30,8 +27,8 @@ def person(motion: np.ndarray, head_x: float) -> tuple[np.ndarray, np.ndarray]:
     return image.astype(np.uint8), ids
 
 
-def pixel_motion(shift: tuple[float, float], turn: float, scale: float) -> np.ndarray:
-    return cv2.getRotationMatrix2D((64, 110), turn, scale) + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
+def pixel_motion(shift: tuple[float, float], angle: float, scale: float) -> np.ndarray:
+    return cv2.getRotationMatrix2D((64, 110), angle, scale) + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +55,7 @@ def test_known_motions_are_found(clip):
         np.testing.assert_allclose(points @ mine.T, points @ (motion @ back).T, atol=0.8)
 
 
-def test_small_images_are_followed_too(clip):
+def test_bodies_in_small_images_are_tracked_too(clip):
     _, frames, maps = clip
     small = [cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in frames]
     small_maps = [cv2.resize(ids, (64, 64), interpolation=cv2.INTER_NEAREST) for ids in maps]
@@ -70,7 +67,7 @@ def test_small_images_are_followed_too(clip):
     np.testing.assert_allclose(points @ found.transpose(0, 2, 1), points @ whole.transpose(0, 2, 1), atol=0.02)
 
 
-def test_a_frame_without_the_body_is_bridged(clip):
+def test_a_frame_without_the_body_is_interpolated(clip):
     _, frames, maps = clip
     frames = [frame.copy() for frame in frames]
     frames[5][:] = np.random.default_rng(1).integers(0, 255, frames[5].shape)
@@ -85,31 +82,3 @@ def test_no_clothes_in_sight_means_rest(clip):
     found, correlation = track_body(lambda: iter(frames), lambda: iter(bare), len(frames))
     np.testing.assert_array_equal(found, np.tile(np.eye(2, 3), (len(frames), 1, 1)))
     assert np.isnan(correlation).all()
-
-
-def test_carry_and_back():
-    motion = torch.tensor([[[0.0, -2.0, 0.5], [2.0, 0.0, -1.0]]])
-    positions = torch.tensor([[1.0, 3.0]])
-    torch.testing.assert_close(apply_affine(positions, motion), torch.tensor([[-5.5, 1.0]]))
-    torch.testing.assert_close(apply_affine(apply_affine(positions, motion), motion, inverse=True), positions)
-
-
-def test_the_torso_moves_as_the_body_does():
-    """A portrait whose deformation says nothing shows the same torso, carried along."""
-    from nerfstudio_talking.fields.torso_field import TorsoField
-
-    references = torch.rand(2, 4, 32, 32)
-    field = TorsoField(references, PinholeCamera(40.0, 32, 32), implementation="torch")
-    for parameter in field.deform_net.parameters():
-        torch.nn.init.zeros_(parameter)
-    pose = torch.eye(4)[None, :3]
-    pose[0, 2, 3] = 0.9
-    still = torch.eye(2, 3)[None]
-    moved = torch.tensor([[[1.02, 0.05, 0.1], [-0.03, 0.98, -0.05]]])
-    field.set_rest(pose, still)
-    positions, frame = torch.rand(50, 2) - 0.5, torch.zeros(50, dtype=torch.long)
-    maps = field.reference_maps()
-    at_rest = field(positions, pose, still, frame, maps)
-    carried = field(apply_affine(positions, moved.expand(50, -1, -1)), pose, moved, frame, maps)
-    torch.testing.assert_close(carried.rgb, at_rest.rgb, atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(carried.alpha, at_rest.alpha, atol=1e-4, rtol=1e-3)

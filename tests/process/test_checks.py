@@ -4,12 +4,12 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from helpers.paths import SHARED
+from helpers.paths import needs_clips, shared_file
 
+from nerfstudio_talking.face.tracking import track_faces
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.reading import read_frames
 from nerfstudio_talking.process import checks
-
-CLIPS = SHARED / "clips"
 
 
 def moving_clip(frames=80, speed=0.4, seed=0):
@@ -23,14 +23,14 @@ def moving_clip(frames=80, speed=0.4, seed=0):
     return thumbnails.clip(0, 255).astype(np.uint8), points.astype(np.float32)
 
 
-def test_a_lost_body_is_told():
+def test_a_lost_body_is_reported():
     seen = np.ones(50, bool)
     seen[:5] = False
     assert checks.body_findings(seen) == []
     seen[5] = False
     (finding,) = checks.body_findings(seen)
     assert finding.code == "body-lost" and "6 of 50" in finding.message
-    assert "rests" in checks.body_findings(np.zeros(50, bool))[0].message
+    assert "at rest" in checks.body_findings(np.zeros(50, bool))[0].message
 
 
 def test_a_steady_clip_has_no_cut():
@@ -44,7 +44,7 @@ def test_a_jump_within_one_scene_is_a_cut():
     assert checks.find_cuts(thumbnails, points) == [33]
 
 
-def test_another_scene_is_a_cut_though_no_face_is_seen():
+def test_another_scene_is_a_cut_without_a_face_too():
     thumbnails, points = moving_clip()
     thumbnails[50:] = 255 - thumbnails[50:] // 2
     points[:] = np.nan
@@ -119,30 +119,21 @@ def test_audio_too_short_or_missing():
         checks.require_audio("clip.mp4", False)
 
 
+@needs_clips("clips/man_curtain_cut.mp4", "clips/man_kitchen.mp4")
 @pytest.mark.parametrize(
     ("name", "span", "cuts"), [("man_curtain_cut", (200, 250), [226]), ("man_kitchen", (240, 290), [])]
 )
 def test_real_clips(name, span, cuts):
-    clip = CLIPS / f"{name}.mp4"
-    if not clip.is_file():
-        pytest.skip(f"needs ../shared/clips/{name}.mp4")
-    media = pytest.importorskip("nerfstudio_talking.media.reading")
-    from nerfstudio_talking.face.tracking import track_faces
-
-    track = track_faces(islice(media.read_frames(clip), *span))
+    track = track_faces(islice(read_frames(shared_file(f"clips/{name}.mp4")), *span))
     assert [cut + span[0] for cut in checks.find_cuts(track.thumbnails, track.landmarks)] == cuts
     assert track.counts.max() == 1
     assert np.isfinite(track.landmarks).all()
 
 
-def test_two_people_are_counted_and_one_is_followed():
-    clips = [CLIPS / "obama.mp4", CLIPS / "man_curtain_cut.mp4"]
-    if not all(clip.is_file() for clip in clips):
-        pytest.skip("needs ../shared/clips")
-    media = pytest.importorskip("nerfstudio_talking.media.reading")
-    from nerfstudio_talking.face.tracking import track_faces
-
-    sides = (islice(media.read_frames(clip), 26) for clip in clips)
+@needs_clips("clips/obama.mp4", "clips/man_curtain_cut.mp4")
+def test_two_people_are_counted_and_one_is_tracked():
+    clips = [shared_file("clips/obama.mp4"), shared_file("clips/man_curtain_cut.mp4")]
+    sides = (islice(read_frames(clip), 26) for clip in clips)
     track = track_faces(np.hstack([left, right[:450, :450]]) for left, right in zip(*sides))
     assert track.counts.tolist() == [2, 2, 2]
     middle = track.landmarks[:, 1, 0]
@@ -151,14 +142,9 @@ def test_two_people_are_counted_and_one_is_followed():
     assert codes == ["several-faces"]
 
 
+@needs_clips("clips/obama.mp4")
 def test_landmarks_come_back_after_a_break():
-    clip = CLIPS / "obama.mp4"
-    if not clip.is_file():
-        pytest.skip("needs ../shared/clips/obama.mp4")
-    media = pytest.importorskip("nerfstudio_talking.media.reading")
-    from nerfstudio_talking.face.tracking import track_faces
-
-    frames = list(islice(media.read_frames(clip), 9))
+    frames = list(islice(read_frames(shared_file("clips/obama.mp4")), 9))
     for index in (3, 4):
         frames[index] = np.full_like(frames[index], 90)
     seen = np.isfinite(track_faces(frames).landmarks).all(axis=(1, 2))

@@ -1,7 +1,6 @@
 """`process_video` on a real clip, killed and resumed, and on input that cannot be used."""
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -9,22 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.paths import SHARED
-from PIL import Image
+from helpers.paths import needs_clips, shared_file
 
-from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
+from nerfstudio_talking.audio.streaming import AudioWindows
 from nerfstudio_talking.dataset_io.sequence import load_sequence
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.media.writing import VideoWriter
-from nerfstudio_talking.process.audio_track import cut_audio
 from nerfstudio_talking.process.config import ProcessConfig
-from nerfstudio_talking.process.crop import choose_crop
-from nerfstudio_talking.process.parsing.folder import read_parsings
 from nerfstudio_talking.process.run import process_video
-from nerfstudio_talking.process.stages import Workspace, stage_key
 
-CLIP = SHARED / "clips" / "obama.mp4"
-needs_clip = pytest.mark.skipif(not CLIP.is_file(), reason="needs ../shared/clips/obama.mp4")
+CLIP = shared_file("clips/obama.mp4")
+needs_clip = needs_clips("clips/obama.mp4")
 
 # Forks a child for each point to die at (before any native thread runs), then one that may finish.
 _KILLER = """
@@ -83,8 +78,6 @@ def digests(folder):
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
     """The same clip processed straight and with a SIGKILL at several points; both paths hold spaces and letters."""
-    if not CLIP.is_file():
-        pytest.skip("needs ../shared/clips/obama.mp4")
     root = tmp_path_factory.mktemp("zwei Ordner äöü")
     video = root / "clip 1 – ñ.mp4"
     shutil.copyfile(CLIP, video)
@@ -96,6 +89,7 @@ def datasets(tmp_path_factory):
 
 
 @pytest.mark.slow
+@needs_clip
 def test_killed_and_resumed_gives_the_same_files(datasets):
     _, straight, killed = datasets
     assert digests(killed) == digests(straight)
@@ -103,7 +97,8 @@ def test_killed_and_resumed_gives_the_same_files(datasets):
 
 
 @pytest.mark.slow
-def test_the_dataset_is_whole(datasets):
+@needs_clip
+def test_the_dataset_is_complete(datasets):
     video, straight, _ = datasets
     clip = load_sequence(straight)
     track = clip.track
@@ -111,6 +106,11 @@ def test_the_dataset_is_whole(datasets):
     assert track.audio.shape[0] == 40
     assert np.isfinite(track.audio).all()
     assert track.audio_path is not None
+    assert track.audio_normalization is not None
+    # what the windows were normalised with gives them again from the audio
+    stream = AudioWindows(track.audio_kind, track.audio_normalization, track.fps, "clip")
+    windows = np.concatenate([stream.push(read_audio(track.audio_path)), stream.finish()])
+    np.testing.assert_allclose(windows, track.audio, atol=0.05)  # audio.wav has 16 bits
     assert track.digest == hashlib.sha256(video.read_bytes()).hexdigest()
     assert track.eyes.shape == (40, 2)
     assert track.landmarks is not None
@@ -122,14 +122,15 @@ def test_the_dataset_is_whole(datasets):
 
 
 @pytest.mark.slow
-def test_a_whole_dataset_is_left_alone(datasets):
+@needs_clip
+def test_a_complete_dataset_is_left_unchanged(datasets):
     video, straight, _ = datasets
     before = (straight / "track.json").stat().st_mtime_ns
     process_video(ProcessConfig(video, straight, size=128, frames="0:40", report=False))
     assert (straight / "track.json").stat().st_mtime_ns == before
 
 
-def speechless(path, frames=12, image=None, with_audio=True):
+def write_video(path, frames=12, image=None, with_audio=True):
     """A small video, of noise or of one image."""
     rng = np.random.default_rng(0)
     audio = (0.1 * rng.normal(size=frames * 640).astype(np.float32), 16000) if with_audio else None
@@ -164,27 +165,27 @@ def test_no_such_file(tmp_path):
 
 
 def test_no_audio(tmp_path):
-    refuse(ProcessConfig(speechless(tmp_path / "mute.mp4", with_audio=False), tmp_path / "out"), "no audio stream")
+    refuse(ProcessConfig(write_video(tmp_path / "mute.mp4", with_audio=False), tmp_path / "out"), "no audio stream")
 
 
 def test_no_face(tmp_path):
-    refuse(ProcessConfig(speechless(tmp_path / "noise.mp4"), tmp_path / "out"), "noise.mp4", "no face")
+    refuse(ProcessConfig(write_video(tmp_path / "noise.mp4"), tmp_path / "out"), "noise.mp4", "no face")
 
 
 def test_a_range_without_frames(tmp_path):
-    refuse(ProcessConfig(speechless(tmp_path / "v.mp4"), tmp_path / "out", frames="50:60"), "50:60")
+    refuse(ProcessConfig(write_video(tmp_path / "v.mp4"), tmp_path / "out", frames="50:60"), "50:60")
 
 
 def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TalkingError, match="can be written"):
-        process_video(ProcessConfig(speechless(tmp_path / "v.mp4"), tmp_path / "file" / "out"))
+        process_video(ProcessConfig(write_video(tmp_path / "v.mp4"), tmp_path / "file" / "out"))
 
 
-def test_a_folder_of_other_making_is_not_overwritten(tmp_path):
+def test_files_from_elsewhere_are_not_overwritten(tmp_path):
     (tmp_path / "out" / "images").mkdir(parents=True)
     (tmp_path / "out" / "images" / "holiday.jpg").write_text("mine")
-    refuse(ProcessConfig(speechless(tmp_path / "v.mp4"), tmp_path / "out"), "images", "of other making")
+    refuse(ProcessConfig(write_video(tmp_path / "v.mp4"), tmp_path / "out"), "images", "from elsewhere")
     assert (tmp_path / "out" / "images" / "holiday.jpg").read_text() == "mine"
 
 
@@ -210,64 +211,3 @@ def test_bad_options():
     for changes in ({"size": 8}, {"fps": 0.0}, {"audio_offset": "late"}):
         with pytest.raises(TalkingError):
             ProcessConfig(Path("v.mp4"), Path("out"), **changes).validate()
-
-
-def test_crops():
-    boxes = np.array([[300, 200, 400, 330], [np.nan] * 4, [320, 210, 420, 340]], dtype=np.float32)
-    whole = choose_crop("none", 512, 640, 480, boxes)
-    assert (whole.width, whole.height, whole.out_width, whole.out_height) == (640, 480, 512, 384)
-    np.testing.assert_allclose(whole.points(np.array([640.0, 480.0, 10.0])), [512, 384, 8])
-    face = choose_crop("face", 256, 640, 480, boxes)
-    assert face.width == face.height
-    assert (face.out_width, face.out_height) == (256, 256)
-    assert face.x <= 300 - 20 and face.x + face.width >= 420 + 20
-    assert face.y <= 200 - 20 and face.y + face.height >= 340 + 20
-    box = choose_crop("10,20,100,50", 200, 640, 480, boxes)
-    np.testing.assert_allclose(box.points(np.array([[10.0, 20.0], [110.0, 70.0]])), [[0, 0], [200, 100]])
-    frame = np.arange(480 * 640 * 3, dtype=np.uint32).astype(np.uint8).reshape(480, 640, 3)
-    np.testing.assert_array_equal(choose_crop("0,0,64,32", 64, 640, 480, boxes).apply(frame), frame[:32, :64])
-    for text in ("600,0,100,100", "1,2,3", "head"):
-        with pytest.raises(TalkingError):
-            choose_crop(text, 512, 640, 480, boxes)
-
-
-def test_audio_is_cut_and_padded():
-    samples = np.arange(10, dtype=np.float32)
-    np.testing.assert_array_equal(cut_audio(samples, 0.2, 0.3, rate=10), [2, 3, 4])
-    np.testing.assert_array_equal(cut_audio(samples, -0.2, 0.4, rate=10), [0, 0, 0, 1])
-    np.testing.assert_array_equal(cut_audio(samples, 0.8, 0.4, rate=10), [8, 9, 0, 0])
-
-
-def test_foreign_parsing_maps(tmp_path):
-    colours = np.full((40, 60, 3), 255, dtype=np.uint8)
-    colours[:, 30:] = (0, 0, 255)
-    for index in range(3):
-        Image.fromarray(colours).save(tmp_path / f"{index}.png")
-    crop = choose_crop("20,0,20,20", 64, 60, 40, np.zeros((3, 4)))
-    ids = list(read_parsings(tmp_path, crop, (60, 40), 0, 3))
-    assert len(ids) == 3
-    assert ids[0].shape == (64, 64)
-    assert (ids[0][:, :32] == CLASS_ID["background"]).all()
-    assert (ids[0][:, 32:] == CLASS_ID["skin"]).all()
-    with pytest.raises(TalkingError, match="4 parsing maps"):
-        list(read_parsings(tmp_path, crop, (60, 40), 0, 4))
-
-
-def test_a_stage_counts_as_done_for_its_own_key_only(tmp_path):
-    space = Workspace(tmp_path / "out")
-    space.open()
-    key = stage_key("faces", "abc", fps=25.0)
-    assert not space.is_done("faces", key)
-    space.mark("faces", key, found=3)
-    assert space.is_done("faces", key)
-    assert not space.is_done("faces", stage_key("faces", "abc", fps=30.0))
-    assert json.loads((space.work / "faces.json").read_text())["found"] == 3
-
-
-def test_a_folder_that_fails_half_way_is_not_put_in_place(tmp_path):
-    space = Workspace(tmp_path / "out")
-    space.open()
-    with pytest.raises(RuntimeError), space.new_folder("images") as folder:
-        (folder / "a").write_text("x")
-        raise RuntimeError
-    assert not (tmp_path / "out" / "images").exists()

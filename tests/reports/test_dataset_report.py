@@ -1,42 +1,15 @@
-"""The report: whole, escaped, self-contained; and the figures it draws."""
-
-from html.parser import HTMLParser
+"""The report of a dataset: whole, escaped, self-contained."""
 
 import numpy as np
 import pytest
+from helpers.html import PageReader
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.reports.dataset_report import frame_loudness, head_motion, write_report
-from nerfstudio_talking.reports.svg import Curve, plot
-
-
-class Reader(HTMLParser):
-    """Collects the page's text, its images, and the tags left open."""
-
-    def __init__(self):
-        super().__init__()
-        self.text, self.images, self.open, self.lines = [], [], [], 0
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "img":
-            self.images.append(dict(attrs)["src"])
-        elif tag == "polyline":
-            self.lines += 1
-        if tag not in ("img", "meta"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.lines += tag == "polyline"
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
+from nerfstudio_talking.reports.dataset_report import head_motion, write_report
 
 
 def dataset(folder, frames=9, size=48):
@@ -86,7 +59,7 @@ def test_the_page_is_whole_and_escaped(tmp_path):
     assert not list(folder.glob("*.part"))
     page = path.read_text(encoding="utf-8")
     assert "<script" not in page
-    reader = Reader()
+    reader = PageReader()
     reader.feed(page)
     assert reader.open == []
     text = " ".join(reader.text)
@@ -106,7 +79,7 @@ def test_optional_columns_may_be_absent(tmp_path):
     assert "Lips and audio" not in page
 
 
-def test_a_missing_image_is_told(tmp_path):
+def test_a_missing_image_is_an_error(tmp_path):
     track = dataset(tmp_path)
     (tmp_path / "parsing" / "000004.png").unlink()
     with pytest.raises(TalkingError, match=r"000004\.png"):
@@ -125,19 +98,3 @@ def test_projection_and_motion(tmp_path):
     np.testing.assert_allclose(angles[:, 0], np.linspace(20, -20, 9), atol=1e-3)
     np.testing.assert_allclose(angles[:, 1:], 0, atol=1e-3)
     np.testing.assert_allclose(position, 0, atol=1e-3)
-
-
-def test_loudness(tmp_path):
-    track = dataset(tmp_path)
-    loudness = frame_loudness(tmp_path / "audio.wav", track)
-    assert loudness is not None
-    np.testing.assert_allclose(loudness[5:], 20 * np.log10(0.5), atol=0.01)
-    np.testing.assert_allclose(loudness[:4], 20 * np.log10(0.5) - 60, atol=0.01)
-    assert frame_loudness(tmp_path / "gone.wav", track) is None
-
-
-def test_a_plot_of_nothing_and_of_a_constant():
-    for values in (np.full(5, np.nan), np.ones(5), np.zeros(0)):
-        figure = plot("Title", [Curve("c", values, "red")], 0.2)
-        assert "nan" not in figure
-        assert figure.count("<polyline") == int(np.isfinite(values).any())

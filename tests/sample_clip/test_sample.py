@@ -1,4 +1,4 @@
-"""The sample clip against its ground truth: the tracker, the parser and the sync score must find what was put in."""
+"""The sample clip: tracker, parser and sync score must find its ground truth."""
 
 import json
 
@@ -41,7 +41,7 @@ def rotations(camera_to_worlds):
     return camera_to_worlds[:, :, :3].transpose(0, 2, 1).astype(np.float64)
 
 
-def test_clip_is_small_and_whole():
+def test_clip_is_small_and_complete():
     info = probe_video(SAMPLE / "sample.mp4")
     assert (info.width, info.height, info.fps, info.num_frames) == (256, 256, 25, 250)
     assert info.duration == pytest.approx(10)
@@ -49,7 +49,7 @@ def test_clip_is_small_and_whole():
     assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 1_000_000
 
 
-def test_gt_is_whole(gt):
+def test_gt_is_complete(gt):
     shapes = {name: value.shape for name, value in gt.items()}
     assert shapes == {
         "fps": (),
@@ -63,8 +63,8 @@ def test_gt_is_whole(gt):
         "layer_frames": (10,),
         "layers": (10, 256, 256),
     }
-    turns = rotations(gt["camera_to_worlds"])
-    np.testing.assert_allclose(turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), turns.shape), atol=1e-6)
+    heads = rotations(gt["camera_to_worlds"])
+    np.testing.assert_allclose(heads @ heads.transpose(0, 2, 1), np.broadcast_to(np.eye(3), heads.shape), atol=1e-6)
     assert np.linalg.norm(gt["shape"][33] - gt["shape"][263]) == pytest.approx(0.089, abs=1e-5)
     assert gt["eyes"].min() == 0 and gt["eyes"].max() <= 1
 
@@ -95,7 +95,7 @@ def test_lips_and_eyes_are_found(landmarks, gt):
 
 
 def test_gt_projects_onto_the_landmarks(landmarks, gt):
-    """Rigid points under the true pose and focal length lie where the landmark network sees them."""
+    """Rigid points under the true pose and focal length lie where the landmark network finds them."""
     shape = gt["shape"].astype(np.float64)
     rigid = rigid_points(shape)
     poses = gt["camera_to_worlds"].astype(np.float64)
@@ -105,14 +105,14 @@ def test_gt_projects_onto_the_landmarks(landmarks, gt):
 
 
 def test_poses_are_found(landmarks, gt):
-    """Turns relative to the first frame, about each axis of the camera."""
+    """Rotations relative to the first frame, about each axis of the camera."""
     points = landmarks.astype(np.float64)
     shape = mean_shape(points)
     rigid = rigid_points(shape)
     poses = bundle_adjust(points[:, rigid, :2], shape[rigid], 256, 256)
     found, true = (
-        Rotation.from_matrix(turns @ turns[0].T).as_rotvec(degrees=True)
-        for turns in (rotations(poses.camera_to_worlds), rotations(gt["camera_to_worlds"]))
+        Rotation.from_matrix(heads @ heads[0].T).as_rotvec(degrees=True)
+        for heads in (rotations(poses.camera_to_worlds), rotations(gt["camera_to_worlds"]))
     )
     assert np.ptp(true, axis=0).min() > 7
     for axis, least in enumerate((0.9, 0.98, 0.95)):  # pitch, yaw, roll

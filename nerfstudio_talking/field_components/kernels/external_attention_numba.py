@@ -1,5 +1,5 @@
-"""External attention's kernels for CPUs: logits, both normalisations and the answer in one pass, a block of points at
-a time. The attention, (points, tokens, slots), is the largest tensor of a training step in torch and is never stored
+"""External attention on CPUs: logits, both normalisations and the sum over slots in one pass, a block of points at a
+time. The attention, (points, tokens, slots), is the largest tensor of a training step in torch and is never stored
 here: backward computes it again. Compiled on first use; the machine code is kept on disk for the next process.
 """
 
@@ -80,12 +80,12 @@ def _scratch(query, begin, n, tokens):
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, error_model="numpy", cache=True)
-def forward(query, key, value, answer, total):
-    """Fill `answer` (points, tokens) and `total`, each token's sum over the slots before its normalisation.
+def forward(query, key, value, attended, total):
+    """Fill `attended` (points, tokens) and `total`, each token's sum over the slots before its normalisation.
 
     `query` is (points, tokens * query_dim), `key` (query_dim, slots), `value` (slots,); all of 32 bits.
     """
-    num_points, tokens = answer.shape
+    num_points, tokens = attended.shape
     slots = key.shape[1]
     for block in numba.prange((num_points + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
@@ -100,26 +100,26 @@ def forward(query, key, value, answer, total):
                     sums[c, i] += weights[c, i]
         for i in range(n):
             for c in range(tokens):
-                answer[begin + i, c] = shares[c, i] / sums[c, i]
+                attended[begin + i, c] = shares[c, i] / sums[c, i]
                 total[begin + i, c] = sums[c, i]
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, error_model="numpy", cache=True)
-def backward(grad, query, key, value, answer, total, grad_query, grad_memory):
+def backward(grad, query, key, value, attended, total, grad_query, grad_memory):
     """Fill the query's gradient, and each block's share of the memories': `grad_memory` (blocks, query_dim + 1, slots),
     the key's rows first, then the value's. One task per block, each with a slice of its own: the sum has one order."""
-    num_points, tokens = answer.shape
+    num_points, tokens = attended.shape
     query_dim, slots = key.shape
     for block in numba.prange((num_points + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, num_points - begin)
         tile, weights, most, bits, powers = _scratch(query, begin, n, tokens)
         slopes, moved = np.empty((tokens, BLOCK), _F), np.zeros((tokens * query_dim, BLOCK), _F)
-        answers, mean = np.empty((tokens, BLOCK), _F), np.empty(BLOCK, _F)
+        outputs, mean = np.empty((tokens, BLOCK), _F), np.empty(BLOCK, _F)
         for i in range(n):
             for c in range(tokens):
                 slopes[c, i] = grad[begin + i, c] / total[begin + i, c]
-                answers[c, i] = answer[begin + i, c]
+                outputs[c, i] = attended[begin + i, c]
         for s in range(slots):
             _slot(tile, key, s, n, weights, most, bits, powers)
             of_value = _F(0)
@@ -129,14 +129,14 @@ def backward(grad, query, key, value, answer, total, grad_query, grad_memory):
                 for i in range(n):
                     share = weights[c, i] * slopes[c, i]
                     of_value += share
-                    mean[i] += share * (value[s] - answers[c, i])
+                    mean[i] += share * (value[s] - outputs[c, i])
             grad_memory[block, query_dim, s] = of_value
             for q in range(query_dim):
                 grad_memory[block, q, s] = _F(0)
             for c in range(tokens):
                 row = weights[c]
                 for i in range(n):
-                    row[i] *= slopes[c, i] * (value[s] - answers[c, i]) - mean[i]
+                    row[i] *= slopes[c, i] * (value[s] - outputs[c, i]) - mean[i]
                 for q in range(query_dim):
                     of_key = _F(0)
                     for i in range(n):

@@ -1,4 +1,4 @@
-"""The hash planes' kernels for CPUs. Compiled on first use; the machine code is kept on disk for the next process.
+"""Hash planes on CPUs. Compiled on first use; the machine code is kept on disk for the next process.
 
 Each level is looked up for a block of points at a time, and each step of it is a loop over the block alone: the
 compiler turns such loops into vector instructions, gathers included, and the block's scratch stays in the first-level
@@ -17,7 +17,7 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 @numba.njit(inline="always")
 def _cells(xs, ys, res, start, size, corners, fractions):
-    """Entries of the four corners of each point's cell (4, BLOCK), and the points' places in their cells (2, BLOCK)."""
+    """Entries of the four corners of each point's cell (4, BLOCK), and its position within the cell (2, BLOCK)."""
     scale, last, stride, first = np.float32(res), np.int32(res - 1), np.int32(res + 1), np.int32(start)
     a, b, c, d = corners[0], corners[1], corners[2], corners[3]
     us, vs = fractions[0], fractions[1]
@@ -73,16 +73,16 @@ def forward(table, coords, resolutions, offsets, out):
         begin = block * BLOCK
         n = min(BLOCK, num_points - begin)
         corners, fractions = np.empty((4, BLOCK), np.int32), np.empty((2, BLOCK), coords.dtype)
-        place = np.empty((2, BLOCK), coords.dtype)
+        position = np.empty((2, BLOCK), coords.dtype)
         tile = np.empty((out.shape[1], BLOCK), out.dtype)
         for p in range(num_planes):
             entries = flat[p]
             for i in range(n):
-                place[0, i], place[1, i] = coords[begin + i, p, 0], coords[begin + i, p, 1]
+                position[0, i], position[1, i] = coords[begin + i, p, 0], coords[begin + i, p, 1]
             for level in range(num_levels):
                 start = offsets[level]
                 size = offsets[level + 1] - start
-                _cells(place[0, :n], place[1, :n], resolutions[level], start, size, corners, fractions)
+                _cells(position[0, :n], position[1, :n], resolutions[level], start, size, corners, fractions)
                 for f in range(num_features):
                     row = tile[(p * num_levels + level) * num_features + f]
                     for i in range(n):
@@ -96,7 +96,7 @@ def forward(table, coords, resolutions, offsets, out):
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, error_model="numpy", cache=True)
-def backward_table(grad, places, resolutions, offsets, out):
+def backward_table(grad, points, resolutions, offsets, out):
     """Add the table's gradient to `out`, given `columns` of the gradient and of the coordinates.
 
     One task per plane and level: each writes a slice of its own, so there is no race and the sum has one order.
@@ -109,11 +109,11 @@ def backward_table(grad, places, resolutions, offsets, out):
         entries = flat[p]
         start = offsets[level]
         size = offsets[level + 1] - start
-        corners, fractions = np.empty((4, BLOCK), np.int32), np.empty((2, BLOCK), places.dtype)
+        corners, fractions = np.empty((4, BLOCK), np.int32), np.empty((2, BLOCK), points.dtype)
         weights = np.empty((4, BLOCK), out.dtype)
         for begin in range(0, num_points, BLOCK):
             n = min(BLOCK, num_points - begin)
-            xs, ys = places[2 * p, begin : begin + n], places[2 * p + 1, begin : begin + n]
+            xs, ys = points[2 * p, begin : begin + n], points[2 * p + 1, begin : begin + n]
             _cells(xs, ys, resolutions[level], start, size, corners, fractions)
             for f in range(num_features):
                 g = grad[task * num_features + f, begin : begin + n]
@@ -131,10 +131,10 @@ def backward_table(grad, places, resolutions, offsets, out):
 
 
 @numba.njit(parallel=True, fastmath=True, nogil=True, error_model="numpy", cache=True)
-def backward_coords(grad, table, places, resolutions, offsets, out):
+def backward_coords(grad, table, points, resolutions, offsets, out):
     """Fill `out` (points, planes, 2) with the coordinates' gradient: zero outside [0, 1], where they are clamped.
 
-    `grad` and `places` are `columns` of the gradient and of the coordinates.
+    `grad` and `points` are `columns` of the gradient and of the coordinates.
     """
     num_planes, num_entries, num_features = table.shape
     num_levels, num_points = len(resolutions), grad.shape[1]
@@ -142,11 +142,11 @@ def backward_coords(grad, table, places, resolutions, offsets, out):
     for block in numba.prange((num_points + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, num_points - begin)
-        corners, fractions = np.empty((4, BLOCK), np.int32), np.empty((2, BLOCK), places.dtype)
-        slopes = np.empty((2, BLOCK), places.dtype)
+        corners, fractions = np.empty((4, BLOCK), np.int32), np.empty((2, BLOCK), points.dtype)
+        slopes = np.empty((2, BLOCK), points.dtype)
         for p in range(num_planes):
             entries = flat[p]
-            xs, ys = places[2 * p, begin : begin + n], places[2 * p + 1, begin : begin + n]
+            xs, ys = points[2 * p, begin : begin + n], points[2 * p + 1, begin : begin + n]
             slopes[:] = 0
             for level in range(num_levels):
                 start = offsets[level]

@@ -30,7 +30,7 @@ _PAIRS = 128
 
 @triton.jit
 def _cell(x, res, COMPUTE: tl.constexpr):
-    """Cell of a coordinate along its axis, and the place in it; rounded as a product in the coordinate's own type."""
+    """Cell of a coordinate along its axis, and the position within it, rounded in the coordinate's own type."""
     scaled = tl.minimum(tl.maximum(x.to(COMPUTE), 0.0), 1.0) * res.to(x.dtype).to(COMPUTE)
     scaled = scaled.to(x.dtype).to(COMPUTE)
     cell = tl.minimum(scaled.to(tl.int32), res.to(tl.int32) - 1)
@@ -47,7 +47,7 @@ def _entry(x, y, res, start, size):
 
 @triton.jit
 def _corners(x, y, res, start, end, COMPUTE: tl.constexpr):
-    """Entries of the four corners of a point's cell, and the point's place in the cell."""
+    """Entries of the four corners of a point's cell, and the point's position u, v within the cell."""
     ix, u = _cell(x, res, COMPUTE)
     iy, v = _cell(y, res, COMPUTE)
     a = _entry(ix, iy, res, start, end - start)
@@ -62,7 +62,7 @@ def _locate(
     coords, resolutions, offsets, total, num_entries,
     PLANES: tl.constexpr, LEVELS: tl.constexpr, FEATURES: tl.constexpr, COMPUTE: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """The lanes' places in the result, which of them exist, their four numbers' places in the tables, and u, v."""
+    """Each lane's index in the result, whether it exists, the indices of its four table entries, and u, v."""
     COLUMNS: tl.constexpr = PLANES * LEVELS * FEATURES
     first = tl.program_id(0).to(tl.int64) * LANES
     lane = tl.arange(0, LANES)
@@ -74,9 +74,9 @@ def _locate(
     feature = column % FEATURES
     level = column // FEATURES % LEVELS
     plane = column // (FEATURES * LEVELS)
-    place = coords + (point * PLANES + plane) * 2
-    x = tl.load(place, mask=exists, other=0.0)
-    y = tl.load(place + 1, mask=exists, other=0.0)
+    address = coords + (point * PLANES + plane) * 2
+    x = tl.load(address, mask=exists, other=0.0)
+    y = tl.load(address + 1, mask=exists, other=0.0)
     a, b, c, d, u, v = _corners(
         x, y, tl.load(resolutions + level), tl.load(offsets + level), tl.load(offsets + level + 1), COMPUTE
     )

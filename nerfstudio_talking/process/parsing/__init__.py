@@ -1,1 +1,1 @@
-"""Face parsing backends."""
+"""Parsing backends: the colour and position model of the clip itself, and folders of ready maps."""

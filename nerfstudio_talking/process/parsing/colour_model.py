@@ -1,4 +1,4 @@
-"""How likely a colour is in a class or in the background: histograms in Lab, and a Gaussian per background pixel."""
+"""Densities of colours in the classes and the background: Lab histograms, and a Gaussian per background pixel."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _BINS = 32
 _CHROMA_START, _CHROMA_STEP, _LIGHT_STEP = 80, 3, 8
 _CELL = _LIGHT_STEP * _CHROMA_STEP**2
 _UNKNOWN = 0.05
-"""Share of a class whose colours were not seen."""
+"""Share of a class that is spread evenly over all colours, for colours that were not seen."""
 _LEAST_VARIANCE = 9.0
-"""Of a background pixel, in squared levels: sensor noise and compression."""
+"""Least variance of a background pixel, squared levels: sensor noise and compression."""
 
 
 def colour_cells(lab: UInt8[np.ndarray, "*bs 3"]) -> Int32[np.ndarray, "*bs"]:
@@ -31,9 +31,12 @@ def log_density(
     weights: Float32[np.ndarray, " pixels"] | None = None,
     blur: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Float32[np.ndarray, " cells"]:
-    """Log density per Lab level cubed of each cell, from weighted samples; never minus infinity.
+    """Log density per cubed Lab level of each cell, finite everywhere.
 
-    `blur` is the smoothing along L, a and b, in cells of 8, 3 and 3 levels.
+    Args:
+        cells: histogram cells of the samples.
+        weights: weights of the samples; 1 where None.
+        blur: standard deviations of the smoothing along L, a and b, in cells of 8, 3 and 3 levels.
     """
     counts = np.bincount(cells, weights=weights, minlength=_BINS**3).reshape(_BINS, _BINS, _BINS)
     smooth = gaussian_filter(counts.astype(np.float64), blur, mode="nearest", truncate=3.0)
@@ -46,27 +49,27 @@ class BackgroundModel:
     """A Gaussian per pixel where the background was seen, and one histogram for all of it."""
 
     mean: Float32[np.ndarray, "height width 3"]
-    """Lab."""
+    """Mean colour, Lab levels."""
     precision: Float32[np.ndarray, "height width 3"]
     """Inverse variance; 0 where never seen."""
     offset: Float32[np.ndarray, "height width"]
-    """Log of the Gaussian's peak; very low where never seen."""
+    """Log density at the Gaussian's mean; very low where never seen."""
     table: Float32[np.ndarray, " cells"]
-    """Log density of the background's colours anywhere."""
+    """Log density of each colour cell over the whole background."""
 
     def log_density(
         self, lab: UInt8[np.ndarray, "height width 3"], cells: Int32[np.ndarray, "height width"]
     ) -> Float32[np.ndarray, "height width"]:
-        """Log density of each pixel's colour, were it background."""
+        """Log density of each pixel's colour under the background model."""
         difference = lab - self.mean
         local = self.offset - 0.5 * np.einsum("hwc,hwc,hwc->hw", difference, difference, self.precision)
         return np.logaddexp(local, self.table[cells] - 2.3)
 
 
-def background_model(
+def fit_background(
     labs: UInt8[np.ndarray, "frames height width 3"], is_background: np.ndarray, cells: np.ndarray
 ) -> BackgroundModel:
-    """Fit the background to samples of a clip where it is certain (bool, frames x height x width)."""
+    """Fit the background model to the pixels that are certainly background (`is_background`: frames, height, width)."""
     weight = is_background.astype(np.float32)
     seen = weight.sum(axis=0)
     share = np.maximum(seen, 1e-6)[..., None]

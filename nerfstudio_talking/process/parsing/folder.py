@@ -1,4 +1,4 @@
-"""Parsing maps made elsewhere, in any of the field's formats, brought to the frames of a dataset."""
+"""Ready parsing maps from a folder, in any of the field's formats, converted to a dataset's frames."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.process.crop import Crop
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-_LOOK_AT = 8
+_FORMAT_SAMPLES = 8  # maps that the format is recognised by
 _BISENET_IDS = 19
-_ROUNDING = 0.01  # of the longer sides' product: sizes are whole pixels
-_FAR = 40.0  # levels: JPEG moves a colour less
+_ROUNDING = 0.01  # tolerance of the aspect ratio: sizes are whole pixels
+_COLOUR_TOLERANCE = 40.0  # levels: JPEG changes a colour less
 _HINT = "Give 8-bit images of class ids (ours or BiSeNet's nineteen) or AD-NeRF's coloured images, one per frame."
 
 
@@ -40,10 +40,17 @@ def parsing_files(folder: Path) -> list[Path]:
 def read_parsings(
     folder: Path, crop: Crop, source_size: tuple[int, int], start: int, num_frames: int
 ) -> Iterator[UInt8[np.ndarray, "height width"]]:
-    """Class ids for the dataset's frames, whichever format `parsing_format` finds.
+    """Parsing labels of the dataset's frames, in whichever format `parsing_format` finds.
 
-    Maps of the source's size are cropped and resized like the frames; others must show the cropped image, at any
-    scale. A folder with as many maps as the dataset has frames is taken in order, a larger one from the range's start.
+    Maps of the source's size are cropped and resized like the frames; others must show the cropped image, at any scale.
+    As many maps as the dataset has frames are taken in order; if there are more, those from `start` on are taken.
+
+    Args:
+        folder: the folder of maps.
+        crop: crop of the dataset.
+        source_size: width and height of the source, pixels.
+        start: first frame of the dataset in the source.
+        num_frames: number of frames of the dataset.
 
     Raises:
         TalkingError: too few maps, one that cannot be read, or one of another shape or format.
@@ -77,25 +84,25 @@ def read_parsings(
 
 
 def parsing_format(folder: Path) -> ParsingFormat:
-    """What the maps of a folder hold, told from a few of them.
+    """Recognise the format of a folder's maps by a few of them.
 
-    Single-channel images with ids past our eleven are BiSeNet's: every map of its shows neck, clothes or hair, whose
+    Single-channel images with ids past our eleven are BiSeNet's: each of its maps shows neck, clothes or hair, whose
     ids are 14, 16 and 17.
 
     Raises:
-        TalkingError: no maps, or none of the known formats.
+        TalkingError: there are no maps, or they have none of the known formats.
     """
     files = parsing_files(folder)
-    looked = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _LOOK_AT).round().astype(int))]
-    images = [read_map(path) for path in looked]
+    samples = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _FORMAT_SAMPLES).round().astype(int))]
+    images = [read_map(path) for path in samples]
     if all(image.ndim == 2 for image in images):
-        highest, path = max((int(image.max(initial=0)), path) for image, path in zip(images, looked))
+        highest, path = max((int(image.max(initial=0)), path) for image, path in zip(images, samples))
         if highest >= _BISENET_IDS:
             raise TalkingError(
                 path, expected=f"class ids below {_BISENET_IDS}", found=f"the value {highest}", hint=_HINT
             )
         return "bisenet" if highest >= len(PARSING_CLASSES) else "ids"
-    for path, image in zip(looked, images):
+    for path, image in zip(samples, images):
         _require_colours(image, path)
     return "ad-nerf"
 
@@ -103,7 +110,7 @@ def parsing_format(folder: Path) -> ParsingFormat:
 def decode_parsing(
     image: UInt8[np.ndarray, "height width *channels"], kind: ParsingFormat, path: Path
 ) -> UInt8[np.ndarray, "height width"]:
-    """One map to class ids.
+    """Convert one map to class ids.
 
     Raises:
         TalkingError: the map is not in the given format.
@@ -123,7 +130,7 @@ def _require_colours(image: np.ndarray, path: Path) -> None:
     if image.ndim == 3:
         anchors = np.array([*AD_NERF_COLOURS.values(), (100, 100, 100), (0, 0, 0)], dtype=np.float32)
         colours, count = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
-        off = np.linalg.norm(colours[:, None] - anchors, axis=2).min(axis=1) > _FAR
+        off = np.linalg.norm(colours[:, None] - anchors, axis=2).min(axis=1) > _COLOUR_TOLERANCE
         if count[off].sum() <= 0.02 * count.sum():
             return
         found = f"other colours in {count[off].sum() / count.sum():.0%} of it"
@@ -133,7 +140,7 @@ def _require_colours(image: np.ndarray, path: Path) -> None:
 
 
 def read_map(path: Path) -> np.ndarray:
-    """A map as ids (2-D) where it has one channel or three equal ones, else as RGB."""
+    """Read a map as ids (2-D) where it has one channel or three equal ones, else as RGB."""
     try:
         with Image.open(path) as file:
             image = np.asarray(file if file.mode in ("L", "P") else file.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Learn from a clip what its classes look like and where they lie, in a few rounds of guessing and counting."""
+"""Learn colours and positions of the classes from a clip, in a few rounds of expectation and counting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float32
 
-from nerfstudio_talking.face.outlines import ATLAS_SIZE, align_heads, paint_features
+from nerfstudio_talking.face.outlines import ATLAS_SIZE, align_heads
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.inpainting import center_map
 from nerfstudio_talking.process.parsing.appearance_model import (
@@ -21,14 +21,15 @@ from nerfstudio_talking.process.parsing.appearance_model import (
     View,
     posterior,
 )
-from nerfstudio_talking.process.parsing.colour_model import background_model, log_density
+from nerfstudio_talking.process.parsing.colour_model import fit_background, log_density
+from nerfstudio_talking.process.parsing.face_features import paint_features
 from nerfstudio_talking.process.parsing.priors import (
     LAYERS,
-    bare_face,
+    bare_skin,
     inner_hair_prior,
-    learned_prior,
     outer_prior,
     torso_prior,
+    update_prior,
 )
 
 _SAMPLES = 32
@@ -37,7 +38,7 @@ _CERTAIN_PERSON, _CERTAIN_BACKGROUND = 0.95, 0.02
 
 
 def learn_clip(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray, masks: np.ndarray) -> ClipModel:
-    """Learn colours and places from a few frames spread over the clip."""
+    """Learn the model from a few frames spread over the clip."""
     import cv2
 
     heads = align_heads(landmarks)
@@ -50,41 +51,42 @@ def learn_clip(frames: Callable[[], Iterator[np.ndarray]], landmarks: np.ndarray
     margin = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     empty = np.stack([cv2.dilate(view.person, margin) < _CERTAIN_BACKGROUND for _, view in views])
     core = np.stack([cv2.erode(view.person, margin) > _CERTAIN_PERSON for _, view in views])
-    background = background_model(labs, empty, cells)
+    background = fit_background(labs, empty, cells)
     model = ClipModel(
         heads,
         background,
-        np.zeros((0, len(LAYERS)), np.float32),
+        np.zeros((len(background.table), len(LAYERS)), np.float32),
         outer_prior(heads.template),
         inner_hair_prior(heads.template),
-        bare_face(heads.template),
+        bare_skin(heads.template),
+        (np.zeros_like(background.table), np.zeros_like(background.table)),
     )
-    model = replace(model, skin=_skin_likeness(model, views, cells, core))
+    model = replace(model, skin=_skin_probabilities(model, views, cells, core))
     model = replace(model, tables=_first_tables(model, views, cells, core))
-    hand = model.outer
+    anatomical = model.outer
     for _ in range(_ROUNDS):
-        mass, torso = np.zeros_like(hand), np.zeros((*cells.shape[1:], 2), dtype=np.float32)
+        mass, torso = np.zeros_like(anatomical), np.zeros((*cells.shape[1:], 2), dtype=np.float32)
         weights = np.empty((*cells.shape, len(LAYERS)), dtype=np.float32)
         for row, (index, view) in enumerate(views):
-            chances = posterior(model, view, index)
-            weights[row] = chances[..., 1:]
-            torso += chances[..., NECK : CLOTH + 1]
+            probabilities = posterior(model, view, index)
+            weights[row] = probabilities[..., 1:]
+            torso += probabilities[..., NECK : CLOTH + 1]
             matrix = cv2.invertAffineTransform(center_map(heads.to_atlas(index, view.scale)))
-            outside = np.where(view.oval[..., None], 0, chances[..., 1:])
+            outside = np.where(view.oval[..., None], 0, probabilities[..., 1:])
             for part in (slice(0, 3), slice(3, 5)):
                 mass[..., part] += cv2.warpAffine(
                     np.ascontiguousarray(outside[..., part]), matrix, (ATLAS_SIZE, ATLAS_SIZE),
                     flags=cv2.INTER_AREA | cv2.WARP_INVERSE_MAP,
                 )  # fmt: skip
         tables = _tables(model, cells[core], weights[core])
-        model = replace(model, tables=tables, outer=learned_prior(hand, mass), torso=torso_prior(torso))
+        model = replace(model, tables=tables, outer=update_prior(anatomical, mass), torso=torso_prior(torso))
     return model
 
 
-def _skin_likeness(
+def _skin_probabilities(
     model: ClipModel, views: list[tuple[int, View]], cells: np.ndarray, core: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How sure each colour cell is to be skin of this person, 0 to 1: in the light of the face, and in its shadow."""
+    """Probability that each colour cell is this person's skin: in the light of the face, and in its shadow."""
     bare = np.zeros(cells.shape, dtype=bool)
     for row, (index, view) in enumerate(views):
         upright = view.warp(model.bare, model.heads.to_atlas(index, view.scale)) > 0.5
@@ -99,7 +101,7 @@ def _skin_likeness(
 def _first_tables(
     model: ClipModel, views: list[tuple[int, View]], cells: np.ndarray, core: np.ndarray
 ) -> Float32[np.ndarray, "cells 5"]:
-    """Colours to begin with: where anatomy is sure of the class, and of skin or not skin as the class demands."""
+    """First log densities of the colours, from pixels whose class the anatomical prior makes likely."""
     weights = np.empty((*cells.shape, len(LAYERS)), dtype=np.float32)
     for row, (index, view) in enumerate(views):
         matrix = model.heads.to_atlas(index, view.scale)
@@ -114,12 +116,12 @@ def _first_tables(
 
 
 def _tables(model: ClipModel, cells: np.ndarray, weights: np.ndarray) -> Float32[np.ndarray, "cells 5"]:
-    """Log densities of the layers' colours. Ears are skin, hair is not, a neck is skin or its shadow."""
+    """Log densities of the layers' colours. Ears look like skin, hair does not, a neck like skin or its shadow."""
     weights = weights.copy()
     weights[:, SKIN - 1] += weights[:, EARS - 1]
     weights[:, HAIR - 1] *= 1 - model.skin[0][cells]
     weights[:, NECK - 1] *= model.skin[1][cells] ** 2
-    weights[:, NECK - 1] += 0.02 * weights[:, SKIN - 1]  # a neck that never shows still has a colour
+    weights[:, NECK - 1] += 0.02 * weights[:, SKIN - 1]  # a neck that is never visible still has a colour
     columns = [log_density(cells, weights[:, layer]) for layer in range(len(LAYERS))]
     columns[EARS - 1] = columns[SKIN - 1]
     return np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""Where the classes lie in the head's own frame: first by anatomy, then as learned from the clip."""
+"""Prior probabilities of the classes at each position of the head's own frame: by anatomy, then updated by the clip."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from nerfstudio_talking.face.outlines import ATLAS_SIZE, CHIN, FACE_OVAL, NOSE_BRIDGE, oval_mask
+from nerfstudio_talking.face.landmark_sets import CHIN_TIP, FACE_OVAL, NOSE_BRIDGE
+from nerfstudio_talking.face.outlines import ATLAS_SIZE, oval_mask
 
 LAYERS = ("skin", "ears", "neck", "cloth", "hair")
-"""The classes told apart by colour and place; features of the face are painted from landmarks afterwards."""
+"""The classes that are distinguished by colour and position; features of the face are painted by landmarks."""
 LEAST_PRIOR = 1e-4
 
 
@@ -19,13 +20,17 @@ def _step(x: np.ndarray, centre: float, width: float) -> np.ndarray:
 
 
 def face_coordinates(template: Float32[np.ndarray, "478 2"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each atlas pixel: u, across, 1 at the oval's sides; v, 0 at the bridge of the nose and 1 at the chin; distance
-    to the oval in its half widths, negative inside."""
+    """Coordinates of each atlas pixel on the face.
+
+    Returns:
+        u, horizontal, -1 and 1 at the oval's sides; v, 0 at the bridge of the nose and 1 at the chin; signed distance
+        to the oval in its half widths, negative inside.
+    """
     rows, columns = np.mgrid[:ATLAS_SIZE, :ATLAS_SIZE] + 0.5
     oval = template[list(FACE_OVAL)]
     half = float(oval[:, 0].max() - oval[:, 0].min()) / 2
     u = (columns - (oval[:, 0].max() + oval[:, 0].min()) / 2) / half
-    v = (rows - template[NOSE_BRIDGE, 1]) / (template[CHIN, 1] - template[NOSE_BRIDGE, 1])
+    v = (rows - template[NOSE_BRIDGE, 1]) / (template[CHIN_TIP, 1] - template[NOSE_BRIDGE, 1])
     inside = oval_mask(template, ATLAS_SIZE, ATLAS_SIZE)
     within, without = (np.asarray(distance_transform_edt(mask)) for mask in (inside, ~inside))
     distance = (without - within) / half
@@ -40,7 +45,7 @@ def outer_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "
     ears = 0.6 * _step(v, -0.16, 0.04) * _step(-v, -0.7, 0.05) * _step(side, 0.85, 0.03) * _step(-side, -1.55, 0.05)
     neck = _step(v, 0.6, 0.05) * (0.1 + _step(-v, -2.1, 0.15)) * (0.05 + _step(-side, -1.15, 0.08))
     neck *= 1 - 0.85 * _step(side, 0.95, 0.04) * _step(-v, -1.02, 0.04)  # beside the jaw there is more often hair
-    cloth = _step(v, 1.2, 0.06) + 0.2 * _step(v, 0.85, 0.06) * _step(side, 0.65, 0.05)  # collars stand up beside
+    cloth = _step(v, 1.2, 0.06) + 0.2 * _step(v, 0.85, 0.06) * _step(side, 0.65, 0.05)  # collars stand up at the sides
     beside = _step(side, 0.75, 0.05)
     hair = (
         _step(-v, -0.05, 0.05)
@@ -52,31 +57,31 @@ def outer_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "
 
 
 def inner_hair_prior(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "128 128"]:
-    """Probability of hair, not skin, inside the face oval: a fringe, and strands at the temples."""
+    """Probability of hair instead of skin inside the face oval: a fringe, and strands at the temples."""
     u, v, distance = face_coordinates(template)
     fringe = 0.3 * _step(-v, 0.38, 0.03) * np.exp(-np.abs(np.minimum(distance, 0)) / 0.15)
     strands = 0.3 * _step(-v, -0.2, 0.05) * _step(distance, -0.08, 0.02) * _step(np.abs(u), 0.7, 0.03)
     return np.clip(np.maximum(fringe, strands), LEAST_PRIOR, 1).astype(np.float32)
 
 
-def bare_face(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "128 128"]:
-    """1 on forehead and upper cheeks, where no beard and hardly any hair is; 0 elsewhere."""
+def bare_skin(template: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "128 128"]:
+    """1 on forehead and upper cheeks, where there is no beard and hardly any hair; 0 elsewhere."""
     u, v, distance = face_coordinates(template)
     return ((distance < -0.12) & (v > -0.45) & (v < 0.35) & (np.abs(u) < 0.8)).astype(np.float32)
 
 
-def learned_prior(
+def update_prior(
     prior: Float32[np.ndarray, "128 128 5"],
     mass: Float32[np.ndarray, "128 128 5"],
     strength: float = 4.0,
 ) -> Float32[np.ndarray, "128 128 5"]:
-    """The prior after seeing `mass` frames' worth of each class in each place."""
+    """The prior, which counts as `strength` frames, updated by the summed probabilities `mass` of each class."""
     seen = gaussian_filter(mass, (1.0, 1.0, 0.0))
     return normalize(prior * strength + seen)
 
 
 def torso_prior(mass: Float32[np.ndarray, "height width 2"]) -> Float32[np.ndarray, "height width 2"]:
-    """Twice the shares of neck and clothes in each place of the image: where they show moves little with the head."""
+    """Twice the shares of neck and clothes at each pixel of the image: their positions hardly depend on the head's."""
     seen = gaussian_filter(mass, (2.5, 2.5, 0.0)) + 1.0
     return (2 * seen / seen.sum(axis=-1, keepdims=True)).astype(np.float32)
 

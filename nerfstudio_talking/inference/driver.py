@@ -1,0 +1,392 @@
+"""`PortraitDriver`: a trained portrait speaks a voice, from a file or as the audio arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int16, UInt8
+
+from nerfstudio_talking.io.errors import TalkingError
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.audio.models import SpeechForward
+    from nerfstudio_talking.audio.normalization import FeatureNormalization, NormalizationMode
+    from nerfstudio_talking.audio.streaming import AudioWindows
+    from nerfstudio_talking.baking.file_format import Bake
+    from nerfstudio_talking.dataset_io.track import TalkingTrack
+    from nerfstudio_talking.inference.frames import RenderFrame
+    from nerfstudio_talking.inference.stream import FramePlayer, MakeTrack, PortraitStream
+    from nerfstudio_talking.models.portrait_model import PortraitModel
+    from nerfstudio_talking.motion.driving_track import PoseMode
+    from nerfstudio_talking.refiner.network import StreamRefiner
+
+RATE = 16000
+"""Samples per second of the audio."""
+Audio = Path | str | Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]
+"""A file that holds audio, or 16 kHz mono samples: float in [-1, 1], or int16."""
+Frame = UInt8[np.ndarray, "height width 3"]
+
+
+class PortraitDriver:
+    """A trained portrait that speaks any voice.
+
+        driver = PortraitDriver.load("outputs/.../config.yml")
+        for frame in driver.drive("voice.wav"):  # uint8 (height, width, 3), driver.fps per second
+            ...
+        driver.write_video("voice.wav", "spoken.mp4")
+        with driver.stream() as stream:  # audio as it arrives: see PortraitStream
+            ...
+
+    Audio features are normalised with the level, mean and standard deviation of the clip that the portrait was trained
+    on, adapted to the voice as it is heard (`normalization="adapt"`): other microphones are 20 dB quieter and have
+    another spectrum. 'clip' keeps the clip's own throughout, for a voice recorded as the clip was.
+
+    One driver plays any number of voices, one after another or interleaved; the model is left as it was. Everything it
+    makes is synthetic media: `write_video` says so in the file.
+
+    Args:
+        model: a portrait in evaluation mode.
+        bake: the model's bake; None renders in full.
+        refiner: repaints every frame.
+        motion: a personal motion model or a motion track, for `pose="generated"`.
+    """
+
+    def __init__(
+        self,
+        model: PortraitModel,
+        bake: Bake | None = None,
+        refiner: StreamRefiner | None = None,
+        motion: Path | None = None,
+    ) -> None:
+        from nerfstudio_talking.inference.frames import own_track
+
+        self.model, self._bake, self._refiner, self._motion = model, bake, refiner, motion
+        self._portrait = own_track(model)
+
+    @classmethod
+    def load(
+        cls,
+        config: Path | str,
+        device: str = "auto",
+        bake: Literal["auto", "none"] | Path = "auto",
+        refiner: Path | None = None,
+        motion: Path | None = None,
+    ) -> PortraitDriver:
+        """Load a trained portrait.
+
+        Args:
+            config: the config.yml that `ns-train` wrote.
+            device: 'cpu', 'cuda', 'cuda:1' ...; 'auto' takes a GPU where there is one.
+            bake: the file of `ns-talking bake`; 'auto' takes the one beside config.yml on machines without a GPU, if
+                there is one; 'none' renders in full.
+            refiner: config.yml of a refiner (`ns-train memory-gan`) that every frame passes through.
+            motion: for `pose="generated"`: a personal motion model, or a motion track made from the same audio.
+
+        Raises:
+            TalkingError: a file is missing or is something else, or there is no such device.
+        """
+        from nerfstudio_talking.inference.checkpoints import load_portrait
+
+        config = Path(config)
+        if motion is not None and not Path(motion).is_file():
+            hint = "Make one with `ns-talking motion finetune`, or `ns-talking motion generate`."
+            raise TalkingError(motion, expected="a personal motion model or track", found="no such file", hint=hint)
+        _, model = load_portrait(config)
+        if device != "auto":
+            try:
+                model.to(device)
+            except (RuntimeError, AssertionError) as error:
+                found = str(error).split("\n")[0]
+                hint = "Name another device, or 'auto'."
+                raise TalkingError(f"device {device}", expected="a device of torch", found=found, hint=hint) from error
+        loaded = _find_bake(model, config, bake)
+        if loaded is not None:
+            model.to("cpu")
+        network = None
+        if refiner is not None:
+            from nerfstudio_talking.inference.refiner import load_refiner
+
+            network = load_refiner(Path(refiner), config, model.track.digest).to(model.device)
+        return cls(model, loaded, network, None if motion is None else Path(motion))
+
+    @property
+    def fps(self) -> float:
+        """Frames per second: those of the clip that the portrait was trained on."""
+        return self._portrait.fps
+
+    def frame_size(self, scale: float = 1.0) -> tuple[int, int]:
+        """Width and height in pixels of the frames, even numbers."""
+        if not scale > 0:
+            raise TalkingError(f"scale {scale}", expected="a positive number", found=str(scale), hint="1 is usual.")
+        camera = self._portrait.camera
+        width, height = (max(2, round(side * scale / 2) * 2) for side in (camera.width, camera.height))
+        return width, height
+
+    def num_frames(self, audio: Audio) -> int:
+        """Frames that an audio lasts. A file is read once, in constant memory.
+
+        Raises:
+            TalkingError: the file cannot be read, or is shorter than a frame.
+        """
+        count = sum(len(block) for block in _blocks(audio))
+        if round(count / RATE * self.fps) < 1:
+            raise _too_short(audio, count, self.fps)
+        return round(count / RATE * self.fps)
+
+    def drive(
+        self,
+        audio: Audio,
+        pose: PoseMode | Literal["generated"] = "ping-pong",
+        smoothing: float = 1.0,
+        scale: float = 1.0,
+        seed: int = 0,
+        audio_features: Path | None = None,
+        normalization: NormalizationMode = "adapt",
+    ) -> Iterator[Frame]:
+        """Frames of the portrait speaking an audio, `fps` per second, in constant memory for audio of any length.
+
+        What is kept of a long audio: 0.2 kB per frame of generated motion, or the array of `audio_features`.
+
+        Args:
+            audio: a file, or 16 kHz mono samples.
+            pose: how the recorded head motion is arranged to the length of the audio: forth and back, again from the
+                front, or held at its end. 'generated' takes it from the driver's `motion`; a file is then read whole.
+            smoothing: standard deviation in frames of the smoothing of the poses of head and body; 0 for none.
+            scale: size of the frames relative to the recording.
+            seed: of the motion that a model generates.
+            audio_features: .npy array with one row per frame, for portraits trained on ready-made arrays.
+            normalization: 'adapt' follows the voice, 'clip' keeps the clip's.
+
+        Raises:
+            TalkingError: the audio cannot be read, is shorter than a frame, or does not fit the portrait. What concerns
+                the options is raised at once, the rest while iterating.
+        """
+        _check_option("pose", pose, ("ping-pong", "replay", "hold", "generated"))
+        if pose == "generated" and self._motion is None:
+            raise TalkingError(
+                "pose 'generated'",
+                expected="a motion model or track",
+                found="none",
+                hint="Load the driver with motion=..., made by `ns-talking motion finetune`.",
+            )
+        if pose == "generated":
+            samples = _whole(audio)
+            player = self._player(self._generated_tracks(samples, seed, smoothing), scale)
+            audio = samples
+        else:
+            player = self._player(self._arranged_tracks(pose, smoothing), scale)
+        if audio_features is not None:
+            return self._play_array(Path(audio_features), self.num_frames(audio), player)
+        return self._play(audio, self._windows(normalization, live=False), player)
+
+    def stream(
+        self,
+        pose: PoseMode = "ping-pong",
+        smoothing: float = 1.0,
+        scale: float = 1.0,
+        normalization: NormalizationMode = "adapt",
+    ) -> PortraitStream:
+        """A stream that audio is pushed into as it arrives; see `PortraitStream`. Arguments as of `drive`.
+
+        Raises:
+            TalkingError: the pose is 'generated', which needs the whole audio, or the portrait's audio features are
+                made by other programs.
+        """
+        from nerfstudio_talking.inference.stream import PortraitStream
+
+        hint = "Generated motion needs the whole audio before the first frame: use drive()."
+        _check_option("pose", pose, ("ping-pong", "replay", "hold"), hint)
+        player = self._player(self._arranged_tracks(pose, smoothing), scale)
+        return PortraitStream(self._windows(normalization, live=True), player, self.fps)
+
+    def write_video(
+        self,
+        audio: Audio,
+        output: Path | str,
+        crf: float = 18,
+        advance: Callable[[], object] | None = None,
+        **options: Any,
+    ) -> int:
+        """Drive the portrait into an mp4 with the audio, one frame being written while the next is rendered.
+
+        Args:
+            audio: as of `drive`.
+            output: the file to write; there is none where something fails.
+            crf: H.264 quality, 0 to 51: lower is better and larger.
+            advance: called after each frame.
+            options: of `drive`.
+
+        Returns:
+            The number of frames.
+
+        Raises:
+            TalkingError: as of `drive`, or the file cannot be written.
+        """
+        from nerfstudio_talking.audio.streaming import as_samples
+        from nerfstudio_talking.media.write_behind import write_behind
+        from nerfstudio_talking.media.writing import VideoWriter
+
+        frames = self.drive(audio, **options)
+        track = as_samples(audio) if isinstance(audio, np.ndarray) else _blocks(audio)
+        size = self.frame_size(options.get("scale", 1.0))
+        with VideoWriter(output, self.fps, *size, audio=(track, RATE), crf=crf) as writer:
+
+            def write(frame: Frame) -> None:
+                writer.write(frame)
+                if advance is not None:
+                    advance()
+
+            return write_behind(frames, write)
+
+    @cached_property
+    def _normalization(self) -> FeatureNormalization:
+        """That of the clip: from the checkpoint, the dataset, or its audio."""
+        from nerfstudio_talking.audio.extract import extract_features
+        from nerfstudio_talking.media.reading import read_audio
+
+        track = self.model.sequence.track
+        stored = self.model.audio_normalization.value() or track.audio_normalization
+        if stored is None and track.audio_path is not None and track.audio_path.is_file():
+            samples = read_audio(track.audio_path)
+            count = round(len(samples) / RATE * track.fps)
+            stored = extract_features(samples, track.fps, count, track.audio_kind).normalization
+        if stored is None:
+            raise TalkingError(
+                "the portrait's audio features",
+                expected="the normalisation they were made with, or the clip's audio",
+                found="neither",
+                hint="Process the video again (`ns-talking process`) and train on that.",
+            )
+        return stored
+
+    @cached_property
+    def _speech_model(self) -> SpeechForward | None:
+        from nerfstudio_talking.audio.models import is_speech_model, load_speech_model
+
+        kind = self._portrait.audio_kind
+        return load_speech_model(kind) if is_speech_model(kind) else None
+
+    def _windows(self, normalization: NormalizationMode, live: bool) -> AudioWindows:
+        from nerfstudio_talking.audio.extract import is_computable
+        from nerfstudio_talking.audio.streaming import AudioWindows
+
+        _check_option("normalization", normalization, ("adapt", "clip"))
+        kind = self._portrait.audio_kind
+        if not is_computable(kind):
+            raise TalkingError(
+                f"the portrait's audio features '{kind}'",
+                expected="features that are computed from audio here",
+                found="an array that another program made",
+                hint="Make it for this audio as for the clip, and give its path: drive(..., audio_features=X.npy).",
+            )
+        return AudioWindows(kind, self._normalization, self.fps, normalization, live, self._speech_model)
+
+    def _arranged_tracks(self, pose: PoseMode, smoothing: float) -> MakeTrack:
+        from nerfstudio_talking.motion.driving_track import driving_track
+
+        return lambda first, windows: driving_track(self._portrait, windows, pose, smoothing, first)
+
+    def _generated_tracks(self, samples: np.ndarray, seed: int, smoothing: float) -> MakeTrack:
+        from nerfstudio_talking.motion.generation import generated_track, motion_for
+
+        assert self._motion is not None
+        portrait, count = self._portrait, self.num_frames(samples)
+        motion = motion_for(self._motion, samples, portrait.fps, count, seed)
+        # the windows come later, frame by frame
+        nothing = np.broadcast_to(np.float32(0), (count, *portrait.audio.shape[1:]))
+        whole = generated_track(portrait, nothing, motion, smoothing)
+        return lambda first, windows: whole.span(first, first + len(windows)).replace(audio=windows)
+
+    def _player(self, make_track: MakeTrack, scale: float) -> FramePlayer:
+        from nerfstudio_talking.inference.frames import frame_renderer
+        from nerfstudio_talking.inference.stream import FramePlayer
+
+        render = frame_renderer(self.model, self._portrait, self._bake, *self.frame_size(scale))
+        return FramePlayer(make_track, render if self._refiner is None else _refined(self._refiner, render))
+
+    def _play(self, audio: Audio, windows: AudioWindows, player: FramePlayer) -> Iterator[Frame]:
+        from nerfstudio_talking.inference.stream import PortraitStream
+
+        stream, count = PortraitStream(windows, player, self.fps), 0
+        for block in _blocks(audio):
+            count += len(block)
+            stream.push(block)
+            for _, frame in stream.ready():
+                yield frame
+        stream.close()
+        for _, frame in stream.ready():
+            yield frame
+        if player.num_played == 0:
+            raise _too_short(audio, count, self.fps)
+
+    def _play_array(self, path: Path, num_frames: int, player: FramePlayer) -> Iterator[Frame]:
+        from nerfstudio_talking.audio.extract import extract_features
+
+        features = extract_features(np.zeros(0), self.fps, num_frames, str(path)).windows
+        player.feed(features)
+        player.finish()
+        yield from player.frames()
+
+
+def _refined(refiner: StreamRefiner, render: RenderFrame) -> RenderFrame:
+    """Frames that pass through a refiner, which remembers those before."""
+    import torch
+
+    from nerfstudio_talking.refiner.network import StreamRefiner
+
+    refine = StreamRefiner(refiner.refiner, refiner.roi)  # the same networks, a memory of its own
+
+    def render_refined(track: TalkingTrack, frame: int) -> Frame:
+        return refine(torch.from_numpy(render(track, frame))).numpy()
+
+    return render_refined
+
+
+def _blocks(audio: Audio) -> Iterable[np.ndarray]:
+    """The audio piece by piece."""
+    if isinstance(audio, np.ndarray):
+        return (audio[start : start + RATE] for start in range(0, len(audio), RATE))
+    from nerfstudio_talking.media.reading import read_audio_blocks
+
+    return read_audio_blocks(audio)
+
+
+def _whole(audio: Audio) -> Float[np.ndarray, " samples"]:
+    from nerfstudio_talking.audio.streaming import as_samples
+    from nerfstudio_talking.media.reading import read_audio
+
+    return as_samples(audio) if isinstance(audio, np.ndarray) else read_audio(audio)
+
+
+def _check_option(name: str, value: str, choices: tuple[str, ...], hint: str = "Choose one of them.") -> None:
+    if value not in choices:
+        raise TalkingError(f"{name} '{value}'", expected=", ".join(choices), found=f"'{value}'", hint=hint)
+
+
+def _too_short(audio: Audio, count: int, fps: float) -> TalkingError:
+    return TalkingError(
+        "the audio" if isinstance(audio, np.ndarray) else audio,
+        expected=f"at least one frame of audio ({1 / fps:.3f} s)",
+        found=f"{count / RATE:.3f} s",
+        hint="Give a longer recording.",
+    )
+
+
+def _find_bake(model: PortraitModel, config: Path, bake: Literal["auto", "none"] | Path) -> Bake | None:
+    """The bake to play from, if any."""
+    from nerfstudio_talking.baking.file_format import BAKE_NAME, load_bake
+    from nerfstudio_talking.baking.fit import bakeable
+    from nerfstudio_talking.io.console import CONSOLE
+    from nerfstudio_talking.io.digests import weights_digest
+
+    path = config.parent / BAKE_NAME
+    if bake == "none" or (bake == "auto" and (model.device.type != "cpu" or not path.is_file())):
+        return None
+    path = path if bake == "auto" else Path(bake)
+    found = load_bake(path, weights_digest(bakeable(model)))
+    CONSOLE.print(f"Playing from {path}.")
+    return found

@@ -1,0 +1,183 @@
+"""A portrait that speaks audio as it arrives. Offline driving pushes a file through the same code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import Float, Float32, Int16, UInt8
+from typing_extensions import Self
+
+from nerfstudio_talking.audio.streaming import AudioWindows
+from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.field_components.audio_encoder import ATTENTION_FRAMES
+from nerfstudio_talking.inference.frames import RenderFrame
+from nerfstudio_talking.io.errors import TalkingError
+
+MakeTrack = Callable[[int, Float32[np.ndarray, "frames window channels"]], TalkingTrack]
+"""The track of frames `first`, `first` + 1, ... from their audio windows."""
+_BEFORE, _AFTER = ATTENTION_FRAMES // 2, ATTENTION_FRAMES - ATTENTION_FRAMES // 2 - 1
+"""Frames before and after a frame that the audio encoder sees with it."""
+
+
+class FramePlayer:
+    """Renders frames in order from audio windows in order; keeps the few windows that later frames need.
+
+    Args:
+        make_track: the track of some frames.
+        render: renders a frame of it.
+    """
+
+    def __init__(self, make_track: MakeTrack, render: RenderFrame) -> None:
+        self._make_track, self._render = make_track, render
+        self._windows: list[Float32[np.ndarray, "window channels"]] = []
+        self._first = 0  # frame of the first window kept
+        self._ended = False
+        self.num_played = 0
+        """Frames rendered so far."""
+
+    def feed(self, windows: Float32[np.ndarray, "frames window channels"]) -> None:
+        """Take the windows of the next frames."""
+        self._windows.extend(windows)
+
+    def finish(self) -> None:
+        """No window comes any more."""
+        self._ended = True
+
+    @property
+    def pending(self) -> int:
+        """Frames that can be rendered now."""
+        fed = self._first + len(self._windows)
+        return max((fed if self._ended else fed - _AFTER) - self.num_played, 0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all frames are rendered and none comes any more."""
+        return self._ended and self.pending == 0
+
+    def take(self) -> tuple[TalkingTrack, int] | None:
+        """The next frame as a track of a few frames and its position there; None where its audio is not there yet."""
+        if self.pending == 0:
+            return None
+        position = self.num_played - self._first
+        track = self._make_track(self._first, np.stack(self._windows[: position + _AFTER + 1]))
+        self.num_played += 1
+        unneeded = max(self.num_played - _BEFORE, 0) - self._first
+        del self._windows[:unneeded]
+        self._first += unneeded
+        return track, position
+
+    def render(self, track: TalkingTrack, position: int) -> UInt8[np.ndarray, "height width 3"]:
+        """A frame that was taken. In order: a refiner remembers frames."""
+        return self._render(track, position)
+
+    def frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
+        """The frames that can be rendered now."""
+        while (taken := self.take()) is not None:
+            yield self.render(*taken)
+
+
+class PortraitStream:
+    """Audio pushed in as it arrives, frames out at the portrait's rate.
+
+        with driver.stream() as stream:
+            for samples in microphone:
+                stream.push(samples)
+                for time, frame in stream.ready():
+                    show(frame, time)
+            stream.close()
+            for time, frame in stream.ready():
+                show(frame, time)
+
+    Or one thread pushes and another one iterates over the stream, which then waits for audio. One thread pushes, one
+    takes frames. How the audio is cut into pieces changes nothing: the frames are those of `PortraitDriver.drive` with
+    the same audio, equal to the byte on one machine, and by contract to one level of 255 (rounding of float32). Speech
+    models are computed in blocks of half a second here and of 20 s offline; their frames agree as far as the model's
+    attention beyond a second of context allows.
+
+    Made by `PortraitDriver.stream`.
+
+    Args:
+        windows: features of the audio.
+        player: renders.
+        fps: frames per second.
+    """
+
+    def __init__(self, windows: AudioWindows, player: FramePlayer, fps: float) -> None:
+        self._windows, self._player, self.fps = windows, player, fps
+        self._changed = threading.Condition()
+        self._is_open = True
+        self._is_abandoned = False
+
+    @property
+    def look_ahead(self) -> float:
+        """Seconds: frame i (shown from i/fps on) can be rendered once the audio up to i/fps + look_ahead is pushed.
+
+        At 25 frames per second 0.32 s for log-mel (half a window 0.15 s, half a frame 0.02 s, three frames of the audio
+        encoder 0.12 s, interpolation 0.01 s, half an STFT window 0.016 s), 0.36 s for MFCC (and 0.04 s of differences),
+        1.7 s for speech models (a second of context and blocks of half a second). The time to render comes on top.
+        """
+        return self._windows.look_ahead + _AFTER / self.fps
+
+    @property
+    def pending(self) -> int:
+        """Frames that can be rendered now; it grows where rendering is slower than the audio."""
+        with self._changed:
+            return 0 if self._is_abandoned else self._player.pending
+
+    def push(self, samples: Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]) -> None:
+        """Take the next samples: 16 kHz mono, float in [-1, 1] or int16, any number.
+
+        Raises:
+            TalkingError: the samples are something else, or the stream is closed.
+        """
+        with self._changed:
+            if not self._is_open:
+                raise TalkingError("the stream", expected="audio before close()", found="a closed stream", hint=_REOPEN)
+            self._player.feed(self._windows.push(samples))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """The audio ends here. The frames that waited for more can be taken now."""
+        with self._changed:
+            if self._is_open:
+                self._is_open = False
+                self._player.feed(self._windows.finish())
+                self._player.finish()
+                self._changed.notify_all()
+
+    def ready(self) -> Iterator[tuple[float, UInt8[np.ndarray, "height width 3"]]]:
+        """The frames that can be rendered from the audio so far, each with its time in seconds; waits for nothing."""
+        while True:
+            with self._changed:
+                time = self._player.num_played / self.fps
+                taken = None if self._is_abandoned else self._player.take()
+            if taken is None:
+                return
+            yield time, self._player.render(*taken)
+
+    def __iter__(self) -> Iterator[tuple[float, UInt8[np.ndarray, "height width 3"]]]:
+        """All frames with their times in seconds, as they can be rendered; ends after `close()` and the last frame."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_abandoned or self._player.pending or self._player.is_over)
+                if self._is_abandoned or self._player.is_over:
+                    return
+            yield from self.ready()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close; after an exception the frames that wait are dropped."""
+        with self._changed:
+            self._is_abandoned = error is not None
+            self._changed.notify_all()
+        self.close()
+
+
+_REOPEN = "Open another stream for more audio."

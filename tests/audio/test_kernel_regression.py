@@ -1,0 +1,77 @@
+"""Kernel regression from audio, against scikit-learn."""
+
+import numpy as np
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
+
+from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
+
+
+def test_regression_finds_what_audio_predicts_and_leaves_the_rest():
+    rng = np.random.default_rng(2)
+    audio = rng.standard_normal((300, 40))
+    predicted = audio[:, 0] - audio[:, 1] + 0.1 * rng.standard_normal(300)
+    targets = np.stack([predicted, rng.standard_normal(300)], 1)
+    fit, _ = fit_audio_regression(audio, targets)
+    assert fit.correlation[0] > 0.95
+    assert fit.correlation[1] < 0.3
+    fresh = rng.standard_normal((200, 40))
+    predicted = fit.predict(fresh)
+    assert np.corrcoef(predicted[:, 0], fresh[:, 0] - fresh[:, 1])[0, 1] > 0.95
+    assert predicted[:, 1].std() < 0.6
+
+
+def test_regression_is_kernel_ridge():
+    rng = np.random.default_rng(3)
+    audio, predicted = rng.standard_normal((60, 8)), rng.standard_normal((60, 1))
+    predicted[:, 0] += 2 * audio[:, 0]
+    fit, _ = fit_audio_regression(audio, predicted, max_gain=1.0)
+    x = (audio - audio.mean(0)) / (audio.std(0) + 1e-3)
+    kernel = rbf_kernel(x, gamma=0.5 / 8) + 0.3 * linear_kernel(x) / 8
+    references = [
+        KernelRidge(alpha=alpha, kernel="precomputed").fit(kernel, predicted - predicted.mean(0)).predict(kernel)
+        + predicted.mean(0)
+        for alpha in np.logspace(-2, 2, 9)
+    ]
+    assert min(np.abs(fit.predict(audio) - reference).max() for reference in references) < 1e-8
+
+
+def test_held_out_frames_are_predicted_from_the_others():
+    """Each block's prediction is scikit-learn's ridge without the block and its guard, of a thinned clip too."""
+    rng = np.random.default_rng(4)
+    audio, predicted = rng.standard_normal((90, 6)), rng.standard_normal((90, 1))
+    predicted[:, 0] += 2 * audio[:, 0]
+    for most in (90, 45):
+        _, held_out = fit_audio_regression(audio, predicted, folds=3, guard=4, max_gain=1.0, most=most)
+        keep = np.unique(np.linspace(0, 89, most).round().astype(int))
+        x, y = (audio - audio.mean(0)) / (audio.std(0) + 1e-3), predicted - predicted[keep].mean(0)
+        kernel = rbf_kernel(x, gamma=0.5 / 6) + 0.3 * linear_kernel(x) / 6
+        misses = []
+        for alpha in np.logspace(-2, 2, 9):
+            expected = np.zeros_like(predicted)
+            for first in (0, 30, 60):
+                rest = keep[(keep < first - 4) | (keep > first + 29 + 4)]
+                ridge = KernelRidge(alpha=alpha, kernel="precomputed").fit(kernel[np.ix_(rest, rest)], y[rest])
+                expected[first : first + 30] = ridge.predict(kernel[first : first + 30][:, rest])
+            misses.append(np.abs(held_out - expected - predicted[keep].mean(0)).max())
+        assert min(misses) < 1e-8
+
+
+def test_only_the_first_are_stretched():
+    rng = np.random.default_rng(3)
+    inputs = rng.standard_normal((400, 3))
+    predicted = inputs[:, :1] + rng.standard_normal((400, 2))
+    both = fit_audio_regression(inputs, predicted)[0].predict(inputs)
+    one = fit_audio_regression(inputs, predicted, stretched=1)[0].predict(inputs)
+    np.testing.assert_allclose(one[:, 0], both[:, 0])
+    assert one[:, 1].std() < 0.9 * both[:, 1].std()
+
+
+def test_held_out_error_of_noise_and_of_what_audio_predicts():
+    """The error of pure noise is its own standard deviation; of what audio predicts exactly, close to 0."""
+    rng = np.random.default_rng(6)
+    inputs = rng.standard_normal((300, 4))
+    targets = np.stack([inputs[:, 0], rng.standard_normal(300)], 1)
+    fit, _ = fit_audio_regression(inputs, targets)
+    assert fit.error[0] < 0.3
+    assert 0.8 < fit.error[1] < 1.3

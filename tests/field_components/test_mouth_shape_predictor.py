@@ -1,0 +1,105 @@
+"""The mouth-shape predictor: what it is fitted to, and what portraits are conditioned on in training and after."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
+from nerfstudio_talking.dataset_io.track import TalkingTrack, load_track
+from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShapePredictor, track_mouth_shapes
+from nerfstudio_talking.io.errors import TalkingError
+
+
+@pytest.fixture(scope="module")
+def track(talking_dataset) -> TalkingTrack:
+    return load_track(talking_dataset)
+
+
+def make(track: TalkingTrack, frames: np.ndarray, prob: float = 0.5, count: int = 3) -> MouthShapePredictor:
+    torch.manual_seed(0)
+    return MouthShapePredictor(track, frames, count, 0.0, 0.0, predicted_mouth_prob=prob)
+
+
+def audio_and_windows(track: TalkingTrack) -> tuple[torch.Tensor, torch.Tensor]:
+    audio = torch.from_numpy(track.audio[:4]).float()
+    return audio, audio[:, None].expand(-1, 8, -1, -1)
+
+
+def test_a_tracked_gap_is_exact_and_the_other_coefficients_are_as_uncertain_as_predictions(track):
+    frames = np.arange(track.num_frames)
+    predictor = make(track, frames, prob=0.25)
+    predictor.fit(track, frames)
+    torch.manual_seed(0)
+    seen = predictor.training_condition(torch.full((8000,), 5))
+    mouth_shape, is_predicted = seen[:, :-1] / predictor.channel_scale, seen[:, -1]
+    assert seen.shape[1] == predictor.condition_dim
+    assert abs(is_predicted.mean() - 0.25) < 0.03
+    tracked, predicted = mouth_shape[is_predicted == 0], mouth_shape[is_predicted == 1]
+    torch.testing.assert_close(predicted, predictor.predicted[5].expand_as(predicted))
+    assert not torch.equal(predictor.predicted, predictor.tracked)
+    torch.testing.assert_close(tracked[:, 0], predictor.tracked[5, 0].expand(len(tracked)))
+    assert (predictor.prediction_std[1:] > 0).all()
+    torch.testing.assert_close(tracked[:, 1:].std(0), predictor.prediction_std[1:], rtol=0.05, atol=0.0)
+
+
+@pytest.mark.parametrize("prob", [0.0, 0.5])
+def test_predictions_are_marked_where_training_saw_some(track, prob):
+    frames = np.arange(track.num_frames)
+    predictor = make(track, frames, prob).eval()
+    predictor.fit(track, frames)
+    assert (predictor(*audio_and_windows(track))[:, -1] == float(prob > 0)).all()
+    if prob == 0:
+        assert (predictor.training_condition(torch.arange(4))[:, -1] == 0).all()
+
+
+def test_fit_is_the_regression_on_the_frames_where_the_mouth_was_seen(track):
+    assert track.landmarks is not None
+    landmarks = track.landmarks.copy()
+    landmarks[3] = np.nan
+    gap = track.replace(landmarks=landmarks)
+    frames = np.arange(18)
+    predictor = make(gap, frames)
+    predictor.fit(gap, frames)
+    tracked, seen = track_mouth_shapes(gap, frames, 3)
+    assert np.flatnonzero(~seen).tolist() == [3]
+    np.testing.assert_allclose(tracked[3], (tracked[2] + tracked[4]) / 2)
+    usable = np.delete(frames, 3)
+    inputs = predictor.regression_inputs(torch.from_numpy(track.audio)).double().numpy()
+    expected, held_out = fit_audio_regression(inputs[usable], tracked[usable], stretched=1)
+    for name in ("mean", "std", "support", "dual", "bias"):
+        np.testing.assert_array_equal(getattr(predictor, name), getattr(expected, name).astype(np.float32))
+    np.testing.assert_array_equal(predictor.predicted[usable], held_out.astype(np.float32))
+    # frames without a prediction are conditioned on the tracked mouth shape
+    np.testing.assert_array_equal(predictor.predicted[18:], tracked[18:].astype(np.float32))
+
+
+def test_more_coefficients_than_frames_can_give_are_not_made(track):
+    frames = np.arange(4)
+    predictor = make(track, frames, count=30)
+    predictor.fit(track, frames)
+    assert predictor.condition_dim == 1 + 4 + 1
+
+
+def test_a_checkpoint_brings_the_fitted_regression(track):
+    frames = np.arange(track.num_frames)
+    trained = make(track, frames).eval()
+    trained.fit(track, frames)
+    state = trained.state_dict()
+    assert not {"tracked", "predicted", "prediction_std"} & state.keys()
+    loaded = make(track, frames).eval()
+    inputs = audio_and_windows(track)
+    assert not loaded.is_fitted
+    with pytest.raises(TalkingError, match="never fitted"):
+        loaded(*inputs)
+    loaded.load_state_dict(state)
+    assert torch.equal(loaded(*inputs), trained(*inputs))
+    # without the tracked mouth shapes there is no training
+    with pytest.raises(TalkingError, match="tracked mouth shapes"):
+        loaded.training_condition(torch.arange(2))
+
+
+def test_a_track_without_landmarks_is_refused(track):
+    with pytest.raises(ValueError, match="no landmarks"):
+        make(track.replace(landmarks=None), np.arange(4))

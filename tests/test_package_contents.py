@@ -1,0 +1,70 @@
+"""What the wheel and the source distribution hold."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from helpers.paths import ROOT
+
+_BUILD = """
+import sys
+from setuptools import build_meta
+folder = sys.argv[1]
+build_meta.build_wheel(folder)
+build_meta.build_sdist(folder)
+"""
+_LEFT_OUT = (".git", ".venv", "build", "dist", "outputs", "*.egg-info", "__pycache__", ".*_cache")
+DATA = {"nerfstudio_talking/py.typed", "nerfstudio_talking/face/canonical_face.npz"}
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both, built from a copy of the tree, without a network."""
+    if not (find_spec("wheel") or find_spec("setuptools.command.bdist_wheel")):
+        pytest.skip("needs the package wheel, or setuptools from 70.1 on")
+    tree, folder = tmp_path_factory.mktemp("tree") / "copy", tmp_path_factory.mktemp("dist")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+    built = subprocess.run(
+        [sys.executable, "-c", _BUILD, str(folder)], cwd=tree, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr[-3000:]
+    return folder
+
+
+def package_files() -> set[str]:
+    files = (path.relative_to(ROOT).as_posix() for path in (ROOT / "nerfstudio_talking").rglob("*.py"))
+    return set(files) | DATA
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_nothing_else(distributions):
+    (path,) = distributions.glob("*.whl")
+    assert path.name.endswith("-py3-none-any.whl")
+    names = set(zipfile.ZipFile(path).namelist())
+    info = {name for name in names if name.split("/")[0].endswith(".dist-info")}
+    assert names - info == package_files()
+    assert any(name.endswith("LICENSE") for name in info)
+    (entry_points,) = (name for name in info if name.endswith("entry_points.txt"))
+    text = zipfile.ZipFile(path).read(entry_points).decode()
+    for group in ("console_scripts", "nerfstudio.method_configs", "nerfstudio.dataparser_configs"):
+        assert f"[{group}]" in text
+
+
+@pytest.mark.slow
+def test_the_source_distribution_holds_what_it_takes_to_build(distributions):
+    (path,) = distributions.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {member.name.split("/", 1)[1] for member in archive.getmembers() if not member.isdir()}
+    assert names >= package_files() | {"pyproject.toml", "README.md", "LICENSE"}
+    # the links at the root would be a second copy of two folders
+    assert {name.split("/")[0] for name in names if "/" in name} <= {
+        "nerfstudio_talking",
+        "nerfstudio_talking.egg-info",
+    }
