@@ -165,6 +165,7 @@ def test_window_stream_equals_frame_windows_at_the_ends():
         np.testing.assert_array_equal(np.concatenate([*windows, stream.finish(30)])[:30], expected)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_samples_of_either_type():
     values = np.array([0, 16384, -32768], dtype=np.int16)
     np.testing.assert_allclose(as_samples(values), [0, 0.5, -1])
