@@ -124,7 +124,7 @@ class SpectralStream(FeatureStream):
             return rows
         return np.concatenate([rows, self._normalized(self._deltas.finish())])
 
-    def _rows(self, power: Float32[np.ndarray, "rows bands"]) -> Float32[np.ndarray, "rows channels"]:
+    def _rows(self, power: Float32[np.ndarray, "rows bands"]) -> Float32[np.ndarray, "ready channels"]:
         channels = [self._channels(row[None]) for row in power]
         width = len(self._normalization.mean)
         rows = np.concatenate(channels) if channels else np.zeros((0, width))
@@ -162,7 +162,7 @@ class _DeltaStream:
         )
         self._rows: Float[np.ndarray, "rows channels"] | None = None
 
-    def push(self, rows: Float[np.ndarray, "rows channels"]) -> Float[np.ndarray, "rows channels"]:
+    def push(self, rows: Float[np.ndarray, "rows channels"]) -> Float[np.ndarray, "ready wide"]:
         """Take the next rows; those whose neighbours are there."""
         if self._rows is None:
             self._rows = np.repeat(rows[:1], self.REACH, axis=0)
@@ -220,7 +220,7 @@ class SpeechStream(FeatureStream):
         self._sum, self._count = float(sums[-1]), self._count + len(samples)
         return (samples - sums[1:] / counts).astype(np.float32)
 
-    def _levelled(self, samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+    def _levelled(self, samples: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " ready"]:
         """Samples at the clip's level; the gain runs straight from row to row."""
         if not self._adapt:
             return self._scaled(samples, np.zeros(1))
@@ -333,9 +333,9 @@ class AudioWindows:
 
 
 def as_samples(
-    samples: Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"],
+    samples: np.ndarray,
 ) -> Float32[np.ndarray, " samples"]:
-    """Samples as float32 in [-1, 1].
+    """Samples as float32 in [-1, 1]. What is given is checked here: (samples,), float in [-1, 1] or int16.
 
     Raises:
         TalkingError: not one axis, neither float nor int16, or not finite.

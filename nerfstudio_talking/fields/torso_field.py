@@ -32,7 +32,7 @@ class TorsoSamples:
     """Colour in [0, 1]."""
     alpha: Float[Tensor, "points 1"]
     """Opacity in [0, 1]."""
-    offset: Float[Tensor, "points 2"]
+    offset: Float[Tensor, "moved 2"]
     """Deformation, in half images."""
 
 
