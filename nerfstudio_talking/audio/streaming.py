@@ -124,13 +124,13 @@ class SpectralStream(FeatureStream):
             return rows
         return np.concatenate([rows, self._normalized(self._deltas.finish())])
 
-    def _rows(self, power: Float32[np.ndarray, "rows bands"]) -> Float32[np.ndarray, "complete channels"]:
+    def _rows(self, power: Float32[np.ndarray, "rows bands"]) -> Float32[np.ndarray, "ready channels"]:
         channels = [self._channels(row[None]) for row in power]
         width = len(self._normalization.mean)
         rows = np.concatenate(channels) if channels else np.zeros((0, width))
         return self._normalized(rows)
 
-    def _channels(self, power: Float32[np.ndarray, "1 bands"]) -> Float[np.ndarray, "complete channels"]:
+    def _channels(self, power: Float32[np.ndarray, "1 bands"]) -> Float[np.ndarray, "rows channels"]:
         """The channels of the rows that a row of power completes."""
         is_speech = self._level.update(float(row_level(power)[0]))
         self._speech.append(is_speech)
@@ -162,7 +162,7 @@ class _DeltaStream:
         )
         self._rows: Float[np.ndarray, "rows channels"] | None = None
 
-    def push(self, rows: Float[np.ndarray, "rows channels"]) -> Float[np.ndarray, "complete three_channels"]:
+    def push(self, rows: Float[np.ndarray, "rows channels"]) -> Float[np.ndarray, "ready wide"]:
         """Take the next rows; those whose neighbours are there."""
         if self._rows is None:
             self._rows = np.repeat(rows[:1], self.REACH, axis=0)
@@ -174,7 +174,7 @@ class _DeltaStream:
         self._rows = self._rows[len(windows) :]
         return complete
 
-    def finish(self) -> Float[np.ndarray, "rows three_channels"]:
+    def finish(self) -> Float[np.ndarray, "rows channels"]:
         """The last rows; the very last is repeated."""
         assert self._rows is not None
         return self.push(np.repeat(self._rows[-1:], self.REACH, axis=0))
@@ -333,9 +333,9 @@ class AudioWindows:
 
 
 def as_samples(
-    samples: Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"],
+    samples: np.ndarray,
 ) -> Float32[np.ndarray, " samples"]:
-    """Samples as float32 in [-1, 1].
+    """Samples as float32 in [-1, 1]. What is given is checked here: (samples,), float in [-1, 1] or int16.
 
     Raises:
         TalkingError: not one axis, neither float nor int16, or not finite.

@@ -27,8 +27,7 @@ class Drive:
     audio_features: Path | None = None
     """The features of the audio as .npy, one row per frame, for portraits trained on ready-made arrays."""
     normalization: NormalizationMode = "adapt"
-    """How the audio is normalised: 'adapt' follows the level and spectrum of the voice, starting from those of the
-    portrait's clip; 'clip' keeps the clip's, for a voice recorded with the same microphone."""
+    """How audio is normalised: 'adapt' follows the voice's level and spectrum, 'clip' keeps the training clip's."""
     pose: PoseMode | Literal["generated"] = "ping-pong"
     """How the recorded head motion is arranged to the length of the audio; 'generated' takes --motion instead."""
     motion: Path | None = None

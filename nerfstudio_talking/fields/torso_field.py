@@ -32,8 +32,8 @@ class TorsoSamples:
     """Colour in [0, 1]."""
     alpha: Float[Tensor, "points 1"]
     """Opacity in [0, 1]."""
-    offset: Float[Tensor, "evaluated 2"]
-    """Deformation of the positions that were evaluated, in half images."""
+    offset: Float[Tensor, "moved 2"]
+    """Deformation, in half images."""
 
 
 class TorsoField(nn.Module, ABC):

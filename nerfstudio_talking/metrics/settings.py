@@ -20,13 +20,11 @@ class ScoreSettings:
     face_landmarker: Path | None = None
     """MediaPipe's face_landmarker.task, for AUE by blendshapes."""
     openface: tuple[Path, Path] | None = None
-    """The CSV files that OpenFace writes for the rendering and for the ground truth (whole videos), for AUE as papers
-    give it."""
+    """The CSV files that OpenFace writes for the rendering and for the ground truth (whole videos), for AUE."""
     syncnet: Path | None = None
     """SyncNet's weights syncnet_v2.model, for its confidence and distance (LSE-C, LSE-D)."""
     lpips_weights: Path | None = None
-    """Torchvision's alexnet-owt-7be5be79.pth for LPIPS; the torch cache is looked through where not given. Nothing is
-    downloaded."""
+    """Torchvision's alexnet-owt-7be5be79.pth for LPIPS; the torch cache is searched where not given."""
     fid_weights: Path | None = None
     """The weights-inception-2015-12-05-6726825d.pth of torch-fidelity for FID; the torch cache is looked through where
     not given. Nothing is downloaded."""

@@ -170,7 +170,7 @@ def test_samples_of_either_type():
     values = np.array([0, 16384, -32768], dtype=np.int16)
     np.testing.assert_allclose(as_samples(values), [0, 0.5, -1])
     assert as_samples(np.zeros(3)).dtype == np.float32
-    for bad in ([0.0], np.zeros((2, 2)), np.zeros(3, np.int32), np.array([np.nan])):
+    for bad in (np.zeros((2, 2)), np.zeros(3, np.int32), np.array([np.nan])):
         with pytest.raises(TalkingError, match="the samples"):
             as_samples(bad)  # type: ignore[arg-type]
 

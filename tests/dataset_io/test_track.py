@@ -6,7 +6,7 @@ from helpers.builders import moving_poses, write_talking_dataset
 
 from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
-from nerfstudio_talking.dataset_io.track import TalkingTrack, load_track
+from nerfstudio_talking.dataset_io.track import TalkingTrack, load_track, save_track
 
 
 def test_track_comes_back(tmp_path):

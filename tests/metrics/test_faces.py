@@ -74,9 +74,9 @@ def test_blinks_per_minute_of_both_videos() -> None:
 
 
 def faces_lids() -> tuple:
-    from nerfstudio_talking.face.measurements import EYE_LIDS
+    from nerfstudio_talking.face.landmark_sets import LID_PAIRS
 
-    return EYE_LIDS
+    return LID_PAIRS
 
 
 def test_error_of_blendshapes_and_of_openface() -> None:

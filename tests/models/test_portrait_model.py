@@ -68,14 +68,14 @@ def test_an_image_portrait_is_evaluated_and_scored_as_a_video(trainer, model):
 
 def test_evaluation_during_training_scores_the_frames_alone(trainer, model):
     metrics = trainer.pipeline.get_average_eval_image_metrics(step=3)
-    assert {"psnr", "ssim", "psnr_mouth"} <= metrics.keys()
+    assert {"psnr", "ssim"} <= metrics.keys()
     assert not [name for name in metrics if name.startswith("video_")]
     camera, batch = next(iter(trainer.pipeline.datamanager.fixed_indices_eval_dataloader))
     with model.keep_renderings() as kept:
         scores, images = model.eval().get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
     rgb = model.get_outputs_for_camera(camera)["rgb"]
     error = float((rgb - batch["image"]).square().mean())
-    assert scores["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
+    assert scores["psnr"] == pytest.approx(-10 * np.log10(error), abs=0.1)  # of 256 levels
     assert (kept[0].index, kept[0].parsing) == (0, None)
     assert (kept[0].rgb.float() / 255 - rgb).abs().max() < 0.6 / 255
     assert images.keys() == {"img", "accumulation"}

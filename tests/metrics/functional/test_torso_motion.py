@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.faces import face_mesh
 
+from nerfstudio_talking.face.landmark_sets import RIGID_POINTS
 from nerfstudio_talking.metrics.functional import torso_motion
 
 
@@ -44,7 +45,7 @@ def test_texture_is_where_both_directions_change() -> None:
 
 def test_head_motion_by_hand() -> None:
     before = face_mesh()
-    centre = before[list(torso_motion._RIGID)].mean(axis=0)
+    centre = before[list(RIGID_POINTS)].mean(axis=0)
     moved = torso_motion.head_motion(before, (before - centre) * 1.1 + centre + (3, -2))
     np.testing.assert_allclose(moved, (3, -2, 0.1, 0, 0, 0.1), atol=1e-9)
     assert np.isnan(torso_motion.head_motion(before, before * np.nan)).all()
