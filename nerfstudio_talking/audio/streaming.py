@@ -130,7 +130,7 @@ class SpectralStream(FeatureStream):
         rows = np.concatenate(channels) if channels else np.zeros((0, width))
         return self._normalized(rows)
 
-    def _channels(self, power: Float32[np.ndarray, "1 bands"]) -> Float[np.ndarray, "complete channels"]:
+    def _channels(self, power: Float32[np.ndarray, "1 bands"]) -> Float[np.ndarray, "rows channels"]:
         """The channels of the rows that a row of power completes."""
         is_speech = self._level.update(float(row_level(power)[0]))
         self._speech.append(is_speech)
@@ -174,7 +174,7 @@ class _DeltaStream:
         self._rows = self._rows[len(windows) :]
         return complete
 
-    def finish(self) -> Float[np.ndarray, "rows three_channels"]:
+    def finish(self) -> Float[np.ndarray, "rows channels"]:
         """The last rows; the very last is repeated."""
         assert self._rows is not None
         return self.push(np.repeat(self._rows[-1:], self.REACH, axis=0))
