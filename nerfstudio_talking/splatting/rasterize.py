@@ -41,7 +41,7 @@ def rasterize(
     height: int,
     background: Float[Tensor, "height width channels"] | None = None,
     implementation: Implementation = "auto",
-    absgrad: bool = False,
+    absgrad_of: Tensor | None = None,
 ) -> Rasterized:
     """Blend projected Gaussians front to back.
 
@@ -58,8 +58,8 @@ def rasterize(
         height: of the image, pixels.
         background: what lies behind; nothing (zeros) where None.
         implementation: `numba` on CPUs, `gsplat` on CUDA, `torch` anywhere (dense and slow); `auto` chooses.
-        absgrad: whether `means.absgrad` (gaussians, 2) is set by backward: the absolute gradients of the pixels, summed,
-            for density control (AbsGS, Ye et al. 2024).
+        absgrad_of: a tensor that backward gives an attribute `absgrad` of its own shape, the absolute gradients of the
+            means summed over the pixels, for density control (AbsGS, Ye et al. 2024); usually `means` or its base.
 
     Raises:
         ValueError: numba is asked for on another device than a CPU.
@@ -71,11 +71,13 @@ def rasterize(
     elif implementation == "numba":
         if means.device.type != "cpu":
             raise ValueError(f"numba rasterizes on CPUs, not on {means.device}")
-        image, through = _NumbaRasterizer.apply(means, conics, opacities, colors, depths, radii, width, height, absgrad)  # type: ignore[misc]
+        image, through = _NumbaRasterizer.apply(
+            means, conics, opacities, colors, depths, radii, width, height, absgrad_of
+        )  # type: ignore[misc]
     else:
         from nerfstudio_talking.splatting.rasterize_gsplat import rasterize_gsplat
 
-        image, through = rasterize_gsplat(means, conics, opacities, colors, depths, radii, width, height, absgrad)
+        image, through = rasterize_gsplat(means, conics, opacities, colors, depths, radii, width, height, absgrad_of)
     if background is not None:
         image = torch.addcmul(image, through[..., None], background)
     return Rasterized(image, 1 - through[..., None])
@@ -87,7 +89,7 @@ class _NumbaRasterizer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, means: Tensor, conics: Tensor, opacities: Tensor, colors: Tensor, depths: Tensor, radii: Tensor,
-        width: int, height: int, absgrad: bool,
+        width: int, height: int, absgrad_of: Tensor | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Sort, bin, blend."""
         from nerfstudio_talking.splatting.kernels import rasterize_numba as kernels
@@ -108,7 +110,7 @@ class _NumbaRasterizer(torch.autograd.Function):
         image, through = torch.from_numpy(image), torch.from_numpy(through)
         ctx.save_for_backward(means, conics, opacities, colors, image, through)
         ctx.bins = extents, offsets, ids
-        ctx.size, ctx.absgrad = (width, height), absgrad
+        ctx.size, ctx.absgrad_of = (width, height), absgrad_of
         return image, through
 
     @staticmethod
@@ -126,12 +128,12 @@ class _NumbaRasterizer(torch.autograd.Function):
         pair_colors = np.zeros((len(ids), colors.shape[1]), np.float32)
         kernels.backward(
             *(_array(x) for x in (means, conics, opacities, colors)), extents, offsets, ids, *ctx.size,
-            _array(grad_image), _array(remainder), ctx.absgrad, pair_geometry, pair_colors,
+            _array(grad_image), _array(remainder), ctx.absgrad_of is not None, pair_geometry, pair_colors,
         )  # fmt: skip
         kernels.sum_pairs(ids, pair_geometry, pair_colors, geometry, grad_colors)
         grads = torch.from_numpy(geometry)
-        if ctx.absgrad:
-            means.absgrad = grads[:, 6:]
+        if ctx.absgrad_of is not None:
+            ctx.absgrad_of.absgrad = grads[:, 6:].reshape(ctx.absgrad_of.shape)  # type: ignore[attr-defined]
         return grads[:, :2], grads[:, 2:5], grads[:, 5], torch.from_numpy(grad_colors), None, None, None, None, None
 
 
