@@ -76,7 +76,7 @@ def steps_of(scene: SCENE, width: int, height: int) -> float:
     return min((float(gap.min()) for gap in gaps if gap.numel()), default=1.0)
 
 
-@settings(max_examples=int(os.environ.get("RASTER_CASES", "150")), deadline=None)
+@settings(max_examples=int(os.environ.get("RASTER_CASES", "60")), deadline=None)
 @given(
     count=st.sampled_from([0, 1, 2, 7, 60]),
     width=st.integers(1, 40),

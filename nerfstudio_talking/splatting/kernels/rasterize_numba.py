@@ -10,6 +10,8 @@ Constants are gsplat's (Ye et al., 2024): alpha at most 0.999 and at least 1/255
 transmittance falls to 1e-4, pixel centres lie at halves.
 """
 
+# numba gives intrinsics other signatures than their definitions
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false
 from __future__ import annotations
 
 import numba

@@ -5,6 +5,8 @@ These are LLVM's own vector operations, so that nothing is guessed: `load`, `sto
 `fma`, `low` and `high` (minimum, maximum), `above` (1 where a > b, else 0), `pick`, `total`.
 """
 
+# numba gives intrinsics other signatures than their definitions
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false
 from __future__ import annotations
 
 import operator
