@@ -70,9 +70,10 @@ def rasterize(
     elif implementation == "numba":
         if means.device.type != "cpu":
             raise ValueError(f"numba rasterizes on CPUs, not on {means.device}")
-        image, through = _NumbaRasterizer.apply(
-            means, conics, opacities, colors, depths, radii, width, height, absgrad_of
-        )  # type: ignore[misc]
+        from nerfstudio_talking.splatting.rasterize_numba import NumbaRasterizer
+
+        arguments = means, conics, opacities, colors, depths, radii, width, height, absgrad_of
+        image, through = NumbaRasterizer.apply(*arguments)  # type: ignore[misc]
     else:
         from nerfstudio_talking.splatting.rasterize_gsplat import rasterize_gsplat
 
