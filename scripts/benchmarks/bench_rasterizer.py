@@ -55,13 +55,14 @@ class BenchRasterizer:
                     forward, backward = time_passes(scene, size, "numba", self.runs)
                     work = _pixels_reached(scene, size)
                     rate = work * (_FORWARD + _BACKWARD + 6 * channels) / (forward + backward)
-                    row = f"{1e3 * forward:.1f}", f"{1e3 * backward:.1f}", f"{rate / 1e9:.1f}", f"{100 * rate /
-                    peak:.0f} %" table.add_row(f"{size}x{size}", f"{count}", f"{channels}", f"{threads}", *row)
+                    cells = f"{1e3 * forward:.1f}", f"{1e3 * backward:.1f}", f"{rate / 1e9:.1f}"
+                    share = f"{100 * rate / peak:.0f} %"
+                    table.add_row(f"{size}x{size}", f"{count}", f"{channels}", f"{threads}", *cells, share)
         CONSOLE.print(table)
         scene = random_gaussians(self.dense, 96, 3)
         ours, theirs = (sum(time_passes(scene, 96, name, 5)) for name in ("numba", "torch"))
-        CONSOLE.print(f"{self.dense} Gaussians at 96x96, both passes: dense torch takes {theirs / ours:.0f} times as
-        long.")
+        text = f"{self.dense} Gaussians at 96x96, both passes: dense torch takes"
+        CONSOLE.print(f"{text} {theirs / ours:.0f} times as long.")
 
 
 def random_gaussians(count: int, size: int, channels: int, sigma: float = 2.0) -> dict[str, torch.Tensor]:
