@@ -1,0 +1,1 @@
+"""Gaussians: projection, rasterizers, density control."""
