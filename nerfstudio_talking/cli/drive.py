@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from rich.markup import escape
 
 from nerfstudio_talking.audio.normalization import NormalizationMode
 from nerfstudio_talking.io.console import CONSOLE, get_progress
@@ -75,4 +76,6 @@ class Drive:
                 audio_features=self.audio_features,
                 normalization=self.normalization,
             )
-        CONSOLE.print(f"[green]Wrote {self.output}: {count} frames at {driver.fps:g} per second, with audio.")
+        CONSOLE.print(
+            f"[green]Wrote {escape(str(self.output))}: {count} frames at {driver.fps:g} per second, with audio."
+        )

@@ -1,6 +1,6 @@
 """How fast Gaussians are rasterized on a CPU, forward and backward, beside dense torch and beside the CPU's limits.
 
-    python scripts/benchmarks/bench_rasterizer.py [--sizes 256 512] [--threads 1 2]
+    python scripts/benchmarks/splatting/bench_rasterizer.py [--sizes 256 512] [--threads 1 2]
 
 Times are the best of a few runs in one process; ratios are taken in the same run. A row of the roofline says how many
 floating-point operations the visited row vectors need, and what share of a matrix product's rate that is.
