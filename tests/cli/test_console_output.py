@@ -47,6 +47,6 @@ def test_training_and_evaluation_show_no_warning_of_others(talking_dataset: Path
 def test_processing_shows_no_warning_of_others(tmp_path: Path) -> None:
     options = ("--output", tmp_path / "data", "--size", 128, "--frames", "0:30")
     run = command("ns-talking", "process", paths.SAMPLE / "sample.mp4", *options, cwd=tmp_path)
-    assert "Finding the face" in run.stdout
+    assert "30 frames of 128x128" in run.stdout
     assert run.stderr == ""
     assert_clean(run.stdout)
