@@ -89,9 +89,8 @@ def speech_model_features(
 class SpeechModelRows:
     """Hidden states of audio that arrives piece by piece, in constant memory.
 
-    Rows are computed in blocks at fixed places, each with a second of audio on both sides, so that they do not depend
-    on how the audio was cut. Another size of the blocks gives other rows, as far as the model attends further than a
-    second.
+    Rows are computed in blocks at fixed positions, each with a second of audio on both sides: how the audio was cut
+    makes no difference. Another size of the blocks gives other rows, as far as the model attends further than a second.
 
     Args:
         forward: the model.

@@ -1,6 +1,6 @@
 """Features of audio that arrives piece by piece, in constant memory: one window per video frame.
 
-How the audio is cut makes no difference: rows are computed one by one, or in blocks at fixed places, and what is
+How the audio is cut makes no difference: rows are computed one by one, or in blocks at fixed positions, and what is
 estimated as the audio goes on depends on earlier rows alone. The same rows come out of `extract_features`, but for
 rounding (1e-4 of the normalised features) and for `normalization='adapt'`, which no whole-signal computation has.
 """
@@ -124,7 +124,7 @@ class SpectralStream(FeatureStream):
             return rows
         return np.concatenate([rows, self._normalized(self._deltas.finish())])
 
-    def _rows(self, power: Float32[np.ndarray, "rows bands"]) -> Float32[np.ndarray, "ready channels"]:
+    def _rows(self, power: Float32[np.ndarray, "rows bands"]) -> Float32[np.ndarray, "complete channels"]:
         channels = [self._channels(row[None]) for row in power]
         width = len(self._normalization.mean)
         rows = np.concatenate(channels) if channels else np.zeros((0, width))
@@ -162,7 +162,7 @@ class _DeltaStream:
         )
         self._rows: Float[np.ndarray, "rows channels"] | None = None
 
-    def push(self, rows: Float[np.ndarray, "rows channels"]) -> Float[np.ndarray, "ready wide"]:
+    def push(self, rows: Float[np.ndarray, "rows channels"]) -> Float[np.ndarray, "complete three_channels"]:
         """Take the next rows; those whose neighbours are there."""
         if self._rows is None:
             self._rows = np.repeat(rows[:1], self.REACH, axis=0)

@@ -64,7 +64,7 @@ class WindowStream:
     ) -> None:
         self._grid = (stream_rate, fps, window, window_rate, start)
         self._rows: Float32[np.ndarray, "rows channels"] | None = None
-        self._first = 0  # absolute number of the first row kept
+        self._first = 0  # absolute number of the first row in memory
         self.num_frames = 0
         """Windows cut so far."""
 

@@ -1,1 +1,1 @@
-"""A volume frozen for fast playback."""
+"""Baking: the head's volume as a sparse voxel grid that renders fast on a CPU."""

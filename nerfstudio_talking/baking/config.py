@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 LADDER = ((1.0, 1), (0.7, 1), (0.7, 2), (0.5, 2))
-"""Factors on `cell` and `conditions` that a bake tries in turn. The last one has four times the vertices along the
-image's sides and twice the conditions: about eight times the file and sixteen times the time of the first."""
+"""Factors on `cell` and `conditions` that a bake tries one after the other. Vertices grow with the inverse square of
+the cell or faster, and time with vertices times conditions: the last takes about ten times as long as the first."""
 
 
 @dataclass

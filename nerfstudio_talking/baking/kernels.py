@@ -21,7 +21,7 @@ def blend(rest, coefficients, terms, out):
 
     Args:
         rest: (blocks, BLOCK) float32.
-        coefficients: (blocks, terms, BLOCK) int16, in steps that `terms` carries.
+        coefficients: (blocks, terms, BLOCK) int16, in steps whose values `terms` includes.
         terms: (terms, BLOCK) float32, the frame's terms times the step of each channel, repeated.
         out: (blocks, BLOCK) float32.
     """

@@ -104,8 +104,8 @@ class BakeRenderer:
         behind = view.background
         index = (transmittance[:, 0] > OPAQUE).nonzero()[:, 0]
         if len(index):
-            torso = self.model.render_torso(view.uv[index], condition, torch.zeros_like(index))
-            behind = behind.index_copy(0, index, torso.alpha * torso.rgb + (1 - torso.alpha) * behind[index])
+            rgb, alpha, _ = self.model.render_torso(view.uv[index], condition, torch.zeros_like(index))
+            behind = behind.index_copy(0, index, alpha * rgb + (1 - alpha) * behind[index])
         image = torch.addcmul(color, transmittance, behind).clamp_(0, 1)
         size = (camera.height, camera.width)
         return image.view(*size, 3), rgba[:, 3:].reshape(*size, 1)

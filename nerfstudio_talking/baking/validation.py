@@ -41,8 +41,8 @@ class BakeValidation:
         return max(loss for loss in losses if not math.isnan(loss))
 
     def __str__(self) -> str:
-        mouth = f"mouth {self.mouth_full:.2f} and {self.mouth_baked:.2f}"
-        return f"{self.full:.2f} dB unbaked and {self.baked:.2f} baked, {mouth}: loses {self.loss:.2f} dB"
+        lost = f"loses {round(self.loss, 2) + 0.0:.2f} dB"  # without the sign of -0.00
+        return f"{lost} ({self.full:.2f} to {self.baked:.2f}, mouth {self.mouth_full:.2f} to {self.mouth_baked:.2f})"
 
 
 def validate_bake(model: TalkingPortraitModel, renderer: BakeRenderer, most: int = 12) -> BakeValidation:

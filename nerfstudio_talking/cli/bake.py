@@ -50,7 +50,7 @@ class BakePortrait:
             bake = fit_bake(model, config)
             result = validate_bake(model, BakeRenderer(model, bake), self.validation_frames)
             settings = f"cell {config.cell:g}, {config.conditions} conditions"
-            CONSOLE.print(f"Try {number} of {len(LADDER)} ({settings}): {result}, of at most {self.max_loss:g}.")
+            CONSOLE.print(f"Try {number} of {len(LADDER)}, {settings}: {result}", soft_wrap=True)
             if result.loss <= self.max_loss:
                 save_bake(replace(bake, metrics=asdict(result)), output)
                 size = output.stat().st_size / 2**20

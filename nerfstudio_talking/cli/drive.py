@@ -59,7 +59,7 @@ class Drive:
                 found="one without the other",
                 hint="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
             )
-        next(iter(read_audio_blocks(self.audio)))  # a file that cannot be read is told before the portrait is loaded
+        next(iter(read_audio_blocks(self.audio)))  # fails before the portrait is loaded
         driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion)
         with get_progress("Speaking", suffix="frames/s") as progress:
             task = progress.add_task("Speaking", total=driver.num_frames(self.audio))

@@ -62,9 +62,9 @@ def oversampling(
     A classifier that is trained on the rays learns the rays' frequencies; `losses.parsing_cross_entropy` corrects its
     logits by this ratio.
     """
-    rays, area = budget.sum(0).float(), pixels.sum(0).float()
-    ratio = (rays / rays.sum().clamp_min(1)) / (area / area.sum().clamp_min(1)).clamp_min(1e-12)
-    return torch.where((rays > 0) & (area > 0), ratio, torch.ones_like(ratio))
+    drawn, present = budget.sum(0).float(), pixels.sum(0).float()
+    ratio = (drawn / drawn.sum().clamp_min(1)) / (present / present.sum().clamp_min(1)).clamp_min(1e-12)
+    return torch.where((drawn > 0) & (present > 0), ratio, torch.ones_like(ratio))
 
 
 def draw_pixels(

@@ -1,4 +1,4 @@
-"""The clip's audio normalisation as buffers of a model: a checkpoint carries what a new voice is normalised with."""
+"""The normalisation of the clip's audio features as buffers of a model: it is saved with the weights."""
 
 from __future__ import annotations
 

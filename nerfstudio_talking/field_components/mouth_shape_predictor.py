@@ -146,7 +146,7 @@ class MouthShapePredictor(nn.Module):
         }
         for name, value in values.items():
             getattr(self, name).copy_(torch.from_numpy(value).float())
-        # the gap stays exact: fields that learn to doubt it open the mouth too little
+        # the gap stays exact: a portrait that learns to distrust it opens the mouth too little
         self.prediction_std.copy_(torch.from_numpy(regression.error).float().index_fill(0, torch.tensor(0), 0.0))
         self._has_targets = True
 
@@ -164,16 +164,16 @@ class MouthShapePredictor(nn.Module):
 
     def condition(
         self, mouth_shape: Float[Tensor, "frames count"], is_predicted: Bool[Tensor, " frames"]
-    ) -> Float[Tensor, "frames channels"]:
+    ) -> Float[Tensor, "frames condition"]:
         """The condition for mouth shapes that were predicted from audio, or tracked."""
         return torch.cat([mouth_shape * self.channel_scale, is_predicted[:, None].to(mouth_shape)], dim=1)
 
-    def from_prediction(self, mouth_shape: Float[Tensor, "frames count"]) -> Float[Tensor, "frames channels"]:
+    def from_prediction(self, mouth_shape: Float[Tensor, "frames count"]) -> Float[Tensor, "frames condition"]:
         """The condition for mouth shapes as at test time: marked as predicted, unless training never predicts any."""
         is_predicted = torch.full((len(mouth_shape),), self.predicted_mouth_prob > 0, device=mouth_shape.device)
         return self.condition(mouth_shape, is_predicted)
 
-    def training_condition(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames channels"]:
+    def training_condition(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames condition"]:
         """The condition of training frames, drawn anew at each call: predicted or tracked.
 
         The lip gap of a tracked mouth shape is exact. Each other coefficient is perturbed by noise as large as its

@@ -32,8 +32,8 @@ class TorsoSamples:
     """Colour in [0, 1]."""
     alpha: Float[Tensor, "points 1"]
     """Opacity in [0, 1]."""
-    offset: Float[Tensor, "moved 2"]
-    """Deformation, in half images."""
+    offset: Float[Tensor, "evaluated 2"]
+    """Deformation of the positions that were evaluated, in half images."""
 
 
 class TorsoField(nn.Module, ABC):
@@ -128,7 +128,7 @@ class ReferenceTorsoField(TorsoField):
     """A torso that samples reference images (Wang et al. 2025).
 
     The offsets say where to look in the hash table and in each reference image, both its pixels and its features. The
-    tracked motion of the body is undone first, and the network answers for what is left: the neck, folds.
+    tracked motion of the body is undone first, and the network adds what remains: the neck, folds.
 
     Args:
         references: RGBA reference images in [0, 1].
@@ -196,7 +196,8 @@ class ReferenceTorsoField(TorsoField):
         offsets = self.offsets(positions, code)
         rest = positions + offsets[:, :2]
         features = [self.planes(rest * 0.5 + 0.5)]
-        in_references = apply_affine(rest[None], self.reference_motions[:, None])  # (K, N, 2)
+        motions_of_references = self.reference_motions[:, None].expand(-1, len(rest), -1, -1)
+        in_references = apply_affine(rest.expand(len(self.references), -1, -1), motions_of_references)  # (K, N, 2)
         uv = in_references + offsets[:, 2:].view(len(rest), -1, 2).transpose(0, 1)
         pixels = sample_maps(self.references, uv)  # (K, N, 4)
         features += [*pixels.unbind(0), *sample_maps(maps, uv).unbind(0)]

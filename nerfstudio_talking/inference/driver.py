@@ -149,7 +149,7 @@ class PortraitDriver:
     ) -> Iterator[Frame]:
         """Frames of the portrait speaking an audio, `fps` per second, in constant memory for audio of any length.
 
-        What is kept of a long audio: 0.2 kB per frame of generated motion, or the array of `audio_features`.
+        What grows with the audio: generated motion by 0.2 kB per frame, and the array of `audio_features`.
 
         Args:
             audio: a file, or 16 kHz mono samples.

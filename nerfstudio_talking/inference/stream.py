@@ -33,7 +33,7 @@ class FramePlayer:
     def __init__(self, make_track: MakeTrack, render: RenderFrame) -> None:
         self._make_track, self._render = make_track, render
         self._windows: list[Float32[np.ndarray, "window channels"]] = []
-        self._first = 0  # frame of the first window kept
+        self._first = 0  # frame of the first window in memory
         self._ended = False
         self.num_played = 0
         """Frames rendered so far."""

@@ -53,6 +53,8 @@ THIRD_PARTY_WARNINGS = (
         UserWarning,
         "nerfstudio.cameras.camera_utils",
     ),
+    # a step of a GAN trains one side, and one that overflows in half precision none: schedules go on all the same
+    ThirdPartyWarning("Detected call of `lr_scheduler.step()` before", UserWarning, "nerfstudio.engine.optimizers"),
     ThirdPartyWarning("This DataLoader will create", UserWarning, "torch.utils.data.dataloader"),
     # lpips asks torchvision for a network as before version 0.13
     ThirdPartyWarning("The parameter 'pretrained' is deprecated", UserWarning, "torchvision.models._utils"),

@@ -26,4 +26,4 @@ class ScoreSettings:
     lpips_weights: Path | None = None
     """Torchvision's alexnet-owt-7be5be79.pth for LPIPS; the torch cache is searched where not given."""
     fid_weights: Path | None = None
-    """The file weights-inception-2015-12-05-6726825d.pth for FID; the torch cache is searched where not given."""
+    """FID's weights-inception-2015-12-05-6726825d.pth of torch-fidelity, where not in the torch cache."""

@@ -96,12 +96,12 @@ class ERNeRFModel(TalkingPortraitModel):
         if not self.training:
             return super().get_outputs(ray_bundle)
         rays = self.frame_rays(ray_bundle)
-        torso = self.render_torso(rays.uv, rays.condition, rays.frame_of_ray)
+        torso_rgb, torso_alpha, offset = self.render_torso(rays.uv, rays.condition, rays.frame_of_ray)
         background = self.background_of(rays.uv)
-        behind = over(torso.alpha * torso.rgb, torso.alpha, background)
+        behind = over(torso_alpha * torso_rgb, torso_alpha, background)
         outputs = self.render_head(rays)
         outputs["rgb"] = over(outputs["color"], outputs["accumulation"], behind)
-        layers = {"background": background, "torso": behind, "torso_alpha": torso.alpha, "torso_offset": torso.offset}
+        layers = {"background": background, "torso": behind, "torso_alpha": torso_alpha, "torso_offset": offset}
         return outputs | layers
 
     def get_loss_dict(

@@ -1,6 +1,6 @@
 """Base class of all portraits, whatever renders them, as a nerfstudio model.
 
-A portrait knows a recorded sequence, turns times into frame conditions (mouth shape, eyes, poses), composites over the
+A portrait knows a recorded sequence, maps times to frame conditions (mouth shape, eyes, poses), composites over the
 recorded background, is scored frame by frame, and speaks another voice when it is given another track. How the person
 is rendered is left to subclasses: along rays (`volume_portrait.py`), or as a whole image, for which `get_outputs` takes
 a `Cameras` as nerfstudio's splatfacto does.
@@ -136,8 +136,8 @@ class PortraitModel(Model):
 
     def register_classes(self, name: str, classes: tuple[str, ...]) -> None:
         """Register a table, (256,) bool, of which parsing class ids belong to a group."""
-        table = torch.from_numpy(class_mask(np.arange(256, dtype=np.uint8), classes))
-        self.register_buffer(name, table, persistent=False)
+        table = class_mask(np.arange(256, dtype=np.uint8)[None], classes)[0]
+        self.register_buffer(name, torch.from_numpy(table), persistent=False)
 
     def fit_audio(self) -> None:
         """Fit the regression from audio to mouth shape, as training begins; a checkpoint brings its result."""

@@ -4,8 +4,8 @@ From the paper: one radiance field for head and torso, a parsing branch, semanti
 deformation. Its training code was never released; docs/ssp-nerf.md says what is verified and what is our design.
 
 Semantic-aware sampling is a loop. The sampler (data/pixel_samplers.py) draws rays by the running loss of each parsing
-class, `class_loss`, which is kept here and saved with the checkpoint; its batches say how often each class was drawn
-(`class_oversampling`, `class_shares`); this model updates the running losses from them. The pipeline connects the two.
+class, `class_loss`, a buffer of this model that is saved with the checkpoint; its batches say how often each class was
+drawn (`class_oversampling`, `class_shares`); this model updates the running losses. The pipeline connects the two.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 from nerfstudio_talking.field_components.reference_features import sample_maps
 from nerfstudio_talking.fields.grid_torso_field import GridTorsoField
-from nerfstudio_talking.fields.torso_field import ReferenceTorsoField, TorsoField, TorsoSamples
+from nerfstudio_talking.fields.torso_field import ReferenceTorsoField, TorsoField
 from nerfstudio_talking.model_components.losses import layer_opacity_loss, parsing_cross_entropy
 from nerfstudio_talking.model_components.renderers import over
 from nerfstudio_talking.model_components.volume_renderer import FrameRays, render_volume
@@ -94,22 +94,22 @@ class TalkingPortraitModel(VolumePortraitModel):
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """Colour, depth (metres from the camera), opacity of the head, parsing colours, saliency of each modality."""
         rays = self.frame_rays(ray_bundle)
-        torso = self.render_torso(rays.uv, rays.condition, rays.frame_of_ray)
-        behind = torso.alpha * torso.rgb + (1 - torso.alpha) * self.background_of(rays.uv)
+        torso_rgb, torso_alpha, offset = self.render_torso(rays.uv, rays.condition, rays.frame_of_ray)
+        behind = torso_alpha * torso_rgb + (1 - torso_alpha) * self.background_of(rays.uv)
         outputs = self.render_head(rays)
         outputs["rgb"] = over(outputs.pop("color"), outputs["accumulation"], behind)
         if self.training:
-            return outputs | {"torso_alpha": torso.alpha, "torso_offset": torso.offset}
+            return outputs | {"torso_alpha": torso_alpha, "torso_offset": offset}
         accumulation = outputs["accumulation"]
         classes = outputs.pop("semantics").softmax(-1)
         classes_behind = torch.zeros_like(classes)
-        classes_behind[:, CLASS_ID["cloth"]] = torso.alpha[:, 0]
-        classes_behind[:, CLASS_ID["background"]] = 1 - torso.alpha[:, 0]
+        classes_behind[:, CLASS_ID["cloth"]] = torso_alpha[:, 0]
+        classes_behind[:, CLASS_ID["background"]] = 1 - torso_alpha[:, 0]
         label = over(accumulation * classes, accumulation, classes_behind).argmax(-1)
         outputs["depth"] = self.depth_before_plane(outputs)
         outputs.pop("depth_variance", None)
         rgb = outputs.pop("rgb").clamp(0.0, 1.0)
-        return {"rgb": rgb, **outputs, "parsing": self.palette[label], "torso_alpha": torso.alpha}
+        return {"rgb": rgb, **outputs, "parsing": self.palette[label], "torso_alpha": torso_alpha}
 
     def render_head(self, rays: FrameRays) -> dict[str, Tensor]:
         """The head's volume along rays (see `render_volume`)."""
@@ -117,19 +117,21 @@ class TalkingPortraitModel(VolumePortraitModel):
 
     def render_torso(
         self, uv: Float[Tensor, "points 2"], condition: FrameCondition, frames: Int64[Tensor, " points"]
-    ) -> TorsoSamples:
-        """Colour and opacity of the torso at positions on the image plane, and the deformation of those evaluated:
-        nothing is evaluated, and the torso is transparent, where it is never seen.
+    ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points 1"], Float[Tensor, "evaluated 2"]]:
+        """The torso at positions on the image plane; where it is never seen it is transparent and not evaluated.
 
         Args:
             uv: positions on the image plane, in [-1, 1].
             condition: conditions of the distinct frames.
             frames: row of each position in the condition.
+
+        Returns:
+            Colour and opacity at every position, and the deformation, in half images, of those evaluated.
         """
         inside = sample_maps(self.torso_region, uv.clamp(-1, 1)[None])[0, :, 0] > 0
         rgb, alpha = uv.new_zeros(len(uv), 3), uv.new_zeros(len(uv), 1)
         if not inside.any():
-            return TorsoSamples(rgb, alpha, uv.new_zeros(1, 2))
+            return rgb, alpha, uv.new_zeros(1, 2)
         if self.training:
             maps = self.torso.reference_maps()
         else:
@@ -138,7 +140,7 @@ class TalkingPortraitModel(VolumePortraitModel):
             maps = self._eval_maps
         torso = self.torso(uv[inside].clamp(-1, 1), condition.poses, condition.body, frames[inside], maps)
         index = inside.nonzero()[:, 0]
-        return TorsoSamples(rgb.index_copy(0, index, torso.rgb), alpha.index_copy(0, index, torso.alpha), torso.offset)
+        return rgb.index_copy(0, index, torso.rgb), alpha.index_copy(0, index, torso.alpha), torso.offset
 
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None

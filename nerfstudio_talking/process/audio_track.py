@@ -44,13 +44,13 @@ def write_audio(job: Job) -> None:
             write_wav(aside, samples, SAMPLE_RATE)
     normalization = {} if features.normalization is None else normalization_arrays(features.normalization)
     job.space.save_arrays("audio", features=features.windows, **normalization)
-    figures = {"score": estimate.score, "null_max": estimate.null_max, "lag_frames": estimate.lag_frames}
+    metrics = {"score": estimate.score, "null_max": estimate.null_max, "lag_frames": estimate.lag_frames}
     audio: dict[str, Any] = {
         "kind": features.kind,
         "offset_applied": applied,
         "offset_estimated": estimate.frames,
         "offset_significant": bool(estimate.significant),
-        **{name: round(float(value), 4) if np.isfinite(value) else None for name, value in figures.items()},
+        **{name: round(float(value), 4) if np.isfinite(value) else None for name, value in metrics.items()},
     }
     write_json(
         {"audio": audio, "findings": [[f.code, f.message] for f in findings]}, job.space.work / "audio_record.json"

@@ -60,9 +60,8 @@ def test_an_image_portrait_trains_with_nerfstudios_trainer(trainer):
 def test_an_image_portrait_is_evaluated_and_scored_as_a_video(trainer, model):
     """Without rendered parsing labels there is no agreement of parsings, and all else is scored."""
     metrics = trainer.pipeline.get_average_eval_image_metrics(get_std=True)
-    assert {"psnr", "psnr_std", "ssim", "psnr_mouth", "video_psnr", "video_ssim_mouth"} <= metrics.keys()
-    assert "video_miou" not in metrics
-    assert metrics["psnr"] == pytest.approx(metrics["video_psnr"], abs=0.2)
+    assert {"psnr", "psnr_std", "ssim", "video_psnr_mouth", "video_ssim_mouth"} <= metrics.keys()
+    assert not [name for name in metrics if "iou" in name]
     assert all(isinstance(value, float) for value in metrics.values())
 
 
@@ -74,8 +73,8 @@ def test_evaluation_during_training_scores_the_frames_alone(trainer, model):
     with model.keep_renderings() as kept:
         scores, images = model.eval().get_image_metrics_and_images(model.get_outputs_for_camera(camera), batch)
     rgb = model.get_outputs_for_camera(camera)["rgb"]
-    error = float((rgb - batch["image"]).square().mean())
-    assert scores["psnr"] == pytest.approx(-10 * np.log10(error), abs=0.1)  # of 256 levels
+    error = float(((rgb * 255).round() / 255 - batch["image"]).square().mean())
+    assert scores["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
     assert (kept[0].index, kept[0].parsing) == (0, None)
     assert (kept[0].rgb.float() / 255 - rgb).abs().max() < 0.6 / 255
     assert images.keys() == {"img", "accumulation"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.third_party_warnings import silence_third_party_warnings
 from nerfstudio_talking.io.weights import load_state
 
 ALEXNET_FILES = ("alexnet-owt-7be5be79.pth",)
@@ -25,7 +26,7 @@ def lpips_network(weights: Path) -> nn.Module:
     import lpips
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")  # lpips uses an old keyword
+        silence_third_party_warnings()
         network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     state = load_state(weights, "torchvision's AlexNet")
     for name, parameter in network.net.named_parameters():  # slice2.3.weight is features.3.weight
