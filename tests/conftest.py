@@ -31,18 +31,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With pytest-xdist, all tests of a file that has fixtures of its own go to one worker, so that no portrait is
-    trained twice; the tests of other files are dealt out singly."""
+    """With pytest-xdist, tests that share a fixture of their file or folder go to one worker, so that no portrait is
+    trained twice; all others are dealt out singly."""
     from xdist.scheduler import LoadScopeScheduling
 
     @functools.cache
-    def has_fixtures(file: str) -> bool:
-        return 'scope="module"' in (config.rootpath / file).read_text(encoding="utf-8")
+    def shared(path: Path, scope: str) -> bool:
+        return path.is_file() and f'@pytest.fixture(scope="{scope}")' in path.read_text(encoding="utf-8")
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::")[0]
-            return file if has_fixtures(file) else nodeid
+            file = config.rootpath / nodeid.split("::")[0]
+            if shared(file.parent / "conftest.py", "package"):
+                return str(file.parent)
+            return str(file) if shared(file, "module") else nodeid
 
     return Scheduling(config, log)
 

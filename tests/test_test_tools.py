@@ -85,7 +85,7 @@ def test_only_our_own_deprecated_calls_are_errors(category):
 
 
 def test_no_test_reads_files_beside_the_repository_by_itself():
-    """They go through `helpers.paths.shared_file` and carry the decorator `needs_clips`."""
+    """They go through `helpers.paths.shared_file` and are decorated with `needs_clips`."""
     for path in (ROOT / "tests").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         if path.name in ("paths.py", "test_test_tools.py"):

@@ -37,7 +37,7 @@ def draw_points(count, dim, dtype=torch.float32):
     """Points of which a tenth lies outside, and some on the edges of cells and of the square.
 
     They are multiples of 2^-14: times a resolution of up to 2^9 they are exact in 24 bits, so that every
-    implementation finds the same cells and the same places in them.
+    implementation finds the same cells and the same positions in them.
     """
     random = torch.Generator().manual_seed(2)
     points = torch.randint(-819, 2**14 + 819, (count, dim), generator=random).double() / 2**14
@@ -101,14 +101,14 @@ def check(implementation, options, dim, count, dtype, device="cpu", point_dtype=
     planes = make(implementation, dtype, **options).to(device)
     points = draw_points(count, dim, point_dtype or dtype).to(device)
     coords = torch.stack([points[:, :2], points[:, 1:], points[:, ::2]], 1) if dim == 3 else points[:, None]
-    table, places = planes.table.detach().clone().requires_grad_(), coords.clone().requires_grad_()
-    out = lookup(implementation)(table, places, planes.resolutions, planes.offsets)
+    table, positions = planes.table.detach().clone().requires_grad_(), coords.clone().requires_grad_()
+    out = lookup(implementation)(table, positions, planes.resolutions, planes.offsets)
     grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(3)).to(out)
     out.backward(grad)
     # a kernel computes halves in single precision and rounds what it returns
     computing = torch.promote_types(out.dtype, torch.float32)
     expected, bounds = reference(table, coords, planes.resolutions, planes.offsets, grad, computing)
-    for found, result, bound in zip((out, table.grad, places.grad), expected, bounds, strict=True):
+    for found, result, bound in zip((out, table.grad, positions.grad), expected, bounds, strict=True):
         if found.dtype != computing:
             bound = bound + rounding_bound(1, np.abs(result) + torch.finfo(found.dtype).tiny, found.dtype)
         assert_within(found, result, bound)
@@ -142,8 +142,8 @@ def test_features_and_gradients(implementation, options, dim, count, dtype):
 
 
 @pytest.mark.kernel
-def test_features_are_continuous_where_a_place_is_rounded():
-    """Points between the multiples of 2^-14: a place in its cell errs by the resolution times epsilon, and may round
+def test_features_are_continuous_where_a_position_is_rounded():
+    """Points between the multiples of 2^-14: the position in a cell errs by the resolution times epsilon, and may round
     into the next cell. A feature's slope is at most the difference of two entries for each axis."""
     points = torch.rand(1237, 3, generator=torch.Generator().manual_seed(5)) * 1.1 - 0.05
     greatest = make("torch").table.detach().abs().max().double()

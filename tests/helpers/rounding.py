@@ -2,7 +2,7 @@
 
 A test of a kernel computes its reference in double precision from the same inputs, derives a bound from the arithmetic
 with the functions below, and compares element by element with `assert_within`. The bounds are worst cases: an error
-beyond them is a fault of the kernel and not of the processor.
+beyond them is a fault of the kernel and not of the CPU.
 """
 
 from __future__ import annotations
