@@ -1,8 +1,6 @@
-"""The mouth's shape as a few numbers, and its prediction from audio.
+"""Kernel ridge regression from audio features to mouth-shape coefficients, with cross-validated penalties.
 
-Landmarks of lips and chin are carried into the head's frame, so that head motion drops out, and reduced to their
-principal components: the *mouth shape* of a frame. It is what a short clip can teach about audio: a regression with
-one equation per frame and a known target, instead of a network that learns four hundred frames by heart.
+One equation per frame and a known target is what a short clip can teach about audio.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ def fit_audio_regression(
         most: frames fitted to; a longer clip is thinned evenly.
 
     Returns:
-        The regression, and what is told of every frame by one fitted without the frame's block.
+        The regression, and the prediction for every frame by one fitted without the frame's block.
     """
     keep = np.unique(np.linspace(0, len(inputs) - 1, min(len(inputs), most)).round().astype(int))
     mean, std = inputs.mean(0), inputs.std(0) + 1e-3
