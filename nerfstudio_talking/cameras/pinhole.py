@@ -105,6 +105,11 @@ class PinholeCamera:
             times=torch.as_tensor(times).float()[:, None],
         )
 
+    @classmethod
+    def from_nerfstudio(cls, camera: Any) -> PinholeCamera:
+        """The pinhole of one of nerfstudio's cameras; a principal point off the centre and distortion are not seen."""
+        return cls(float(camera.fx.flatten()[0]), int(camera.width.flatten()[0]), int(camera.height.flatten()[0]))
+
     @property
     def _center(self) -> tuple[float, float]:
         return self.width / 2, self.height / 2

@@ -139,7 +139,7 @@ class PortraitModel(Model):
         table = class_mask(np.arange(256, dtype=np.uint8)[None], classes)[0]
         self.register_buffer(name, torch.from_numpy(table), persistent=False)
 
-    def fit_audio(self) -> None:
+    def prepare_training(self) -> None:
         """Fit the regression from audio to mouth shape, as training begins; a checkpoint brings its result."""
         if self.mouth_shape_predictor is not None:
             self.mouth_shape_predictor.fit(self.sequence.track, self.sequence.train_frames)

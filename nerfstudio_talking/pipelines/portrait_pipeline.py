@@ -75,7 +75,7 @@ class PortraitPipeline(VanillaPipeline):
         # nerfstudio's viewer finds it among the pipeline's attributes
         self.opening_view = OpeningView(model.sequence.track.camera_to_worlds, model.sequence.track.camera)
         if test_mode == "val":
-            model.fit_audio()
+            model.prepare_training()
         elif config.baked is not None:
             # only here, since its kernels take a second to import
             from nerfstudio_talking.baking.fit import bakeable

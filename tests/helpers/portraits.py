@@ -68,7 +68,7 @@ def untrained_portrait(data: Path) -> Any:
     model_config.num_samples, model_config.num_levels, model_config.log2_table_size = 8, 4, 10
     model_config.max_resolution, model_config.occupancy_resolution = 64, 12
     pipeline = config.setup(device="cpu", test_mode="inference").eval()
-    pipeline.model.fit_audio()
+    pipeline.model.prepare_training()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in pipeline.model.field.parameters():

@@ -186,4 +186,4 @@ def test_a_clip_without_landmarks_is_conditioned_on_a_free_code(talking_dataset,
     assert "no landmarks" in capsys.readouterr().out
     assert model.condition_dims == {"audio": 32, "eyes": 2}
     assert model.frame_condition(torch.arange(3)).audio.shape == (3, 32)
-    model.fit_audio()  # nothing to fit
+    model.prepare_training()  # nothing to fit
