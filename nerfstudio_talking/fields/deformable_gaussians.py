@@ -145,18 +145,18 @@ class DeformableGaussians(nn.Module):
         Args:
             conditions: the condition of each modality.
         """
-        saliency, added, start = self.saliency(), None, 0
-        for name, rank in self.ranks.items():
-            codes = self.codes[:, start : start + rank]
-            part = codes @ (self.matrices[name](conditions[name]) * self.units)
-            if name in self.gated:
-                part = part * saliency[:, self.gated.index(name), None]
+        saliency = dict(zip(self.gated, self.saliency().unbind(1)))
+        added = None
+        for (name, matrix), codes in zip(self.matrices.items(), self.codes.split(list(self.ranks.values()), 1)):
+            part = codes @ (matrix(conditions[name]) * self.units)
+            if name in saliency:
+                part = part * saliency[name][:, None]
             added = part if added is None else added + part
-            start += rank
         assert added is not None
+        moved, faded, shaded = added.split([3, 1, 3], 1)
         return Gaussians(
-            self.means + added[:, :3],
+            self.means + moved,
             covariances_of(self.quaternions, self.scales()),
-            torch.sigmoid(self.opacity_logits + added[:, 3]),
-            self.colors + added[:, 4:],
+            torch.sigmoid(self.opacity_logits + faded[:, 0]),
+            self.colors + shaded,
         )

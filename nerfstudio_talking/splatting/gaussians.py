@@ -9,6 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+_FIRST, _SECOND = (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)
+"""Row and column of each entry of an upper triangle."""
+
+
 class Gaussians(NamedTuple):
     """Gaussians of one frame in world space."""
 
@@ -42,10 +46,9 @@ def rotate_covariances(
         covariances: upper triangles xx, xy, xz, yy, yz, zz.
         rotation: one rotation for all.
     """
-    # the map is linear in the six entries: one product instead of a batch of three-by-three ones
-    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    rows = []
-    for i, j in pairs:
-        p, q = rotation[i], rotation[j]
-        rows.append(torch.stack([p[a] * q[b] + (p[b] * q[a] if a != b else 0) for a, b in pairs]))
-    return covariances @ torch.stack(rows).T
+    # linear in the six entries: one product instead of a batch of three-by-three ones
+    first, second = rotation[list(_FIRST)], rotation[list(_SECOND)]
+    outer = first[:, :, None] * second[:, None, :]  # (6, 3, 3)
+    diagonal = outer[:, _FIRST, _SECOND]
+    mirrored = outer[:, _SECOND, _FIRST] * rotation.new_tensor([a != b for a, b in zip(_FIRST, _SECOND)])
+    return covariances @ (diagonal + mirrored).T
