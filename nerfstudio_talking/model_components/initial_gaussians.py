@@ -26,8 +26,10 @@ from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.mesh_rendering.rasterizer import interpolate, rasterise
 from nerfstudio_talking.mesh_rendering.textured_face import mesh_triangles
 
-_RADIUS = 0.6
+_RADIUS = 0.4
 """Standard deviation of a new Gaussian over the distance to its neighbours."""
+_STEEPEST = 4.0
+"""Greatest area of the head's surface behind a pixel, over the pixel's, that gets as many more Gaussians."""
 _RIM_BEHIND = 0.03
 """How far the head's outline lies behind its origin, metres."""
 _TORSO_BEHIND = 0.05
@@ -182,10 +184,12 @@ def _on_surface(
     count: int,
     generator: np.random.Generator,
 ) -> InitialGaussians:
-    pixels, (rows, columns) = _spread(surface.region, count, generator)
+    steps = np.stack(np.gradient(surface.depth)) * camera.focal / surface.depth  # metres of depth per metre across
+    area = np.where(surface.region, np.minimum(np.sqrt(1 + (steps**2).sum(0)), _STEEPEST), 0.0)
+    pixels, (rows, columns) = _spread(area, count, generator)
     depth = surface.depth[rows, columns]
     means = (camera.unproject(pixels) * depth[:, None]) @ pose[:, :3].T + pose[:, 3]
-    spacing = np.sqrt(surface.region.sum() / count) * np.linalg.norm(pose[:, 3]) / camera.focal
+    spacing = np.sqrt(area.sum() / count) * np.linalg.norm(pose[:, 3]) / camera.focal
     motions = {name: np.moveaxis(value[:, rows, columns], 1, 0) for name, value in surface.motion.items()}
     return InitialGaussians(means, _RADIUS * float(spacing), image[rows, columns] / 255.0, motions)
 
@@ -240,7 +244,7 @@ def _torso(
     if not mask.any():  # a head alone: the Gaussians stay where a neck would be
         mask = np.zeros_like(mask)
         mask[-max(mask.shape[0] // 16, 1) :] = True
-    pixels, (rows, columns) = _spread(ndimage.binary_dilation(mask), count, generator)
+    pixels, (rows, columns) = _spread(ndimage.binary_dilation(mask).astype(np.float64), count, generator)
     uv = track.camera.uv(pixels)
     if track.body is not None:
         uv = _to_rest(uv, track.body[frame])
@@ -258,11 +262,10 @@ def _to_rest(uv: Float[np.ndarray, "points 2"], motion: Float[np.ndarray, "2 3"]
 
 
 def _spread(
-    mask: Bool[np.ndarray, "height width"], count: int, generator: np.random.Generator
+    weights: Float[np.ndarray, "height width"], count: int, generator: np.random.Generator
 ) -> tuple[Float[np.ndarray, "count 2"], tuple[Int64[np.ndarray, " count"], Int64[np.ndarray, " count"]]]:
-    """Positions spread evenly over a mask, pixels, and the row and column of each."""
-    rows, columns = np.nonzero(mask)
-    rounds = [generator.permutation(len(rows)) for _ in range(-(-count // len(rows)))]
-    chosen = np.concatenate(rounds)[:count]
-    rows, columns = rows[chosen], columns[chosen]
+    """Positions with a given density, pixels, and the row and column of each: low discrepancy along the pixels."""
+    edges = np.cumsum(weights.ravel())
+    chosen = np.searchsorted(edges, (np.arange(count) + generator.random(count)) / count * edges[-1], side="right")
+    rows, columns = np.divmod(np.minimum(chosen, weights.size - 1), weights.shape[1])
     return np.stack([columns, rows], 1) + generator.random((count, 2)), (rows, columns)
