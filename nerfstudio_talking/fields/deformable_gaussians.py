@@ -40,7 +40,7 @@ class InitialGaussians:
     """Standard deviation along every axis, metres."""
     colors: Float[np.ndarray, "gaussians 3"]
     """RGB in [0, 1]."""
-    motions: dict[str, Float[np.ndarray, "gaussians channels 3"]] = field(default_factory=dict)
+    motions: dict[str, Float[np.ndarray, "gaussians _ 3"]] = field(default_factory=dict)
     """Metres that a Gaussian moves per unit of each channel of a modality's condition."""
 
 
@@ -89,7 +89,11 @@ class DeformableGaussians(nn.Module):
         self.quaternions = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1))
         self.opacity_logits = nn.Parameter(torch.full((count,), _INITIAL_OPACITY))
         self.colors = nn.Parameter(torch.zeros(count, 3))
-        self.gates = nn.Parameter(torch.full((count, len(self.gated)), _INITIAL_GATE))
+        gates = torch.full((count, len(self.gated)), _INITIAL_GATE)
+        if self.gated:
+            self.gates = nn.Parameter(gates)
+        else:  # no parameter that nothing trains
+            self.register_buffer("gates", gates, persistent=False)
         self.codes = nn.Parameter(torch.zeros(count, sum(self.ranks.values())))
         self.matrices = nn.ModuleDict({name: ModeMatrix(channels[name], ranks[name]) for name in channels})
         self.register_buffer("units", torch.tensor(UNITS), persistent=False)
@@ -139,7 +143,7 @@ class DeformableGaussians(nn.Module):
         """Standard deviations along the axes, metres."""
         return self.log_scales.exp()
 
-    def forward(self, conditions: Mapping[str, Float[Tensor, " channels"]]) -> Gaussians:
+    def forward(self, conditions: Mapping[str, Float[Tensor, " _"]]) -> Gaussians:
         """The Gaussians of a frame.
 
         Args:

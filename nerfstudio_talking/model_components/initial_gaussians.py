@@ -48,7 +48,7 @@ class HeadSurface:
     """Metres along the optical axis."""
     region: Bool[np.ndarray, "height width"]
     """Where there is a head."""
-    motion: dict[str, Float[np.ndarray, "channels height width 3"]]
+    motion: dict[str, Float[np.ndarray, "_ height width 3"]]
     """Metres that the surface moves per unit of each channel of a condition."""
 
 
@@ -169,7 +169,9 @@ def _head_surface(
     known = coverage.triangle >= 0
     depth = interpolate(coverage, triangles, depths[:, None])[..., 0]
     moved = {
-        name: np.stack([np.where(known[..., None], interpolate(coverage, triangles, channel), 0.0) for channel in value])
+        name: np.stack(
+            [np.where(known[..., None], interpolate(coverage, triangles, channel), 0.0) for channel in value]
+        )
         for name, value in motions.items()
     }
     region = head | (known & ndimage.binary_dilation(head, iterations=2))
