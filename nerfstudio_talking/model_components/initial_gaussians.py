@@ -1,4 +1,4 @@
-"""Where the Gaussians of a portrait begin: on the tracked face surface, behind the lips, on the torso's reference image.
+"""Where the Gaussians of a portrait begin: on the tracked face, behind the lips, on the torso's reference image.
 
 The face is the mean of the tracked 478-point shapes. Hair, ears and whatever else of the head the mesh does not cover
 get a depth that falls from the mesh's border to the head's outline like an ellipse's, so that the head is round from

@@ -331,7 +331,7 @@ class SplatPortraitModel(PortraitModel):
 
 
 def pose_code(poses: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 6"]:
-    """Head poses as six numbers: the antisymmetric part of the rotation, and the head's origin in the camera, metres."""
+    """Head poses as six numbers: antisymmetric part of the rotation, and the head's origin in the camera, metres."""
     rotation, position = poses[:, :, :3], poses[:, :, 3]
     skew = 0.5 * (rotation - rotation.transpose(1, 2))
     origin = -torch.einsum("fji,fj->fi", rotation, position)
