@@ -60,6 +60,32 @@ def test_eval_writes_flat_floats(portrait, tmp_path):
 
 
 @pytest.mark.slow
+def test_standard_commands_render_from_a_bake(portrait, tmp_path):
+    """`config_baked.yml` as ns-eval and ns-render load it: what a bake does not give, parsing, is not there."""
+    folder = portrait.parents[4]
+    result = command(
+        "ns-talking", "bake", "--load-config", portrait.relative_to(folder), "--max-loss", 10, "--cell", 8,
+        "--views", 8, "--conditions", 32, "--rays-per-view", 512, cwd=folder,
+    )  # fmt: skip
+    config = portrait.with_name("config_baked.yml")
+    assert result.stdout.splitlines()[-1].endswith(f"--load-config {config.relative_to(folder)}")
+    scores = {}
+    for name, path in (("full", portrait), ("baked", config)):
+        output = tmp_path / f"{name}.json"
+        command("ns-eval", "--load-config", path, "--output-path", output, cwd=folder)
+        scores[name] = json.loads(output.read_text())
+    assert scores["baked"]["checkpoint"] == scores["full"]["checkpoint"]
+    full, baked = scores["full"]["results"], scores["baked"]["results"]
+    assert "video_miou" in full and "video_miou" not in baked
+    assert full["psnr"] != baked["psnr"] == pytest.approx(full["psnr"], abs=10)
+    command(
+        "ns-render", "dataset", "--load-config", config, "--output-path", tmp_path / "out",
+        "--rendered-output-names", "rgb", "--split", "test", cwd=folder,
+    )  # fmt: skip
+    assert len(list((tmp_path / "out" / "test" / "rgb").iterdir())) == 2
+
+
+@pytest.mark.slow
 def test_render_camera_path_plays_every_frame_with_audio(portrait, talking_dataset, tmp_path):
     from nerfstudio_talking.media.reading import probe_video
 
