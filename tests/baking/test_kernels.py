@@ -1,4 +1,4 @@
-"""Playback: the grid, its kernels, the fit, the gate, and that a bake shows what the portrait shows."""
+"""Playback: the grid, its kernels, the fit, and that a bake shows what the portrait shows."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_its_options_are_read_by_ns_train():
     assert found["uniform sampling"].datamanager.pixel_sampler.uniform
     assert not found["no deformation"].model.deformation
     taught = [name for name, pipeline in found.items() if pipeline.model.parsing_branch]
-    assert taught == ["head taught by parsing", "ssp-nerf", "uniform sampling", "no deformation"]
+    assert taught == ["head with parsing branch", "ssp-nerf", "uniform sampling", "no deformation"]
 
 
 @pytest.mark.parametrize(
