@@ -25,7 +25,7 @@ class Score(ScoreSettings):
     rendered: tyro.conf.Positional[Path]
     """The rendered video."""
     gt: tyro.conf.Positional[Path]
-    """The recording, the ground truth."""
+    """The ground truth video."""
     json: Path | None = None
     """The JSON file to write all scores to, also those of each frame."""
     report: Path | None = None
