@@ -137,7 +137,7 @@ def score_videos(
 
     Args:
         rendered: the rendering of any method, of any container and size.
-        gt: the recording.
+        gt: the ground truth video.
         settings: audio, frames, weights.
         progress: called at the start of each pass over the frames.
 
