@@ -115,7 +115,9 @@ class Blinks(VideoMetric):
             lids = self.series(f"{prefix}lids")
             eyes = eye_opening(lids)
             minutes = len(lids) / self.fps / 60
-            rates[f"{prefix}{self.name}"] = count_blinks(eyes) / minutes if np.isfinite(eyes).any() else np.nan
+            rates[f"{prefix}{self.name}"] = (
+                count_blinks(eyes, self.fps) / minutes if np.isfinite(eyes).any() else np.nan
+            )
         return rates
 
 
