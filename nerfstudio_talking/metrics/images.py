@@ -229,7 +229,7 @@ class DetailMetric(ImageMetric):
 
     def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
         """The measure of two images in [0, 1]."""
-        return self.compare(to_levels(rendered), to_levels(gt))
+        return type(self).compare(to_levels(rendered), to_levels(gt))
 
 
 class SharpnessError(DetailMetric):
