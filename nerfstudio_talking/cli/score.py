@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Score(ScoreSettings):
-    """Score a rendered video of any method against the true one. Sizes, rates and lengths may differ."""
+    """Score a rendered video of any method against the ground truth. Sizes, rates and lengths may differ."""
 
     rendered: tyro.conf.Positional[Path]
     """The rendered video."""

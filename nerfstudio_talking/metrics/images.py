@@ -77,8 +77,8 @@ class ImageMetric(VideoMetric):
 
         Args:
             rendered: the rendering in [0, 1], of 256 levels.
-            gt: the true frame likewise, on the same device.
-            regions: boxes of the true frame.
+            gt: the ground truth frame likewise, on the same device.
+            regions: boxes of the ground truth frame.
 
         Raises:
             ValueError: the images are not of one size.

@@ -90,10 +90,10 @@ class TorsoJitter(StepMetric):
 
         Args:
             rendered_levels: the rendering.
-            gt_levels: the true frame.
+            gt_levels: the ground truth frame.
             regions: its torso; a step without one is left out.
             rendered_landmarks: FaceMesh points in pixels; NaN where no face was found.
-            gt_landmarks: the same of the true frame.
+            gt_landmarks: the same of the ground truth frame.
             follows: False where it does not follow the frame before.
         """
         now = _TrackedFrame(rendered_levels, gt_levels, rendered_landmarks, gt_landmarks)
