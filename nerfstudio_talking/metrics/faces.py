@@ -1,4 +1,4 @@
-"""Scores of a face's motion by landmarks: LMD, lips against the true lips, action units, blinks."""
+"""Scores of a face's motion by landmarks: LMD, lips against the ground truth's lips, action units, blinks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LandmarkDistance(VideoMetric):
 
 
 class LipMotion(VideoMetric):
-    """How rendered lips follow the true ones: see `functional.lip_motion.agreement`."""
+    """How rendered lips follow the ground truth's: see `functional.lip_motion.agreement`."""
 
     name = "lip_correlation"
     display_name = "lip opening, correlation"
@@ -115,7 +115,9 @@ class Blinks(VideoMetric):
             lids = self.series(f"{prefix}lids")
             eyes = eye_opening(lids)
             minutes = len(lids) / self.fps / 60
-            rates[f"{prefix}{self.name}"] = count_blinks(eyes) / minutes if np.isfinite(eyes).any() else np.nan
+            rates[f"{prefix}{self.name}"] = (
+                count_blinks(eyes, self.fps) / minutes if np.isfinite(eyes).any() else np.nan
+            )
         return rates
 
 
