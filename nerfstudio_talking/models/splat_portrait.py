@@ -50,9 +50,6 @@ class SplatPortraitModelConfig(PortraitModelConfig):
 
     _target: type = field(default_factory=lambda: SplatPortraitModel)
     """Target class to instantiate."""
-    predicted_mouth_prob: float = 0.0
-    """Probability that a training frame is conditioned on the audio-predicted mouth shape instead of the tracked one:
-    none, since a picture of lips that are elsewhere blurs them."""
     implementation: Implementation = "auto"
     """Implementation of the rasterizer: 'gsplat' on CUDA, 'numba' on CPUs, 'torch' anywhere; 'auto' chooses."""
     max_gaussians: int = 40_000
