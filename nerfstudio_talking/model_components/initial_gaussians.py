@@ -28,6 +28,8 @@ from nerfstudio_talking.mesh_rendering.textured_face import mesh_triangles
 
 _RADIUS = 0.4
 """Standard deviation of a new Gaussian over the distance to its neighbours."""
+_DETAIL_SHARE = 0.6
+"""Share of the Gaussians that is spread by detail; the rest is spread evenly."""
 _STEEPEST = 4.0
 """Greatest area of the head's surface behind a pixel, over the pixel's, that gets as many more Gaussians."""
 _RIM_BEHIND = 0.03
@@ -76,6 +78,22 @@ def complete_depth(
     smooth = smooth / np.maximum(ndimage.gaussian_filter(known.astype(np.float64), 3.0), 1e-3)
     border = smooth[nearest[0], nearest[1]]
     return np.where(known, depth, rim + (border - rim) * np.sqrt(np.clip(1 - share**2, 0, 1)))
+
+
+def detail_weights(
+    image: UInt8[np.ndarray, "height width 3"], region: Bool[np.ndarray, "height width"]
+) -> Float[np.ndarray, "height width"]:
+    """How many Gaussians a pixel gets relative to the others: more where the image changes; mean 1 over the region.
+
+    Args:
+        image: RGB.
+        region: where Gaussians are placed.
+    """
+    gray = image.astype(np.float64).mean(-1)
+    change = ndimage.gaussian_filter(ndimage.gaussian_gradient_magnitude(gray, 0.7), 2.0)
+    typical = change[region].mean()
+    weights = 1.0 + _DETAIL_SHARE * (np.clip(change / max(typical, 1e-6), 0, 4) - 1.0) * (typical > 1e-6)
+    return weights / weights[region].mean()
 
 
 def motion_of_points(
@@ -188,12 +206,15 @@ def _on_surface(
 ) -> InitialGaussians:
     steps = np.stack(np.gradient(surface.depth)) * camera.focal / surface.depth  # metres of depth per metre across
     area = np.where(surface.region, np.minimum(np.sqrt(1 + (steps**2).sum(0)), _STEEPEST), 0.0)
-    pixels, (rows, columns) = _spread(area, count, generator)
+    weights = area * detail_weights(image, surface.region)
+    pixels, (rows, columns) = _spread(weights, count, generator)
     depth = surface.depth[rows, columns]
     means = (camera.unproject(pixels) * depth[:, None]) @ pose[:, :3].T + pose[:, 3]
-    spacing = np.sqrt(area.sum() / count) * np.linalg.norm(pose[:, 3]) / camera.focal
+    # a Gaussian's share of the surface, in pixels
+    share = area[rows, columns] / weights[rows, columns] * weights.sum() / count
+    spacing = np.sqrt(share) * np.linalg.norm(pose[:, 3]) / camera.focal
     motions = {name: np.moveaxis(value[:, rows, columns], 1, 0) for name, value in surface.motion.items()}
-    return InitialGaussians(means, _RADIUS * float(spacing), image[rows, columns] / 255.0, motions)
+    return InitialGaussians(means, _RADIUS * spacing, image[rows, columns] / 255.0, motions)
 
 
 def _inner_mouth(
@@ -229,7 +250,7 @@ def _inner_mouth(
     colors = found[generator.integers(len(found), size=count)] / 255.0
     jaw = {name: np.where(up[:, None, None] < 0, value[:, CHIN_TIP][None], 0.0) for name, value in motions.items()}
     spacing = half * np.sqrt(0.9 * 1.1 * 2 / count)
-    return InitialGaussians(means, _RADIUS * float(spacing), colors, jaw)
+    return InitialGaussians(means, np.full(count, _RADIUS * spacing), colors, jaw)
 
 
 def _torso(
@@ -246,14 +267,17 @@ def _torso(
     if not mask.any():  # a head alone: the Gaussians stay where a neck would be
         mask = np.zeros_like(mask)
         mask[-max(mask.shape[0] // 16, 1) :] = True
-    pixels, (rows, columns) = _spread(ndimage.binary_dilation(mask).astype(np.float64), count, generator)
+    mask = ndimage.binary_dilation(mask)
+    weights = np.where(mask, detail_weights(image, mask), 0.0)
+    pixels, (rows, columns) = _spread(weights, count, generator)
     uv = track.camera.uv(pixels)
     if track.body is not None:
         uv = _to_rest(uv, track.body[frame])
     rest = (uv + 1) * np.array(track.camera.size) / 2
     means = track.camera.unproject(rest) * distance
-    spacing = np.sqrt(mask.sum() / count) * distance / track.camera.focal
-    return InitialGaussians(means, _RADIUS * float(spacing), image[rows, columns] / 255.0)
+    share = weights.sum() / count / weights[rows, columns]
+    spacing = np.sqrt(share) * distance / track.camera.focal
+    return InitialGaussians(means, _RADIUS * spacing, image[rows, columns] / 255.0)
 
 
 def _to_rest(uv: Float[np.ndarray, "points 2"], motion: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "points 2"]:

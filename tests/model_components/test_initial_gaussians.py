@@ -13,6 +13,7 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.model_components.initial_gaussians import (
     _spread,
     complete_depth,
+    detail_weights,
     initial_portrait,
     motion_of_points,
 )
@@ -60,6 +61,15 @@ def test_positions_are_spread_by_weight():
     assert np.all((pixels >= np.stack([columns, rows], 1)) & (pixels <= np.stack([columns, rows], 1) + 1))
 
 
+def test_more_positions_where_the_image_has_detail():
+    image = np.full((40, 40, 3), 90, np.uint8)
+    image[:, 20:] += (np.indices((40, 20))[1] // 2 % 2 * 60).astype(np.uint8)[..., None]
+    weights = detail_weights(image, np.ones((40, 40), bool))
+    assert weights.mean() == pytest.approx(1, rel=0.02)
+    assert weights[20, 32] > 2 * weights[20, 5] > 0
+    assert detail_weights(np.zeros_like(image), np.ones((40, 40), bool)) == pytest.approx(np.ones((40, 40)))
+
+
 def test_a_portrait_begins_on_the_person(talking_dataset):
     sequence = load_sequence(talking_dataset)
     track = sequence.track
@@ -80,7 +90,7 @@ def test_a_portrait_begins_on_the_person(talking_dataset):
     assert class_mask(load_parsing(sequence, frame), TORSO_CLASSES)[row, column].mean() > 0.5
     for part in (head, mouth, torso):
         assert np.all((part.colors >= 0) & (part.colors <= 1))
-        assert 0 < part.radius < 0.02
+        assert np.all((part.radii > 0) & (part.radii < 0.02))
 
 
 def test_a_dataset_without_parsing_is_refused(talking_dataset):
