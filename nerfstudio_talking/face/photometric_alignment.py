@@ -275,9 +275,7 @@ def _sample(
     return found.reshape(-1, 3)[: len(pixels)]
 
 
-def _penalty(
-    num_frames: int, fps: float, settings: AlignmentSettings
-) -> Float64[np.ndarray, "13 parameters"]:
+def _penalty(num_frames: int, fps: float, settings: AlignmentSettings) -> Float64[np.ndarray, "13 parameters"]:
     """Prior and penalty on second differences, as the lower bands of a symmetric matrix."""
     prior = 1.0 / np.array([settings.rotation_sigma] * 3 + list(settings.position_sigma)) ** 2
     bend = np.array([settings.rotation_bend] * 3 + list(settings.position_bend)) * (25.0 / fps) ** 2

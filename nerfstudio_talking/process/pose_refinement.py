@@ -100,9 +100,7 @@ def refine(
     points, weights = surface_points(shape, camera_to_worlds[reference], camera, parsing)
     if (weights == 1.0).sum() < _MIN_POINTS:
         return _keep(camera_to_worlds, "too little of the head is visible")
-    aligned = align_poses(
-        read_frame, points, weights, camera_to_worlds, camera, seen, fps, advance=advance
-    )
+    aligned = align_poses(read_frame, points, weights, camera_to_worlds, camera, seen, fps, advance=advance)
     if not aligned.improved:
         return _keep(camera_to_worlds, "the images did not match the head better than before")
     return Refinement(aligned.camera_to_worlds, _record(aligned, camera_to_worlds))
@@ -135,8 +133,9 @@ def surface_points(
     rows, columns = rows[chosen], columns[chosen]
     points = surface.points(rows, columns)
     weights = np.ones(len(points))
-    weights[surface.on_mesh[rows, columns] & (points[:, 1] < shape[NOSE_BASE, 1])] = _LOWER_FACE_WEIGHT
     labels = parsing[rows, columns]
+    face = surface.on_mesh[rows, columns] | (labels == CLASS_ID["skin"])  # the jaw shows skin below the mesh, too
+    weights[face & (points[:, 1] < shape[NOSE_BASE, 1])] = _LOWER_FACE_WEIGHT
     weights[class_mask(labels, ("eyes", *MOUTH_CLASSES))] = 0.0
     weights[labels == CLASS_ID["brows"]] = _BROW_WEIGHT
     return points, weights
