@@ -29,9 +29,8 @@ class AlignmentSettings:
     """Weights and bounds of the alignment."""
 
     rounds: int = 4
-    """Number of times that the colours are estimated."""
-    steps: int = 2
-    """Gauss-Newton steps per round."""
+    """Number of rounds: the colours are estimated, then each pose by one Gauss-Newton step. More rounds follow the
+    errors of the surface."""
     side: int = 256
     """Longer side, pixels, that larger images are shrunk to: it bounds the time, and keeps the start within reach."""
     blur: float = 0.8
@@ -46,9 +45,9 @@ class AlignmentSettings:
     """Standard deviation of the correction's rotation, radians."""
     position_sigma: tuple[float, float, float] = (0.001, 0.001, 0.003)
     """Standard deviation of the correction's translation, metres: across, up, towards the face."""
-    rotation_bend: float = 0.003
+    rotation_bend: float = 0.006
     """Standard deviation of the rotation's second difference between frames at 25 fps, radians."""
-    position_bend: tuple[float, float, float] = (0.0003, 0.0003, 0.0006)
+    position_bend: tuple[float, float, float] = (0.0006, 0.0006, 0.0012)
     """Standard deviation of the translation's second difference between frames at 25 fps, metres."""
     max_rotation: float = 0.12
     """Largest rotation of a correction that is believed, radians."""
@@ -122,25 +121,20 @@ def align_poses(
     penalty = _penalty(len(given), fps, settings)
     before = np.full(len(given), np.nan)
     poses, colours = given, measure.colours(given, seen)
-    for step in range(settings.rounds * settings.steps):
-        if step and step % settings.steps == 0:
-            # a correction common to all frames moves the head's frame, which other parts rely on
-            corrections -= np.median(corrections[seen], axis=0)
-            poses = correct_poses(given, corrections)
-            colours = measure.colours(poses, seen)
+    for round_index in range(settings.rounds):
         hessians = np.zeros((len(given), _PARAMETERS, _PARAMETERS))
         gradients = np.zeros((len(given), _PARAMETERS))
         for frame in range(len(given)):
             if seen[frame]:
                 residual, hessians[frame], gradients[frame] = measure.equations(frame, poses[frame], colours)
-                if step == 0:
+                if round_index == 0:
                     before[frame] = residual
             advance()
         corrections = _solve(hessians, gradients, corrections, penalty)
+        # a correction common to all frames moves the head's frame, which other parts rely on
+        corrections -= np.median(corrections[seen], axis=0)
         poses = correct_poses(given, corrections)
-    corrections -= np.median(corrections[seen], axis=0)
-    poses = correct_poses(given, corrections)
-    colours = measure.colours(poses, seen)
+        colours = measure.colours(poses, seen)
     after = np.full(len(given), np.nan)
     for frame in range(len(given)):
         if np.isfinite(before[frame]):
@@ -158,7 +152,7 @@ def align_poses(
 def alignment_passes(settings: AlignmentSettings | None = None) -> int:
     """How often `align_poses` goes over the clip."""
     settings = settings or AlignmentSettings()
-    return settings.rounds * settings.steps + 1
+    return settings.rounds + 1
 
 
 def correct_poses(

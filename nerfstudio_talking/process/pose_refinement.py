@@ -45,11 +45,10 @@ class Refinement:
 def refine_poses(job: Job) -> None:
     """Write the poses that later stages use to refined_pose.npz, and what was done to refinement_record.json."""
     pose = job.space.load_arrays("pose")
-    crop = clip_crop(job)
-    folder = job.space.folder
     if not job.config.refine_poses:
         refined = _keep(pose["camera_to_worlds"], "switched off (--no-refine-poses)")
     else:
+        crop, folder = clip_crop(job), job.space.folder
         with job.progress("Refining the head pose", job.num_frames * alignment_passes()) as advance:
             refined = refine(
                 lambda frame: read_image(folder / IMAGE_DIR / f"{frame:06d}.jpg", "RGB"),
