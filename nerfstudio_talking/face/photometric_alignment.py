@@ -33,6 +33,8 @@ class AlignmentSettings:
     errors of the surface."""
     side: int = 256
     """Longer side, pixels, that larger images are shrunk to: it bounds the time, and keeps the start within reach."""
+    cache_bytes: int = 2**28
+    """Memory for images that are read in every round, bytes; what does not fit is read again."""
     blur: float = 0.8
     """Standard deviation of the Gaussian that images are smoothed with, pixels."""
     colour_frames: int = 250
@@ -96,7 +98,7 @@ def align_poses(
 ) -> AlignedPoses:
     """Align all frames of a clip to the colours of points on the head.
 
-    Frames are read again in every step, so that memory does not grow with the length of the clip.
+    Memory for images is bounded by `AlignmentSettings.cache_bytes`, whatever the length of the clip.
 
     Args:
         read: returns the RGB image of a frame.
@@ -206,6 +208,7 @@ class _Measurement:
     ) -> None:
         scale = min(1.0, settings.side / max(camera.size))
         self.read, self.settings = read, settings
+        self.cache: dict[int, np.ndarray] = {}
         self.camera = camera.resize(round(camera.width * scale), round(camera.height * scale))
         self.points = np.asarray(points, dtype=np.float64)
         self.weights = np.asarray(weights, dtype=np.float64)
@@ -251,10 +254,19 @@ class _Measurement:
     def _image(self, frame: int) -> Float32[np.ndarray, "height width 3"]:
         import cv2
 
-        image = self.read(frame)
+        image = self.cache.get(frame)
+        if image is None:
+            image = self._shrunk(self.read(frame))
+            if (len(self.cache) + 1) * image.nbytes <= self.settings.cache_bytes:
+                self.cache[frame] = image
+        return cv2.GaussianBlur(image.astype(np.float32) * np.float32(1 / 255), (0, 0), self.settings.blur)
+
+    def _shrunk(self, image: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "height width 3"]:
+        import cv2
+
         if (image.shape[1], image.shape[0]) != self.camera.size:
             image = cv2.resize(image, self.camera.size, interpolation=cv2.INTER_AREA)
-        return cv2.GaussianBlur(image.astype(np.float32) * np.float32(1 / 255), (0, 0), self.settings.blur)
+        return image
 
 
 def _sample(

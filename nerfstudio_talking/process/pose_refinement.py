@@ -46,7 +46,7 @@ def refine_poses(job: Job) -> None:
     """Write the poses that later stages use to refined_pose.npz, and what was done to refinement_record.json."""
     pose = job.space.load_arrays("pose")
     if not job.config.refine_poses:
-        refined = _keep(pose["camera_to_worlds"], "switched off (--no-refine-poses)")
+        refined = _keep(pose["camera_to_worlds"], "switched off (--refine-poses False)")
     else:
         crop, folder = clip_crop(job), job.space.folder
         with job.progress("Refining the head pose", job.num_frames * alignment_passes()) as advance:

@@ -152,6 +152,21 @@ def test_larger_images_are_shrunk(images):
     assert (double.camera_to_worlds == align(images, start).camera_to_worlds).all()
 
 
+@pytest.mark.parametrize("kept", [0, 10])
+def test_images_are_kept_only_as_far_as_the_memory_allows(images, kept):
+    reads = np.zeros(len(POSES), dtype=int)
+
+    def read(frame):
+        reads[frame] += 1
+        return images[frame]
+
+    start = perturb(POSES)
+    settings = AlignmentSettings(cache_bytes=kept * images[0].nbytes)
+    found = align_poses(read, POINTS, WEIGHTS, start, CAMERA, ALL, settings=settings)
+    assert (reads == 1).sum() == kept
+    assert (found.camera_to_worlds == align(images, start).camera_to_worlds).all()
+
+
 def test_progress_is_told_once_per_frame_and_pass(images):
     calls = []
     align(images, perturb(POSES), advance=lambda: calls.append(1))
