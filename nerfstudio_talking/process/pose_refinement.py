@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, MOUTH_CLASSES, class_mask
 from nerfstudio_talking.dataset_io.track import IMAGE_DIR, PARSING_DIR
-from nerfstudio_talking.face.head_pose import pose_jitter
+from nerfstudio_talking.face.head_pose.bundle_adjustment import pose_jitter
+from nerfstudio_talking.face.head_pose.photometric_alignment import AlignedPoses, align_poses, alignment_passes
 from nerfstudio_talking.face.landmark_sets import NOSE_BASE, NUM_LANDMARKS
 from nerfstudio_talking.face.linear_face_model import face_shapes
 from nerfstudio_talking.face.measurements import frames_seen
-from nerfstudio_talking.face.photometric_alignment import AlignedPoses, align_poses, alignment_passes
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.mesh_rendering.head_surface import head_surface

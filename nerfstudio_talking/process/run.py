@@ -15,7 +15,7 @@ from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
 from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, normalization_of, save_track
 from nerfstudio_talking.face import measurements
-from nerfstudio_talking.face.head_pose import pose_jitter
+from nerfstudio_talking.face.head_pose.bundle_adjustment import pose_jitter
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError

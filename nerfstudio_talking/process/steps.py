@@ -125,7 +125,7 @@ def write_images(job: Job) -> None:
 
 def solve_pose(job: Job) -> None:
     """Write head poses and shape to pose.npz."""
-    from nerfstudio_talking.face.head_pose import bundle_adjust, independent_pnp, pose_jitter
+    from nerfstudio_talking.face.head_pose.bundle_adjustment import bundle_adjust, independent_pnp, pose_jitter
     from nerfstudio_talking.face.head_shape import mean_shape, rigid_points
 
     crop = clip_crop(job)

@@ -7,7 +7,7 @@ import pytest
 from helpers.textured_heads import CAMERA, head_points, render_head, smooth_poses
 from scipy.spatial.transform import Rotation
 
-from nerfstudio_talking.face.photometric_alignment import (
+from nerfstudio_talking.face.head_pose.photometric_alignment import (
     AlignmentSettings,
     align_poses,
     alignment_passes,
