@@ -25,8 +25,24 @@ def structural_similarity(
 ) -> Float[Tensor, ""]:
     """Mean SSIM of images in [0, 1] (Wang et al. 2004), differentiable: Gaussian window of 11 taps, zeros outside.
 
-    The blur is two passes of one dimension. Metrics use torchmetrics' SSIM instead (metrics/functional/images.py),
-    which leaves the border out.
+    Metrics use torchmetrics' SSIM instead (metrics/functional/images.py), which leaves the border out. In training on a
+    CPU in float32 one numba kernel does it all; elsewhere torch does.
+    """
+    on_cpu = rendered.device.type == gt.device.type == "cpu" and rendered.dtype == gt.dtype == torch.float32
+    if on_cpu and rendered.requires_grad and not gt.requires_grad and rendered.numel():
+        # only here: nothing else needs the compiler
+        from nerfstudio_talking.model_components.ssim_numba import NumbaSimilarity
+
+        return NumbaSimilarity.apply(rendered, gt)  # type: ignore[no-any-return]
+    return structural_similarity_torch(rendered, gt)
+
+
+def structural_similarity_torch(
+    rendered: Float[Tensor, "height width channels"], gt: Float[Tensor, "height width channels"]
+) -> Float[Tensor, ""]:
+    """`structural_similarity` in torch, on any device and in any precision: the reference.
+
+    The blur is two passes of one dimension.
     """
     channels = rendered.shape[-1]
     x, y = (image.permute(2, 0, 1) for image in (rendered, gt))
