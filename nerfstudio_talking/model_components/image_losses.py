@@ -49,11 +49,10 @@ def structural_similarity_torch(
     stack = torch.cat([x, y, x * x, y * y, x * y])[None]
     taps = torch.exp(-((torch.arange(_TAPS, device=x.device) - _TAPS // 2) ** 2) / (2 * _SIGMA**2))
     taps = (taps / taps.sum()).to(stack)
-    depthwise = {"groups": len(stack[0])}
     rows = taps.view(1, 1, 1, -1).expand(len(stack[0]), 1, 1, _TAPS)
     columns = taps.view(1, 1, -1, 1).expand(len(stack[0]), 1, _TAPS, 1)
-    blurred = F.conv2d(stack, rows, padding=(0, _TAPS // 2), **depthwise)
-    blurred = F.conv2d(blurred, columns, padding=(_TAPS // 2, 0), **depthwise)[0]
+    blurred = F.conv2d(stack, rows, padding=(0, _TAPS // 2), groups=len(stack[0]))
+    blurred = F.conv2d(blurred, columns, padding=(_TAPS // 2, 0), groups=len(stack[0]))[0]
     mean_x, mean_y, square_x, square_y, product = blurred.split(channels)
     covariance = product - mean_x * mean_y
     variances = (square_x - mean_x * mean_x) + (square_y - mean_y * mean_y)

@@ -167,9 +167,7 @@ def _head_surface(
     known = coverage.triangle >= 0
     depth = interpolate(coverage, triangles, depths[:, None])[..., 0]
     moved = {
-        name: np.stack(
-            [np.where(known[..., None], interpolate(coverage, triangles, channel), 0.0) for channel in value]
-        )
+        name: np.stack([np.where(known[..., None], interpolate(coverage, triangles, channel), 0.0) for channel in value])
         for name, value in motions.items()
     }
     region = head | (known & ndimage.binary_dilation(head, iterations=2))

@@ -17,7 +17,7 @@ class NumbaSimilarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rendered: Tensor, gt: Tensor) -> Tensor:
         """Blur, compare, and keep the partial derivatives."""
-        height, width, channels = rendered.shape
+        height, _, channels = rendered.shape
         x, y = _rows(rendered), _rows(gt)
         stride = -(-x.shape[1] // kernels.WIDTH) * kernels.WIDTH
         planes = _buffer(4, height, stride)

@@ -143,9 +143,7 @@ class SplatPortraitModel(PortraitModel):
         conditions = {"eyes": self.conditioning.eye_condition(every).cpu().numpy()}
         if self.mouth_shape_predictor is not None:
             shape = self.mouth_shape_predictor.tracked_mouth_shape(every)
-            conditions["audio"] = (
-                self.mouth_shape_predictor.condition(shape, torch.zeros_like(every).bool()).cpu().numpy()
-            )
+            conditions["audio"] = self.mouth_shape_predictor.condition(shape, torch.zeros_like(every).bool()).cpu().numpy()
         counts = tuple(self._group(name).count for name in _SHARES)
         initial = initial_portrait(self.sequence, conditions, counts, self.plane_distance, seed=0)  # type: ignore[arg-type]
         for name, values in zip(_SHARES, initial):
@@ -260,9 +258,7 @@ class SplatPortraitModel(PortraitModel):
         for name in _SHARES:
             group = self._group(name)
             own = group.saliency()
-            columns = [
-                own[:, group.gated.index(key)] if key in group.gated else own.new_zeros(group.count) for key in _GATED
-            ]
+            columns = [own[:, group.gated.index(key)] if key in group.gated else own.new_zeros(group.count) for key in _GATED]
             parts.append(torch.stack(columns, 1))
         return torch.cat(parts)
 

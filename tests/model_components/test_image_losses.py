@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-import numba
 import numpy as np
 import pytest
 import torch
