@@ -84,6 +84,8 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Number of steps between relocations of faded Gaussians."""
     relocation_stop: float = 0.7
     """Share of the training after which no Gaussian is relocated any more."""
+    smoothness_loss_mult: float = 0.01
+    """Weight of the mean square difference of neighbours' codes, so that they move together."""
     residual_loss_mult: float = 1e-3
     """Weight of the mean square code of a training frame."""
     refinement_loss_mult: float = 10.0
@@ -311,6 +313,7 @@ class SplatPortraitModel(PortraitModel):
         scales = torch.cat([self._group(name).scales() for name in _SHARES])
         return {
             "opacity": torch.cat([self._group(name).opacity_logits for name in _SHARES]).sigmoid().mean(),
+            "roughness": torch.stack([self._group(name).roughness() for name in _SHARES]).mean(),
             "excess_scale": F.relu(scales - self.config.max_scale).mean(),
             "residual": self.frames.codes[frame].square().mean(),
             "refinement": self.frames.head[frame].square().mean() + self.frames.body[frame].square().mean(),
@@ -334,6 +337,7 @@ class SplatPortraitModel(PortraitModel):
             losses["ssim_loss"] = config.ssim_loss_mult * (1 - similarity)
         if config.opacity_loss_mult > 0:
             losses["opacity_loss"] = config.opacity_loss_mult * outputs["opacity"].mean()
+        losses["smoothness_loss"] = config.smoothness_loss_mult * outputs["roughness"].mean()
         losses["scale_loss"] = config.scale_loss_mult * outputs["excess_scale"].mean()
         losses["residual_loss"] = config.residual_loss_mult * outputs["residual"].mean()
         losses["refinement_loss"] = config.refinement_loss_mult * outputs["refinement"].mean()
