@@ -46,8 +46,8 @@ class NumbaProjection(torch.autograd.Function):
         centers, conics = np.empty((count, 2), np.float32), np.empty((count, 3), np.float32)
         depths, radii = np.empty(count, np.float32), np.empty(count, np.int32)
         kernels.project_forward(
-            _array(means), _array(covariances), _array(camera_to_world), focal, float(size[0]), float(size[1]), *limits,
-            eps_2d, near_plane, far_plane, centers, conics, depths, radii,
+            _array(means), _array(covariances), _array(camera_to_world), focal, float(size[0]), float(size[1]),
+            limits[0], limits[1], eps_2d, near_plane, far_plane, centers, conics, depths, radii,
         )  # fmt: skip
         outputs = tuple(torch.from_numpy(x) for x in (centers, conics, depths, radii))
         ctx.mark_non_differentiable(outputs[3])
@@ -59,10 +59,14 @@ class NumbaProjection(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """One pass over the Gaussians; the camera's gradient is summed by blocks."""
         means, covariances, pose = (_array(x) for x in ctx.saved_tensors)
-        grads = (_array(x) for x in (grad_centers, grad_conics, grad_depths))
+        of_centers, of_conics, of_depths = _array(grad_centers), _array(grad_conics), _array(grad_depths)
         of_means, of_covariances = np.empty_like(means), np.empty_like(covariances)
         of_poses = np.empty((-(-len(means) // kernels.BLOCK), 12), np.float64)
-        kernels.project_backward(means, covariances, pose, *ctx.view, *grads, of_means, of_covariances, of_poses)
+        focal, limit_x, limit_y, eps_2d, near_plane = ctx.view
+        kernels.project_backward(
+            means, covariances, pose, focal, limit_x, limit_y, eps_2d, near_plane, of_centers, of_conics, of_depths,
+            of_means, of_covariances, of_poses,
+        )  # fmt: skip
         of_pose = of_poses.sum(0).astype(np.float32).reshape(3, 4)
         return *(torch.from_numpy(x) for x in (of_means, of_covariances, of_pose)), *[None] * 6
 

@@ -106,7 +106,7 @@ def test_projection_equals_torch_forward_and_backward(count, place, scale, seed)
     (means, quaternions, scales, pose), camera = make_case(count, place, scale, seed)
     inputs = [means, covariances_torch(quaternions, scales).float(), pose]
     single, double = (leaves_of(inputs, dtype) for dtype in (torch.float32, torch.float64))
-    found, expected = project_gaussians(*single, camera), project_torch(*double, camera)
+    found, expected = project_gaussians(*single, camera=camera), project_torch(*double, camera=camera)
     assert found.means.grad_fn is not None and found.means.grad_fn.name() == "NumbaProjectionBackward"
     assert not found.radii.requires_grad and found.radii.dtype == torch.int32
     assert torch.equal(found.radii, expected.radii)

@@ -212,7 +212,11 @@ def project_backward(
                 g_v -= _dot(fx, fy, fz, g_lx, g_ly, g_lz)
             g_x, g_y = g_u * over, g_v * over
             g_z = g_z - (g_scale + g_u * u + g_v * v) * over if in_front else 0.0
-            m_x, m_y, m_z = g_x * rx + g_y * dx + g_z * fx, g_x * ry + g_y * dy + g_z * fy, g_x * rz + g_y * dz + g_z * fz
+            m_x, m_y, m_z = (
+                g_x * rx + g_y * dx + g_z * fx,
+                g_x * ry + g_y * dy + g_z * fy,
+                g_x * rz + g_y * dz + g_z * fz,
+            )
             grad_means[g, 0], grad_means[g, 1], grad_means[g, 2] = m_x, m_y, m_z
             # columns of camera-to-world: right, up, backward, centre
             sums[0] += g_ax + g_x * qx
