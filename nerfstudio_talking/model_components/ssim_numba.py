@@ -19,7 +19,8 @@ class NumbaSimilarity(torch.autograd.Function):
         """Blur, compare, and keep the partial derivatives."""
         height, _, channels = rendered.shape
         x, y = _rows(rendered), _rows(gt)
-        stride = -(-x.shape[1] // kernels.WIDTH) * kernels.WIDTH
+        # an odd number of cache lines: eleven rows under each other would otherwise compete for a few sets of the cache
+        stride = (-(-x.shape[1] // kernels.WIDTH) | 1) * kernels.WIDTH
         planes = _buffer(4, height, stride)
         sums = np.empty(height, np.float32)
         partials = np.zeros((3, height, stride + 2 * kernels.REACH * channels), np.float32)

@@ -52,8 +52,8 @@ def forward(x, y, channels, planes, sums, partials):
         x: (height, length), the rows of an image, `channels` interleaved.
         y: (height, length), the other image.
         channels: elements between neighbouring pixels.
-        planes: (4, height + 10, stride) buffer; stride is `length` rounded up to 16. The five rows above and below
-            must be zeros.
+        planes: (4, height + 10, stride) buffer; stride is a multiple of 16, at least `length`. The five rows above
+            and below must be zeros.
         sums: (height,) sums of SSIM over each row.
         partials: (3, height, 10 * channels + stride) zeros: derivatives of a pixel's SSIM with respect to the blurred
             x, x^2 + y^2 and x y, with the margins of `REACH` pixels that blurring rows needs.
