@@ -77,13 +77,19 @@ class DeformableGaussians(nn.Module):
         channels: length of each modality's condition.
         ranks: number of modes of each modality.
         gated: the modalities with a gate.
+        hidden_dim: width of the modes' networks.
     """
 
     units: Tensor
     neighbours: Tensor
 
     def __init__(
-        self, count: int, channels: Mapping[str, int], ranks: Mapping[str, int], gated: tuple[str, ...] = ()
+        self,
+        count: int,
+        channels: Mapping[str, int],
+        ranks: Mapping[str, int],
+        gated: tuple[str, ...] = (),
+        hidden_dim: int = 32,
     ) -> None:
         super().__init__()
         self.ranks = {name: ranks[name] for name in channels}
@@ -99,7 +105,7 @@ class DeformableGaussians(nn.Module):
         else:  # no parameter that nothing trains
             self.register_buffer("gates", gates, persistent=False)
         self.codes = nn.Parameter(torch.zeros(count, sum(self.ranks.values())))
-        self.matrices = nn.ModuleDict({name: ModeMatrix(channels[name], ranks[name]) for name in channels})
+        self.matrices = nn.ModuleDict({name: ModeMatrix(channels[name], ranks[name], hidden_dim) for name in channels})
         self.register_buffer("units", torch.tensor(UNITS), persistent=False)
         self.register_buffer("neighbours", torch.zeros(count, _NEIGHBOURS, dtype=torch.long), persistent=False)
 

@@ -68,6 +68,8 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Number of blend modes under the code of a training frame."""
     residual_dim: int = 8
     """Length of the code of a training frame."""
+    mode_hidden_dim: int = 32
+    """Width of the networks that map a condition to what its modes add, beside a linear map."""
     refine_poses: bool = True
     """Whether head pose and body motion of training frames are corrected along with the picture."""
     ssim_loss_mult: float = 0.2
@@ -131,7 +133,11 @@ class SplatPortraitModel(PortraitModel):
         self.groups = nn.ModuleDict(
             {
                 name: DeformableGaussians(
-                    max(round(share * total), 1), {key: channels[key] for key in _MODALITIES[name]}, ranks, _GATED
+                    max(round(share * total), 1),
+                    {key: channels[key] for key in _MODALITIES[name]},
+                    ranks,
+                    _GATED,
+                    config.mode_hidden_dim,
                 )
                 for name, share in _SHARES.items()
             }
