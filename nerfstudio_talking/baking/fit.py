@@ -42,9 +42,9 @@ def bakeable(model: object) -> TalkingPortraitModel:
     if not isinstance(model, TalkingPortraitModel):
         raise TalkingError(
             f"a {type(model).__name__}",
-            expected="a talking-portrait",
-            found="a method that cannot be baked: its body is in the volume, and moves in it",
-            hint="Render it unbaked.",
+            expected="a talking-portrait, whose head alone is a volume",
+            found="a portrait of another kind, which cannot be baked",
+            hint="Render it unbaked; splat-portrait is fast without a bake.",
         )
     return model
 

@@ -36,7 +36,7 @@ splat_portrait = MethodSpecification(
 splat_portrait_small = MethodSpecification(
     config=portrait_trainer(
         "splat-portrait-small",
-        4000,
+        2500,
         SplatPortraitModelConfig(),
         FullImageDataManagerConfig(dataparser=TalkingPortraitDataParserConfig()),
         _adam_group,

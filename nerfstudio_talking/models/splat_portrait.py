@@ -68,7 +68,7 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Number of blend modes under the code of a training frame."""
     residual_dim: int = 8
     """Length of the code of a training frame."""
-    mode_hidden_dim: int = 32
+    mode_hidden_dim: int = 4
     """Width of the networks that map a condition to what its modes add, beside a linear map."""
     refine_poses: bool = True
     """Whether head pose and body motion of training frames are corrected along with the picture."""
