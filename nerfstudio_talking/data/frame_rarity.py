@@ -36,7 +36,7 @@ def rarity_weights(
     openings = [eyes.min(axis=1)] if lips is None else [eyes.min(axis=1), lips]
     values = np.stack(openings, 1).astype(np.float64)
     weights = np.ones(len(values))
-    seen = np.isfinite(values).all(axis=1)
+    seen = np.asarray(np.isfinite(values).all(axis=1))
     if seen.any():
         density = occurrence(values, seen, bins, smoothing)[seen]
         weights[seen] = np.sqrt(density.max() / density).clip(1.0, most)
