@@ -34,7 +34,7 @@ make_environment() {
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
     VIRTUAL_ENV="$venv" "$venv/bin/uv" pip install --quiet --compile-bytecode -c "$root/constraints.txt" -e "$root[dev]"
-    # nerfstudio's renderer asks for a program called ffmpeg; imageio-ffmpeg carries one
+    # nerfstudio's renderer asks for a program called ffmpeg; imageio-ffmpeg ships one
     if ! command -v ffmpeg >/dev/null 2>&1; then
         ln -sf "$("$venv/bin/python" -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" "$venv/bin/ffmpeg"
     fi

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import tyro
+from rich.markup import escape
 
 from nerfstudio_talking.baking.config import LADDER, BakeConfig, finer_settings
 from nerfstudio_talking.io.console import CONSOLE
@@ -19,7 +20,8 @@ class BakePortrait:
     The head becomes a sparse voxel grid with a quadratic regression of density and colour on audio, eyes and view at
     each vertex; torso and background come from the checkpoint. Held-out frames, baked and unbaked, are compared with
     ground truth. A bake that loses too much is made again with finer settings, and refused when the finest loses too
-    much.
+    much. Beside the bake's file, config_baked.yml is written: ns-eval, ns-viewer and ns-render that load it render from
+    the bake.
     """
 
     load_config: Path
@@ -39,7 +41,7 @@ class BakePortrait:
         from nerfstudio_talking.baking.fit import bakeable, fit_bake
         from nerfstudio_talking.baking.renderer import BakeRenderer
         from nerfstudio_talking.baking.validation import validate_bake
-        from nerfstudio_talking.inference.checkpoints import load_portrait
+        from nerfstudio_talking.inference.checkpoints import load_portrait, write_baked_config
 
         _, loaded = load_portrait(self.load_config)
         model = bakeable(loaded)
@@ -54,7 +56,15 @@ class BakePortrait:
             if result.loss <= self.max_loss:
                 save_bake(replace(bake, metrics=asdict(result)), output)
                 size = output.stat().st_size / 2**20
-                CONSOLE.print(f"[green]Wrote {output}: {bake.grid.num_vertices} vertices, {size:.0f} MB.")
+                CONSOLE.print(
+                    f"[green]Wrote {escape(str(output))}: {bake.grid.num_vertices} vertices, {size:.0f} MB.",
+                    soft_wrap=True,
+                )
+                baked_config = escape(str(write_baked_config(self.load_config, output)))
+                CONSOLE.print(
+                    f"Evaluate, view or render it: ns-eval, ns-viewer or ns-render with --load-config {baked_config}",
+                    soft_wrap=True,
+                )
                 return
             results.append(f"{result.loss:.2f} dB with {settings}")
         raise TalkingError(

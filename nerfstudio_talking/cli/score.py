@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Score(ScoreSettings):
-    """Score a rendered video of any method against the true one. Sizes, rates and lengths may differ."""
+    """Score a rendered video of any method against the ground truth. Sizes, rates and lengths may differ."""
 
     rendered: tyro.conf.Positional[Path]
     """The rendered video."""
     gt: tyro.conf.Positional[Path]
-    """The recording, the ground truth."""
+    """The ground truth video."""
     json: Path | None = None
     """The JSON file to write all scores to, also those of each frame."""
     report: Path | None = None

@@ -36,7 +36,7 @@ class InitialGaussians:
 
     means: Float[np.ndarray, "gaussians 3"]
     """Centres, metres."""
-    radius: float
+    radii: Float[np.ndarray, " gaussians"]
     """Standard deviation along every axis, metres."""
     colors: Float[np.ndarray, "gaussians 3"]
     """RGB in [0, 1]."""
@@ -107,7 +107,7 @@ class DeformableGaussians(nn.Module):
             seed: seed of the random codes.
         """
         self.means.copy_(torch.from_numpy(initial.means))
-        self.log_scales.fill_(float(np.log(initial.radius)))
+        self.log_scales.copy_(torch.from_numpy(np.log(initial.radii))[:, None])
         self.colors.copy_(torch.from_numpy(initial.colors))
         self.codes.copy_(0.1 * torch.randn(self.codes.shape, generator=torch.Generator().manual_seed(seed)))
         start = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int64
-from nerfstudio.field_components.mlp import MLP
 from torch import Tensor
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
@@ -30,13 +29,8 @@ class GridTorsoField(TorsoField):
         mlp_implementation: str = "torch",
     ) -> None:
         super().__init__(camera, 0, hidden_dim, implementation, mlp_implementation)
-        self.color_net = MLP(
-            self.planes.out_dim + 6,
-            num_layers=3,
-            layer_width=hidden_dim,
-            out_dim=5,  # colour, opacity and one that is not read, without which a seed would draw other weights
-            implementation=mlp_implementation,  # type: ignore[arg-type]
-        )
+        # colour, opacity and one output that is not read, without which a seed would draw other weights
+        self.color_net = self._make_network(self.planes.out_dim + 6, 5)
 
     def forward(
         self,

@@ -63,19 +63,24 @@ class TorsoField(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.camera = camera
+        self._hidden_dim, self._mlp_implementation = hidden_dim, mlp_implementation
         self.anchors = nn.Parameter(torch.tensor(_ANCHORS))
         self.position_encoding = NeRFEncoding(2, 4, 0.0, 3.0, include_input=True, implementation="torch")
-        self.deform_net = MLP(
-            self.position_encoding.get_out_dim() + 6,
-            num_layers=3,
-            layer_width=hidden_dim,
-            out_dim=2 * (1 + num_references),
-            implementation=mlp_implementation,  # type: ignore[arg-type]
-        )
+        self.deform_net = self._make_network(self.position_encoding.get_out_dim() + 6, 2 * (1 + num_references))
         self.planes = HashPlanes(
             1, 10, 2, base_resolution=8, max_resolution=384, log2_table_size=16, implementation=implementation
         )
         self.register_buffer("anchor_rest", torch.zeros(6))
+
+    def _make_network(self, in_dim: int, out_dim: int) -> MLP:
+        """One of the torso's networks, three layers each."""
+        return MLP(
+            in_dim,
+            num_layers=3,
+            layer_width=self._hidden_dim,
+            out_dim=out_dim,
+            implementation=self._mlp_implementation,  # type: ignore[arg-type]
+        )
 
     def set_rest(self, poses: Float[Tensor, "frames 3 4"], motions: Float[Tensor, "frames 2 3"]) -> None:
         """Take the mean anchor positions over a sequence as the pose at rest."""
@@ -162,13 +167,7 @@ class ReferenceTorsoField(TorsoField):
         self.register_buffer("reference_motions", reference_motions, persistent=False)
         self.unet = ReferenceUNet(feature_dim)
         self.register_buffer("folded", self.unet.fold(references), persistent=False)
-        self.color_net = MLP(
-            self.planes.out_dim + count * (4 + feature_dim),
-            num_layers=3,
-            layer_width=hidden_dim,
-            out_dim=4 + 1 + count,
-            implementation=mlp_implementation,  # type: ignore[arg-type]
-        )
+        self.color_net = self._make_network(self.planes.out_dim + count * (4 + feature_dim), 4 + 1 + count)
 
     def project_anchors(
         self, poses: Float[Tensor, "frames 3 4"], motions: Float[Tensor, "frames 2 3"]

@@ -12,8 +12,11 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.eval_utils import eval_setup
 
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import new_file
 from nerfstudio_talking.models.portrait_model import PortraitModel
 
+BAKED_CONFIG_NAME = "config_baked.yml"
+"""Name of the configuration that renders from a bake, beside config.yml."""
 _HINT = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
 
 
@@ -32,6 +35,29 @@ def read_run(load_config: Path) -> TrainerConfig:
     if not isinstance(config, TrainerConfig):
         raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", hint=_HINT)
     return config
+
+
+def write_baked_config(load_config: Path, bake: Path) -> Path:
+    """Write the configuration of a training run again, with a bake: `ns-eval`, `ns-viewer` and `ns-render` that load it
+    render from the bake. Everything else stays equal, so that nerfstudio finds the same checkpoint.
+
+    Args:
+        load_config: config.yml of a portrait.
+        bake: the portrait's bake. Its path is stored absolute where that of the run's outputs is; otherwise as given,
+            since both count from the folder that the commands run in.
+
+    Returns:
+        The path of the configuration, in the folder of `load_config`.
+
+    Raises:
+        TalkingError: there is no such run.
+    """
+    config = read_run(load_config)
+    config.pipeline.baked = bake.absolute() if config.output_dir.is_absolute() else bake  # type: ignore[attr-defined]
+    path = load_config.with_name(BAKED_CONFIG_NAME)
+    with new_file(path) as file:
+        file.write(yaml.dump(config).encode("utf-8"))
+    return path
 
 
 def latest_checkpoint(load_config: Path) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import UInt8
 
+from nerfstudio_talking.inference.audio_input import RATE, Audio, audio_blocks, too_short, whole_audio
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from nerfstudio_talking.motion.driving_track import PoseMode
     from nerfstudio_talking.refiner.network import StreamRefiner
 
-RATE = 16000
-"""Samples per second of the audio."""
-Audio = Path | str | Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]
-"""A file that holds audio, or 16 kHz mono samples: float in [-1, 1], or int16."""
 Frame = UInt8[np.ndarray, "height width 3"]
 
 
@@ -132,9 +129,9 @@ class PortraitDriver:
         Raises:
             TalkingError: the file cannot be read, or is shorter than a frame.
         """
-        count = sum(len(block) for block in _blocks(audio))
+        count = sum(len(block) for block in audio_blocks(audio))
         if round(count / RATE * self.fps) < 1:
-            raise _too_short(audio, count, self.fps)
+            raise too_short(audio, count, self.fps)
         return round(count / RATE * self.fps)
 
     def drive(
@@ -174,7 +171,7 @@ class PortraitDriver:
                 hint="Load the driver with motion=..., made by `ns-talking motion finetune`.",
             )
         if pose == "generated":
-            samples = _whole(audio)
+            samples = whole_audio(audio)
             player = self._player(self._generated_tracks(samples, seed, smoothing), scale)
             audio = samples
         else:
@@ -231,7 +228,7 @@ class PortraitDriver:
         from nerfstudio_talking.media.writing import VideoWriter
 
         frames = self.drive(audio, **options)
-        track = as_samples(audio) if isinstance(audio, np.ndarray) else _blocks(audio)
+        track = as_samples(audio) if isinstance(audio, np.ndarray) else audio_blocks(audio)
         size = self.frame_size(options.get("scale", 1.0))
         with VideoWriter(output, self.fps, *size, audio=(track, RATE), crf=crf) as writer:
 
@@ -312,7 +309,7 @@ class PortraitDriver:
         from nerfstudio_talking.inference.stream import PortraitStream
 
         stream, count = PortraitStream(windows, player, self.fps), 0
-        for block in _blocks(audio):
+        for block in audio_blocks(audio):
             count += len(block)
             stream.push(block)
             for _, frame in stream.ready():
@@ -321,7 +318,7 @@ class PortraitDriver:
         for _, frame in stream.ready():
             yield frame
         if player.num_played == 0:
-            raise _too_short(audio, count, self.fps)
+            raise too_short(audio, count, self.fps)
 
     def _play_array(self, path: Path, num_frames: int, player: FramePlayer) -> Iterator[Frame]:
         from nerfstudio_talking.audio.extract import extract_features
@@ -346,34 +343,9 @@ def _refined(refiner: StreamRefiner, render: RenderFrame) -> RenderFrame:
     return render_refined
 
 
-def _blocks(audio: Audio) -> Iterable[np.ndarray]:
-    """The audio piece by piece."""
-    if isinstance(audio, np.ndarray):
-        return (audio[start : start + RATE] for start in range(0, len(audio), RATE))
-    from nerfstudio_talking.media.reading import read_audio_blocks
-
-    return read_audio_blocks(audio)
-
-
-def _whole(audio: Audio) -> Float[np.ndarray, " samples"]:
-    from nerfstudio_talking.audio.streaming import as_samples
-    from nerfstudio_talking.media.reading import read_audio
-
-    return as_samples(audio) if isinstance(audio, np.ndarray) else read_audio(audio)
-
-
 def _check_option(name: str, value: str, choices: tuple[str, ...], hint: str = "Choose one of them.") -> None:
     if value not in choices:
         raise TalkingError(f"{name} '{value}'", expected=", ".join(choices), found=f"'{value}'", hint=hint)
-
-
-def _too_short(audio: Audio, count: int, fps: float) -> TalkingError:
-    return TalkingError(
-        "the audio" if isinstance(audio, np.ndarray) else audio,
-        expected=f"at least one frame of audio ({1 / fps:.3f} s)",
-        found=f"{count / RATE:.3f} s",
-        hint="Give a longer recording.",
-    )
 
 
 def _find_bake(model: PortraitModel, config: Path, bake: Literal["auto", "none"] | Path) -> Bake | None:

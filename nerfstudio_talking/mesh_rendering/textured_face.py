@@ -27,6 +27,7 @@ from nerfstudio_talking.face.linear_face_model import (
     landmarks_of_shapes,
     pose_vectors,
 )
+from nerfstudio_talking.face.measurements import lid_closure, mean_eye_opening
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.media.inpainting import fill_smoothly
 from nerfstudio_talking.mesh_rendering.rasterizer import interpolate, rasterise, sample, signed_areas
@@ -88,7 +89,7 @@ def fit_textured_face(sequence: TalkingSequence) -> TexturedFace:
     track = sequence.track
     shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)
     train = sequence.train_frames
-    closure = _closure(sequence)
+    closure = lid_closure(mean_eye_opening(track.eyes))
     count = min(_COMPONENTS, len(train) - 1)
     basis = fit_face_basis([(shapes[train], closure[train])], count)
     model = FaceModel(shapes[train].mean(0) - closure[train].mean() * basis.lid, basis)
@@ -162,7 +163,7 @@ def render_sequence(
     track = sequence.track
     face = face or fit_textured_face(sequence)
     shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)
-    shapes = face.model.shapes(face.model.encode(shapes), _closure(sequence))
+    shapes = face.model.shapes(face.model.encode(shapes), lid_closure(mean_eye_opening(sequence.track.eyes)))
     references = choose_references(pose_vectors(track.camera_to_worlds), sequence.train_frames)
     mean = np.tile(face.model.mean, (track.num_frames, 1, 1))
     posed = landmarks_of_shapes(mean, track.camera_to_worlds, track.camera)
@@ -200,12 +201,6 @@ def choose_references(
     near = np.abs(np.arange(len(poses))[:, None] - train[None]) < min_distance
     near &= ~near.all(axis=1, keepdims=True)
     return train[np.where(near, np.inf, distance).argmin(1)]
-
-
-def _closure(sequence: TalkingSequence) -> np.ndarray:
-    """How far the eyes are closed in each frame, 0 to 1; open where that is unknown."""
-    opening = np.nan_to_num(sequence.track.eyes.mean(1), nan=1.0).astype(np.float64)
-    return 1.0 - np.clip(opening, 0.0, 1.0)
 
 
 def _rings(triangles: np.ndarray) -> list[list[int]]:

@@ -67,7 +67,7 @@ class ScoreInfo:
 
 @dataclass(frozen=True)
 class FramePair:
-    """A rendered frame and the true one, with what was found in them.
+    """A rendered frame and the ground truth, with what was found in them.
 
     A metric takes from here what its `update` names; where a required one is None, the frame is skipped.
     """
@@ -75,17 +75,17 @@ class FramePair:
     rendered: Float[Tensor, "height width 3"]
     """The rendering in [0, 1], of 256 levels."""
     gt: Float[Tensor, "height width 3"]
-    """The true frame in [0, 1], of 256 levels."""
+    """The ground truth frame in [0, 1], of 256 levels."""
     regions: FrameRegions
-    """Regions of the true frame."""
+    """Regions of the ground truth frame."""
     rendered_landmarks: Float[np.ndarray, "478 xy"] | None = None
     """FaceMesh points in pixels, NaN where no face was found; None where faces are not tracked."""
     gt_landmarks: Float[np.ndarray, "478 xy"] | None = None
-    """The same of the true frame."""
+    """The same of the ground truth frame."""
     rendered_parsing: Integer[np.ndarray, "height width"] | None = None
     """Class ids (`parsing_labels.PARSING_CLASSES`) that were rendered."""
     gt_parsing: Integer[np.ndarray, "height width"] | None = None
-    """Class ids of the true frame."""
+    """Class ids of the ground truth frame."""
     follows: bool = True
     """Whether it follows the frame before: False after a gap."""
 
@@ -96,7 +96,7 @@ class FramePair:
 
     @cached_property
     def gt_levels(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The true frame as bytes."""
+        """The ground truth frame as bytes."""
         return to_levels(self.gt)
 
 
@@ -121,7 +121,7 @@ class Unavailable(Exception):
 
 
 class VideoMetric(Metric):
-    """A score of a rendered video against the true one: states that add up frame by frame.
+    """A score of a rendered video against the ground truth: states that add up frame by frame.
 
     Every table knows a subclass that has a `name` and stands in one of `registry.MODULES`; unless `in_suite` is False,
     every evaluation measures it. Its `update` names what it needs of a `FramePair`; `compute` gives flat floats by

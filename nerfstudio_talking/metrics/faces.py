@@ -1,4 +1,4 @@
-"""Scores of a face's motion by landmarks: LMD, lips against the true lips, action units, blinks."""
+"""Scores of a face's motion by landmarks: LMD, lips against the ground truth's lips, action units, blinks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nerfstudio_talking.metrics.base import GT_PREFIX, MetricOptions, ScoreInfo,
 from nerfstudio_talking.metrics.functional import action_units
 from nerfstudio_talking.metrics.functional.blinks import count_blinks
 from nerfstudio_talking.metrics.functional.landmarks import face_height, landmark_distance, summarize_distance
-from nerfstudio_talking.metrics.functional.lip_motion import agreement
+from nerfstudio_talking.metrics.functional.lip_motion import agreement, correlation, spread_ratio
 
 
 class LandmarkDistance(VideoMetric):
@@ -55,12 +55,15 @@ class LandmarkDistance(VideoMetric):
 
 
 class LipMotion(VideoMetric):
-    """How rendered lips follow the true ones: see `functional.lip_motion.agreement`."""
+    """How rendered lips follow the ground truth's: see `functional.lip_motion.agreement`."""
 
     name = "lip_correlation"
     display_name = "lip opening, correlation"
     higher_is_better = True
-    more = (ScoreInfo("lip_lag", "lip opening, late by", "frames", number_format=".0f", target="zero"),)
+    more = (
+        ScoreInfo("lip_lag", "lip opening, late by", "frames", number_format=".0f", target="zero"),
+        ScoreInfo("lip_spread", "lip opening, spread over the ground truth's", number_format=".2f"),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,9 +77,15 @@ class LipMotion(VideoMetric):
             self.append(name, lip_opening(points[None])[0])
 
     def compute(self) -> dict[str, float]:
-        """`lip_correlation`, and `lip_lag`: frames by which the rendered lips are late."""
-        agree = agreement(self.series("lips"), self.series("gt_lips"))
-        return {"lip_correlation": agree.correlation, "lip_lag": agree.best_lag}
+        """`lip_correlation`; `lip_lag`, frames by which the rendered lips are late; `lip_spread`, below 1 where the
+        rendered lips move too little."""
+        lips, gt = self.series("lips"), self.series("gt_lips")
+        agree = agreement(lips, gt)
+        return {
+            "lip_correlation": agree.correlation,
+            "lip_lag": agree.best_lag,
+            "lip_spread": spread_ratio(lips, gt),
+        }
 
 
 class Blinks(VideoMetric):
@@ -90,6 +99,7 @@ class Blinks(VideoMetric):
     display_name = "blinks per minute"
     target = "gt"
     number_format = ".1f"
+    more = (ScoreInfo("eye_correlation", "eye opening, correlation", higher_is_better=True),)
 
     def __init__(self, fps: float) -> None:
         super().__init__()
@@ -109,14 +119,17 @@ class Blinks(VideoMetric):
             self.append(name, lid_gap(points[None])[0])
 
     def compute(self) -> dict[str, float]:
-        """The rates; NaN where no eye was seen."""
-        rates = {}
+        """The rates, and `eye_correlation`, of the mean opening of both eyes; NaN where no eye was seen."""
+        rates, opening = {}, {}
         for prefix in ("", GT_PREFIX):
             lids = self.series(f"{prefix}lids")
             eyes = eye_opening(lids)
+            opening[prefix] = eyes.reshape(len(eyes), -1).mean(axis=1)
             minutes = len(lids) / self.fps / 60
-            rates[f"{prefix}{self.name}"] = count_blinks(eyes) / minutes if np.isfinite(eyes).any() else np.nan
-        return rates
+            rates[f"{prefix}{self.name}"] = (
+                count_blinks(eyes, self.fps) / minutes if np.isfinite(eyes).any() else np.nan
+            )
+        return rates | {"eye_correlation": correlation(opening[""], opening[GT_PREFIX])}
 
 
 class ActionUnitError(VideoMetric):

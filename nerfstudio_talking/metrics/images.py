@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -74,8 +77,8 @@ class ImageMetric(VideoMetric):
 
         Args:
             rendered: the rendering in [0, 1], of 256 levels.
-            gt: the true frame likewise, on the same device.
-            regions: boxes of the true frame.
+            gt: the ground truth frame likewise, on the same device.
+            regions: boxes of the ground truth frame.
 
         Raises:
             ValueError: the images are not of one size.
@@ -214,33 +217,34 @@ class FrechetDistance(VideoMetric):
         }
 
 
-class SharpnessError(ImageMetric):
+class DetailMetric(ImageMetric):
+    """Base of the measures of fine detail, in the boxes of face and mouth."""
+
+    number_format = ".4f"
+    regions = _BOXES
+    least = 1
+    in_suite = False
+    compare: ClassVar[Callable[[np.ndarray, np.ndarray], float]]
+    """Measure of two uint8 images, rendering and ground truth; a static method."""
+
+    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
+        """The measure of two images in [0, 1]."""
+        return type(self).compare(to_levels(rendered), to_levels(gt))
+
+
+class SharpnessError(DetailMetric):
     """How far the fine detail of face and mouth is from the ground truth's: `functional.sharpness.sharpness_error`."""
 
     name = "sharpness"
     display_name = "sharpness error"
     unit = "octaves"
     higher_is_better = False
-    number_format = ".4f"
-    regions = _BOXES
-    least = 1
-    in_suite = False
-
-    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
-        """Sharpness error of two images."""
-        return sharpness_error(to_levels(rendered), to_levels(gt))
+    compare = staticmethod(sharpness_error)
 
 
-class DetailRatio(ImageMetric):
+class DetailRatio(DetailMetric):
     """Fine detail of face and mouth over the ground truth's: `functional.sharpness.detail_ratio`."""
 
     name = "detail"
     display_name = "detail over the ground truth's"
-    number_format = ".4f"
-    regions = _BOXES
-    least = 1
-    in_suite = False
-
-    def measure(self, rendered: Float[Tensor, "height width 3"], gt: Float[Tensor, "height width 3"]) -> float:
-        """Ratio of the detail of two images."""
-        return detail_ratio(to_levels(rendered), to_levels(gt))
+    compare = staticmethod(detail_ratio)

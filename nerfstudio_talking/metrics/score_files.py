@@ -84,7 +84,9 @@ def pair_videos(rendered: Path, gt: Path, gt_frames: str | None = None) -> Video
     try:
         first, stop = parse_frame_range(gt_frames, total)
     except TalkingError as error:
-        hint = "Write --gt-frames A:B: the true frames that were rendered, up to, not including, frame B."
+        hint = (
+            "Write --gt-frames A:B: the frames of the ground truth that were rendered, up to, not including, frame B."
+        )
         what = f"--gt-frames {gt_frames}"
         raise TalkingError(what, expected=error.expected, found=error.found, hint=hint) from error
     if gt_frames is not None:
@@ -133,11 +135,11 @@ def resize_to_cover(
 def score_videos(
     rendered: Path, gt: Path, settings: ScoreSettings | None = None, progress: StartProgress | None = None
 ) -> VideoScores:
-    """Score a rendered video against the true one.
+    """Score a rendered video against the ground truth.
 
     Args:
         rendered: the rendering of any method, of any container and size.
-        gt: the recording.
+        gt: the ground truth video.
         settings: audio, frames, weights.
         progress: called at the start of each pass over the frames.
 

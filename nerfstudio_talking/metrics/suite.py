@@ -1,4 +1,4 @@
-"""All scores of a rendered video against the true one, frame by frame: for evaluation and for video files."""
+"""All scores of a rendered video against the ground truth, frame by frame: for evaluation and for video files."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ class PortraitScores:
 
         Args:
             rendered: the rendering in [0, 1]; LPIPS and FID are computed on its device.
-            gt: the true frame, on any device.
-            parsing: class ids of the true frame (`parsing_labels.PARSING_CLASSES`); None takes FaceMesh's boxes, and
+            gt: the ground truth frame, on any device.
+            parsing: its class ids (`parsing_labels.PARSING_CLASSES`); None takes FaceMesh's boxes, and
                 person masks where asked for.
             frame: its number; a step other than one is no step of time. None: it follows the one before.
             rendered_parsing: class ids that were rendered, for the IoU.
@@ -198,7 +198,7 @@ class PortraitScores:
 
 
 class _Trackers:
-    """FaceMesh on both videos, person masks on the true one."""
+    """FaceMesh on both videos, person masks on the ground truth."""
 
     def __init__(self, masks: bool) -> None:
         from nerfstudio_talking.face.tracking import FaceFollower, person_masks

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,16 +20,50 @@ from nerfstudio_talking.metrics.regions import FrameRegions, box_mask
 _JITTER_UNIT = "‰ of the face's height per frame²"
 
 
-class _Frame(NamedTuple):
-    """What a step to the next frame needs of a frame."""
+@dataclass(frozen=True)
+class _Frame:
+    """A frame of both videos."""
 
     rendered: np.ndarray
     gt: np.ndarray
+
+
+@dataclass(frozen=True)
+class _TrackedFrame(_Frame):
+    """A frame and the FaceMesh points in it."""
+
     rendered_landmarks: np.ndarray
     gt_landmarks: np.ndarray
 
 
-class TorsoJitter(VideoMetric):
+_AnyFrame = TypeVar("_AnyFrame", bound=_Frame)
+
+
+class StepMetric(VideoMetric):
+    """Base of the metrics that measure steps from a frame to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: Any = None
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        super().reset()
+        self._before = None
+
+    def _step_to(self, now: _AnyFrame, follows: bool) -> _AnyFrame | None:
+        """The frame before; None before the first, after a gap, and where the size has changed."""
+        before, self._before = self._before, now
+        if before is not None and not follows:
+            self._mark_gap()
+            return None
+        return None if before is None or before.rendered.shape != now.rendered.shape else before
+
+    def _mark_gap(self) -> None:
+        """A frame was added that does not follow the one before."""
+
+
+class TorsoJitter(StepMetric):
     """Jitter of the torso in both videos and of their difference: see `functional.torso_motion.torso_jitter`."""
 
     name = "torso_jitter_error"
@@ -41,12 +76,6 @@ class TorsoJitter(VideoMetric):
     def __init__(self) -> None:
         super().__init__()
         self.add_series("cells", "gt_cells", "heads", "gt_heads", "heights", "textures")
-        self._before: _Frame | None = None
-
-    def reset(self) -> None:
-        """Forget all frames."""
-        super().reset()
-        self._before = None
 
     def update(
         self,
@@ -61,18 +90,15 @@ class TorsoJitter(VideoMetric):
 
         Args:
             rendered_levels: the rendering.
-            gt_levels: the true frame.
+            gt_levels: the ground truth frame.
             regions: its torso; a step without one is left out.
             rendered_landmarks: FaceMesh points in pixels; NaN where no face was found.
-            gt_landmarks: the same of the true frame.
+            gt_landmarks: the same of the ground truth frame.
             follows: False where it does not follow the frame before.
         """
-        now = _Frame(rendered_levels, gt_levels, rendered_landmarks, gt_landmarks)
-        before, self._before = self._before, now
-        if not follows and before is not None:
-            before = None
-            self._mark_break()
-        if before is None or before.rendered.shape != rendered_levels.shape or regions.torso is None:
+        now = _TrackedFrame(rendered_levels, gt_levels, rendered_landmarks, gt_landmarks)
+        before = self._step_to(now, follows)
+        if before is None or regions.torso is None:
             return
         for prefix, frames, points in (
             ("", (before.rendered, now.rendered), (before.rendered_landmarks, now.rendered_landmarks)),
@@ -83,7 +109,7 @@ class TorsoJitter(VideoMetric):
         self.append("textures", torso_motion.cell_texture(gt_levels))
         self.append("heights", np.float32(face_height(gt_landmarks)))
 
-    def _mark_break(self) -> None:
+    def _mark_gap(self) -> None:
         """A row of NaN, so that no acceleration is taken across it."""
         if not len(self.cells):  # type: ignore[arg-type]
             return
@@ -111,7 +137,7 @@ class TorsoJitter(VideoMetric):
         }
 
 
-class StepMean(VideoMetric):
+class StepMean(StepMetric):
     """Mean over steps from a frame to the next of a measure of both, by name; a name that a step lacks is left out."""
 
     names: tuple[str, ...]
@@ -121,18 +147,12 @@ class StepMean(VideoMetric):
         super().__init__()
         self.add_state("total", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("steps", torch.zeros(len(self.names), dtype=torch.int64), dist_reduce_fx="sum")
-        self._before: tuple[np.ndarray, np.ndarray] | None = None
 
     @abstractmethod
     def measure(
         self, rendered: tuple[np.ndarray, np.ndarray], gt: tuple[np.ndarray, np.ndarray], regions: FrameRegions
     ) -> dict[str, float]:
         """Measures of two successive uint8 frames of both videos, by name; NaN for none."""
-
-    def reset(self) -> None:
-        """Forget all frames."""
-        super().reset()
-        self._before = None
 
     def update(
         self,
@@ -142,10 +162,10 @@ class StepMean(VideoMetric):
         follows: bool = True,
     ) -> None:
         """Add a frame; `follows` is False where it does not follow the frame before."""
-        before, self._before = self._before, (rendered_levels, gt_levels)
-        if before is None or not follows or before[0].shape != rendered_levels.shape:
+        before = self._step_to(_Frame(rendered_levels, gt_levels), follows)
+        if before is None:
             return
-        values = self.measure((before[0], rendered_levels), (before[1], gt_levels), regions)
+        values = self.measure((before.rendered, rendered_levels), (before.gt, gt_levels), regions)
         for index, name in enumerate(self.names):
             if np.isfinite(values.get(name, np.nan)):
                 self.total[index] += values[name]  # type: ignore[index]

@@ -1,13 +1,10 @@
-"""Where the Gaussians of a portrait begin: on the tracked face surface, behind the lips, on the torso's reference image.
+"""Where the Gaussians of a portrait begin: on the tracked face, behind the lips, on the torso's reference image.
 
-The face is the mean of the tracked 478-point shapes. Hair, ears and whatever else of the head the mesh does not cover
-get a depth that falls from the mesh's border to the head's outline like an ellipse's, so that the head is round from
-the side too. Lips and lids begin with the motion that the tracked points have under the conditions (least squares).
+The face is the mean of the tracked 478-point shapes, completed to the head's outline (mesh_rendering/head_surface.py).
+Lips and lids begin with the motion that the tracked points have under the conditions (least squares).
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -15,7 +12,6 @@ from scipy import ndimage
 
 from nerfstudio_talking.cameras.body_frame import middle_frame
 from nerfstudio_talking.cameras.image_plane import apply_affine
-from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.face.landmark_sets import CHIN_TIP
@@ -23,15 +19,16 @@ from nerfstudio_talking.face.linear_face_model import face_shapes
 from nerfstudio_talking.fields.deformable_gaussians import InitialGaussians
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import read_image
+from nerfstudio_talking.mesh_rendering.head_surface import HeadSurface, head_surface
 from nerfstudio_talking.mesh_rendering.rasterizer import interpolate, rasterise
 from nerfstudio_talking.mesh_rendering.textured_face import mesh_triangles
 
 _RADIUS = 0.4
 """Standard deviation of a new Gaussian over the distance to its neighbours."""
+_DETAIL_SHARE = 0.6
+"""Share of the Gaussians that is spread by detail; the rest is spread evenly."""
 _STEEPEST = 4.0
 """Greatest area of the head's surface behind a pixel, over the pixel's, that gets as many more Gaussians."""
-_RIM_BEHIND = 0.03
-"""How far the head's outline lies behind its origin, metres."""
 _TORSO_BEHIND = 0.05
 """How far the torso lies behind the head's origin, metres."""
 _MOUTH_BEHIND = 0.012
@@ -40,42 +37,20 @@ _MOUTH_CORNERS, _MIDDLE_LIPS = (78, 308), (13, 14)
 """FaceMesh points: corners of the inner lips; middle of the upper and the lower inner lip."""
 
 
-@dataclass(frozen=True)
-class HeadSurface:
-    """The head's front as one frame's camera sees it."""
-
-    depth: Float[np.ndarray, "height width"]
-    """Metres along the optical axis."""
-    region: Bool[np.ndarray, "height width"]
-    """Where there is a head."""
-    motion: dict[str, Float[np.ndarray, "_ height width 3"]]
-    """Metres that the surface moves per unit of each channel of a condition."""
-
-
-def complete_depth(
-    depth: Float[np.ndarray, "height width"],
-    known: Bool[np.ndarray, "height width"],
-    region: Bool[np.ndarray, "height width"],
-    rim: float,
+def detail_weights(
+    image: UInt8[np.ndarray, "height width 3"], region: Bool[np.ndarray, "height width"]
 ) -> Float[np.ndarray, "height width"]:
-    """Depth over a whole region: from the border of the known part to the region's outline along an ellipse.
+    """How many Gaussians a pixel gets relative to the others: more where the image changes; mean 1 over the region.
 
     Args:
-        depth: metres, where known.
-        known: where the depth is known.
-        region: where it is wanted.
-        rim: depth at the region's outline, metres.
+        image: RGB.
+        region: where Gaussians are placed.
     """
-    if not known.any():
-        known = ndimage.binary_erosion(region, iterations=max(int(np.sqrt(region.sum()) / 4), 1))
-        depth = np.full_like(depth, rim - 0.1)
-    to_known, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
-    to_rim = ndimage.distance_transform_edt(ndimage.binary_dilation(region | known))
-    share = to_known / np.maximum(to_known + to_rim, 1e-6)
-    smooth = ndimage.gaussian_filter(np.where(known, depth, 0.0), 3.0)
-    smooth = smooth / np.maximum(ndimage.gaussian_filter(known.astype(np.float64), 3.0), 1e-3)
-    border = smooth[nearest[0], nearest[1]]
-    return np.where(known, depth, rim + (border - rim) * np.sqrt(np.clip(1 - share**2, 0, 1)))
+    gray = image.astype(np.float64).mean(-1)
+    change = ndimage.gaussian_filter(ndimage.gaussian_gradient_magnitude(gray, 0.7), 2.0)
+    typical = change[region].mean()
+    weights = 1.0 + _DETAIL_SHARE * (np.clip(change / max(typical, 1e-6), 0, 4) - 1.0) * (typical > 1e-6)
+    return weights / weights[region].mean()
 
 
 def motion_of_points(
@@ -137,8 +112,10 @@ def initial_portrait(
         )
     shape, motions = _tracked_face(sequence, conditions)
     pose = track.camera_to_worlds[frame].astype(np.float64)
-    surface = _head_surface(shape, motions, pose, track.camera, head_mask)
-    head = _on_surface(surface, image, pose, track.camera, counts[0], generator)
+    surface = head_surface(shape, pose, track.camera, head_mask)
+    region = head_mask | (surface.on_mesh & ndimage.binary_dilation(head_mask, iterations=2))
+    moved = {} if shape is None else _motion_images(surface, shape, motions)
+    head = _on_surface(surface, region, moved, image, counts[0], generator)
     mouth = _inner_mouth(sequence, shape, motions, counts[1], generator)
     return head, mouth, _torso(sequence, frame, counts[2], plane_distance + _TORSO_BEHIND, generator)
 
@@ -154,46 +131,42 @@ def _tracked_face(
     return np.nanmean(shapes, 0), motion_of_points(shapes, {name: value[train] for name, value in conditions.items()})
 
 
-def _head_surface(
-    shape: np.ndarray | None, motions: dict[str, np.ndarray], pose: np.ndarray, camera: PinholeCamera, head: np.ndarray
-) -> HeadSurface:
-    rim = float(np.linalg.norm(pose[:, 3])) + _RIM_BEHIND
-    if shape is None:
-        nothing = np.zeros_like(head)
-        return HeadSurface(complete_depth(np.zeros(head.shape), nothing, head, rim), head, {})
-    triangles, skin = mesh_triangles()
-    triangles = triangles[:skin]
-    pixels = camera.project(shape, pose[None])[0]
-    depths = -((shape - pose[:, 3]) @ pose[:, 2])
-    coverage = rasterise(pixels, depths, triangles, *head.shape)
-    known = coverage.triangle >= 0
-    depth = interpolate(coverage, triangles, depths[:, None])[..., 0]
-    moved = {
-        name: np.stack(
-            [np.where(known[..., None], interpolate(coverage, triangles, channel), 0.0) for channel in value]
-        )
-        for name, value in motions.items()
-    }
-    region = head | (known & ndimage.binary_dilation(head, iterations=2))
-    return HeadSurface(complete_depth(depth, known, region, rim), region, moved)
+def _motion_images(
+    surface: HeadSurface, shape: np.ndarray, motions: dict[str, np.ndarray]
+) -> dict[str, Float[np.ndarray, "_ height width 3"]]:
+    """Metres that the surface moves per unit of each channel: interpolated over the mesh, none beside it."""
+    triangles, _ = mesh_triangles()
+    pixels = surface.camera.project(shape, surface.pose[None])[0]
+    depths = -((shape - surface.pose[:, 3]) @ surface.pose[:, 2])
+    coverage = rasterise(pixels, depths, triangles, *surface.mask.shape)
+
+    def image(motion: np.ndarray) -> np.ndarray:
+        return np.where(surface.on_mesh[..., None], interpolate(coverage, triangles, motion), 0.0)
+
+    return {name: np.stack([image(motion) for motion in value]) for name, value in motions.items()}
 
 
 def _on_surface(
     surface: HeadSurface,
+    region: Bool[np.ndarray, "height width"],
+    motions: dict[str, Float[np.ndarray, "_ height width 3"]],
     image: UInt8[np.ndarray, "height width 3"],
-    pose: np.ndarray,
-    camera: PinholeCamera,
     count: int,
     generator: np.random.Generator,
 ) -> InitialGaussians:
-    steps = np.stack(np.gradient(surface.depth)) * camera.focal / surface.depth  # metres of depth per metre across
-    area = np.where(surface.region, np.minimum(np.sqrt(1 + (steps**2).sum(0)), _STEEPEST), 0.0)
-    pixels, (rows, columns) = _spread(area, count, generator)
-    depth = surface.depth[rows, columns]
-    means = (camera.unproject(pixels) * depth[:, None]) @ pose[:, :3].T + pose[:, 3]
-    spacing = np.sqrt(area.sum() / count) * np.linalg.norm(pose[:, 3]) / camera.focal
-    motions = {name: np.moveaxis(value[:, rows, columns], 1, 0) for name, value in surface.motion.items()}
-    return InitialGaussians(means, _RADIUS * float(spacing), image[rows, columns] / 255.0, motions)
+    """Gaussians on the head's surface, spread over its area and by the image's detail."""
+    camera, pose = surface.camera, surface.pose
+    depth = np.where(surface.mask, surface.depth, surface.depth[surface.mask].max())
+    steps = np.stack(np.gradient(depth)) * camera.focal / depth  # metres of depth per metre across
+    area = np.where(region, np.minimum(np.sqrt(1 + (steps**2).sum(0)), _STEEPEST), 0.0)
+    weights = area * detail_weights(image, region)
+    pixels, (rows, columns) = _spread(weights, count, generator)
+    means = (camera.unproject(pixels) * depth[rows, columns][:, None]) @ pose[:, :3].T + pose[:, 3]
+    # a Gaussian's share of the surface, in pixels
+    share = area[rows, columns] / weights[rows, columns] * weights.sum() / count
+    spacing = np.sqrt(share) * np.linalg.norm(pose[:, 3]) / camera.focal
+    moved = {name: np.moveaxis(value[:, rows, columns], 1, 0) for name, value in motions.items()}
+    return InitialGaussians(means, _RADIUS * spacing, image[rows, columns] / 255.0, moved)
 
 
 def _inner_mouth(
@@ -229,7 +202,7 @@ def _inner_mouth(
     colors = found[generator.integers(len(found), size=count)] / 255.0
     jaw = {name: np.where(up[:, None, None] < 0, value[:, CHIN_TIP][None], 0.0) for name, value in motions.items()}
     spacing = half * np.sqrt(0.9 * 1.1 * 2 / count)
-    return InitialGaussians(means, _RADIUS * float(spacing), colors, jaw)
+    return InitialGaussians(means, np.full(count, _RADIUS * spacing), colors, jaw)
 
 
 def _torso(
@@ -246,14 +219,17 @@ def _torso(
     if not mask.any():  # a head alone: the Gaussians stay where a neck would be
         mask = np.zeros_like(mask)
         mask[-max(mask.shape[0] // 16, 1) :] = True
-    pixels, (rows, columns) = _spread(ndimage.binary_dilation(mask).astype(np.float64), count, generator)
+    mask = ndimage.binary_dilation(mask)
+    weights = np.where(mask, detail_weights(image, mask), 0.0)
+    pixels, (rows, columns) = _spread(weights, count, generator)
     uv = track.camera.uv(pixels)
     if track.body is not None:
         uv = _to_rest(uv, track.body[frame])
     rest = (uv + 1) * np.array(track.camera.size) / 2
     means = track.camera.unproject(rest) * distance
-    spacing = np.sqrt(mask.sum() / count) * distance / track.camera.focal
-    return InitialGaussians(means, _RADIUS * float(spacing), image[rows, columns] / 255.0)
+    share = weights.sum() / count / weights[rows, columns]
+    spacing = np.sqrt(share) * distance / track.camera.focal
+    return InitialGaussians(means, _RADIUS * spacing, image[rows, columns] / 255.0)
 
 
 def _to_rest(uv: Float[np.ndarray, "points 2"], motion: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "points 2"]:

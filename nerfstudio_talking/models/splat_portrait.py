@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -26,6 +27,7 @@ from nerfstudio_talking.field_components.conditioning import FrameCondition
 from nerfstudio_talking.field_components.frame_residuals import FrameResiduals
 from nerfstudio_talking.fields.deformable_gaussians import DeformableGaussians
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.model_components.density_control import DensityControl
 from nerfstudio_talking.model_components.image_losses import structural_similarity, weighted_absolute_error
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
 from nerfstudio_talking.splatting.gaussians import Gaussians, concatenate
@@ -76,6 +78,12 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Weight of how far Gaussians are larger than `max_scale`."""
     max_scale: float = 0.006
     """Standard deviation of a Gaussian above which it is penalised, metres."""
+    opacity_loss_mult: float = 0.0
+    """Weight of the mean opacity, under which Gaussians that add nothing fade and are relocated."""
+    relocation_interval: int = 100
+    """Number of steps between relocations of faded Gaussians."""
+    relocation_stop: float = 0.7
+    """Share of the training after which no Gaussian is relocated any more."""
     residual_loss_mult: float = 1e-3
     """Weight of the mean square code of a training frame."""
     refinement_loss_mult: float = 10.0
@@ -132,6 +140,7 @@ class SplatPortraitModel(PortraitModel):
         self.register_buffer("pose_mean", codes.mean(0), persistent=False)
         self.register_buffer("pose_std", codes.std(0).nan_to_num() + 1e-6, persistent=False)
         self.register_classes("region_classes", ("lips", "inner_mouth", "eyes"))
+        self.density = DensityControl({name: self._group(name) for name in _SHARES})
 
     def prepare_training(self) -> None:
         """Fit the audio regression; place the Gaussians on the person."""
@@ -173,6 +182,22 @@ class SplatPortraitModel(PortraitModel):
             "residuals": [self.frames.codes],
             "refinements": [self.frames.head, self.frames.body],
         }
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> list[TrainingCallback]:
+        """Relocate faded Gaussians as the training goes on."""
+        optimizers, trainer = training_callback_attributes.optimizers, training_callback_attributes.trainer
+        if optimizers is None or trainer is None or self.config.relocation_interval <= 0:
+            return []
+        last = self.config.relocation_stop * trainer.config.max_num_iterations
+
+        def relocate(step: int) -> None:
+            self.density.collect()
+            if step > 0 and step % self.config.relocation_interval == 0 and step < last:
+                self.density.relocate(optimizers.optimizers, seed=step)
+
+        return [TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], relocate, update_every_num_iters=1)]
 
     def background_of(self, uv: Float[Tensor, "rays 2"]) -> Float[Tensor, "rays 3"]:
         """Colours of the learned background at positions on the image plane, in [-1, 1]."""
@@ -221,8 +246,11 @@ class SplatPortraitModel(PortraitModel):
             pinhole.height,
             behind,
             self.config.implementation,
+            absgrad_of=projected.means if self.training and torch.is_grad_enabled() else None,
         )
         if self.training:
+            if torch.is_grad_enabled():
+                self.density.watch(projected.means)
             return {"rgb": image, "accumulation": alpha, **self._regularisers(frame)}
         rgb, depth, *saliency = image.split([3, 1] + [1] * (image.shape[-1] - 4), -1)
         named = {f"saliency_{name}": value for name, value in zip(_GATED, saliency)}
@@ -302,6 +330,7 @@ class SplatPortraitModel(PortraitModel):
         """Terms of the loss that read parameters; here, since DistributedDataParallel sees what the forward uses."""
         scales = torch.cat([self._group(name).scales() for name in _SHARES])
         return {
+            "opacity": torch.cat([self._group(name).opacity_logits for name in _SHARES]).sigmoid().mean(),
             "excess_scale": F.relu(scales - self.config.max_scale).mean(),
             "residual": self.frames.codes[frame].square().mean(),
             "refinement": self.frames.head[frame].square().mean() + self.frames.body[frame].square().mean(),
@@ -323,6 +352,8 @@ class SplatPortraitModel(PortraitModel):
         if config.ssim_loss_mult > 0:
             similarity = torch.stack([structural_similarity(a, b) for a, b in zip(rendered, gt)]).mean()
             losses["ssim_loss"] = config.ssim_loss_mult * (1 - similarity)
+        if config.opacity_loss_mult > 0:
+            losses["opacity_loss"] = config.opacity_loss_mult * outputs["opacity"].mean()
         losses["scale_loss"] = config.scale_loss_mult * outputs["excess_scale"].mean()
         losses["residual_loss"] = config.residual_loss_mult * outputs["residual"].mean()
         losses["refinement_loss"] = config.refinement_loss_mult * outputs["refinement"].mean()
@@ -351,7 +382,7 @@ class SplatPortraitModel(PortraitModel):
 
 
 def pose_code(poses: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 6"]:
-    """Head poses as six numbers: the antisymmetric part of the rotation, and the head's origin in the camera, metres."""
+    """Head poses as six numbers: antisymmetric part of the rotation, and the head's origin in the camera, metres."""
     rotation, position = poses[:, :, :3], poses[:, :, 3]
     skew = 0.5 * (rotation - rotation.transpose(1, 2))
     origin = -torch.einsum("fji,fj->fi", rotation, position)

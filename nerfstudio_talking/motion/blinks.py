@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.signal import find_peaks
+from jaxtyping import Float
+
+from nerfstudio_talking.face.blinks import find_blinks
 
 PRIOR_RATE = 20.0
 """Prior mean of the blinks per minute in speech: Bentivoglio et al. 1997 found 17 at rest and 26 in conversation."""
@@ -17,8 +18,6 @@ _LEAST_INTERVAL = 0.5
 """Least time from one blink to the next, seconds."""
 _REGULARITY = 2.0
 """Shape of the gamma distribution of the time beyond the least interval; 1 gives a Poisson process."""
-_CLOSED_BELOW, _OPEN_ABOVE = 0.5, 0.75
-"""Openings, relative to the usual one, below which lids are closed and above which they are open."""
 _DEFAULT_SHAPE = (0.25, 0.8, 1.0, 0.75, 0.45, 0.2, 0.05)
 _FRAMES_BEFORE, _FRAMES_AFTER = 3, 6
 """Frames of a blink's shape before and after the lids are closed most, at 25 per second."""
@@ -36,28 +35,6 @@ class Blinking:
     """Eye opening between blinks, as in `TalkingTrack.eyes`."""
     opening_std: float
     """Standard deviation of the slow changes of that opening."""
-
-
-def find_blinks(opening: Float[np.ndarray, " frames"], fps: float) -> Int[np.ndarray, " blinks"]:
-    """Frames in which the lids are closed most, one per blink.
-
-    A blink is an opening under half of the usual one (80th percentile), with open eyes within 0.4 s before and after.
-
-    Args:
-        opening: mean eye opening of each frame (`measurements.mean_eye_opening`); no NaN.
-        fps: frames per second.
-    """
-    usual = float(np.percentile(opening, 80))
-    closure = 1.0 - opening / max(usual, 1e-6)
-    width = max(round(0.4 * fps), 2)
-    peaks, _ = find_peaks(closure, height=1.0 - _CLOSED_BELOW, distance=max(round(0.25 * fps), 1), prominence=0.3)
-    blinks = [
-        peak
-        for peak in peaks
-        if closure[max(peak - width, 0) : peak].min(initial=1.0) < 1.0 - _OPEN_ABOVE + 0.1
-        and closure[peak + 1 : peak + 1 + width].min(initial=1.0) < 1.0 - _OPEN_ABOVE + 0.1
-    ]
-    return np.array(blinks, dtype=np.int64)
 
 
 def fit_blinking(opening: Float[np.ndarray, " frames"], fps: float) -> Blinking:

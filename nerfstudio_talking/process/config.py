@@ -32,6 +32,8 @@ class ProcessConfig:
     """Path of MediaPipe's face_landmarker.task, which adds the 52 blendshapes as expression."""
     parsing: Path | None = None
     """Folder of ready parsing maps (AD-NeRF's colours or BiSeNet's ids), one per frame, in the order of their names."""
+    refine_poses: bool = True
+    """Whether to refine the landmark-based head poses by the images; portraits that train on them are sharper."""
     report: bool = True
     """Whether to write report.html, a page that shows the dataset for inspection."""
 

@@ -15,11 +15,12 @@ from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
 from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack, load_track, normalization_of, save_track
 from nerfstudio_talking.face import measurements
+from nerfstudio_talking.face.head_pose.bundle_adjustment import pose_jitter
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.version import __version__
-from nerfstudio_talking.process import audio_track, checks, steps
+from nerfstudio_talking.process import audio_track, checks, pose_refinement, steps
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.parsing.folder import parsing_files
 from nerfstudio_talking.process.stages import Workspace, stage_key
@@ -73,6 +74,7 @@ def process_video(config: ProcessConfig) -> Path:
             stage("blendshapes", steps.find_blendshapes)
         stage("audio", audio_track.write_audio)
         stage("parsing", steps.write_parsing)
+        stage("refinement", pose_refinement.refine_poses)
         stage("body", steps.track_body)
         stage("layers", steps.write_layers)
         track = _assemble(job, keys)
@@ -108,8 +110,10 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str
     keys["audio"] = stage_key("audio", keys["pose"], model=features, offset=config.audio_offset)
     maps = [] if config.parsing is None else [file_digest(path) for path in parsing_files(config.parsing)]
     keys["parsing"] = stage_key("parsing", keys["pose"], maps=maps)
+    version = pose_refinement.VERSION
+    keys["refinement"] = stage_key("refinement", keys["parsing"], enabled=config.refine_poses, version=version)
     keys["body"] = stage_key("body", keys["parsing"])
-    keys["layers"] = stage_key("layers", keys["parsing"])
+    keys["layers"] = stage_key("layers", keys["refinement"])
     keys["track"] = stage_key("track", *keys.values(), report=config.report)
     return keys
 
@@ -131,12 +135,13 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
     config, space = job.config, job.space
     crop = steps.clip_crop(job)
     faces, pose, audio, body = (space.load_arrays(name) for name in ("faces", "pose", "audio", "body"))
-    landmarks, camera_to_worlds = crop.points(faces["landmarks"]), pose["camera_to_worlds"]
+    landmarks = crop.points(faces["landmarks"])
+    camera_to_worlds = space.load_arrays("refined_pose")["camera_to_worlds"]
     eyes = measurements.eye_opening(measurements.lid_gap(landmarks, camera_to_worlds))
     expression = space.load_arrays("blendshapes")["expression"] if config.face_landmarker is not None else None
     audio_record = space.record("audio_record")
     job.findings += [checks.Finding(*pair) for pair in audio_record["findings"]]
-    jitter = pose["jitter"]
+    jitter = np.array([pose_jitter(camera_to_worlds[:1500]), pose["jitter"][1]])  # as many frames as by PnP
     seen_body = ~np.isnan(body["correlation"])
     job.findings += checks.body_findings(seen_body)
     positions = job.start + np.arange(job.num_frames)
@@ -157,6 +162,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
                 round(float(ratio), 2) for ratio in jitter[1] / np.maximum(jitter[0], 1e-12)
             ],
             "interpolated_frames": np.flatnonzero(~pose["seen"]).tolist(),
+            "refinement": space.record("refinement_record"),
         },
         "audio": audio_record["audio"],
         "eyes": "FaceMesh lid gaps on the person's own scale",
@@ -211,4 +217,14 @@ def _print_summary(job: Job, track: TalkingTrack) -> None:
         f"jitter of rotation {rotation:.1f} and of depth {depth:.1f} times smaller than by frame-by-frame PnP.",
         soft_wrap=True,
     )
+    refinement = pose["refinement"]
+    if "skipped" in refinement:
+        CONSOLE.print(f"Head pose not refined by the images: {escape(refinement['skipped'])}.", soft_wrap=True)
+    else:
+        before, after = refinement["colour_residual_before"], refinement["colour_residual_after"]
+        CONSOLE.print(
+            f"Refining the head pose by the images lowered the colour difference from {before:.2f} to {after:.2f} "
+            "levels of 255.",
+            soft_wrap=True,
+        )
     CONSOLE.print(f"[green]Wrote {escape(str(job.config.output))}[/]", soft_wrap=True)

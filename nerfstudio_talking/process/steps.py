@@ -125,7 +125,7 @@ def write_images(job: Job) -> None:
 
 def solve_pose(job: Job) -> None:
     """Write head poses and shape to pose.npz."""
-    from nerfstudio_talking.face.head_pose import bundle_adjust, independent_pnp, pose_jitter
+    from nerfstudio_talking.face.head_pose.bundle_adjustment import bundle_adjust, independent_pnp, pose_jitter
     from nerfstudio_talking.face.head_shape import mean_shape, rigid_points
 
     crop = clip_crop(job)
@@ -197,7 +197,7 @@ def write_layers(job: Job) -> None:
         background = clean_background(job.images, job.parsings)
         with job.space.new_file(job.space.folder / BACKGROUND_NAME) as aside:
             Image.fromarray(background).save(aside)
-        poses = job.space.load_arrays("pose")["camera_to_worlds"]
+        poses = job.space.load_arrays("refined_pose")["camera_to_worlds"]
         images, frames = torso_references(job.images, job.parsings, poses)
         with job.space.new_folder(TORSO_DIR) as folder:
             for index, image in enumerate(images):
@@ -206,7 +206,7 @@ def write_layers(job: Job) -> None:
 
 
 def lip_curve(job: Job) -> Float32[np.ndarray, " frames"]:
-    """Lip opening of every frame."""
+    """Lip opening of every frame, by the landmark poses: the audio is written before they are refined."""
     return measurements.lip_opening(
         job.space.load_arrays("faces")["landmarks"], job.space.load_arrays("pose")["camera_to_worlds"]
     )

@@ -22,7 +22,7 @@ from nerfstudio_talking.dataset_io.track import (
     TORSO_DIR,
     TalkingTrack,
 )
-from nerfstudio_talking.media.images import read_image
+from nerfstudio_talking.media.images import read_image, shrink_image
 from nerfstudio_talking.reports import page
 from nerfstudio_talking.reports.svg import Curve, plot
 
@@ -72,7 +72,7 @@ def _images(folder: Path, track: TalkingTrack) -> Iterator[str]:
         ids = read_image(folder / PARSING_DIR / f"{frame:06d}.png")
         label = f"frame {frame}, {frame / track.fps:.1f} s"
         faces.append(page.figure(draw_face(image, track, int(frame)), label))
-        maps.append(page.figure(_shrunk(overlay(image, ids)), label))
+        maps.append(page.figure(shrink_image(overlay(image, ids), _SIDE), label))
     yield page.section("Landmarks and head pose", f'<div class="row">{"".join(faces)}</div>')
     keys = "".join(
         page.color_key(f"rgb{tuple(int(c) for c in colour)}", name) for name, colour in zip(PARSING_CLASSES, PALETTE)
@@ -82,9 +82,9 @@ def _images(folder: Path, track: TalkingTrack) -> Iterator[str]:
 
 def _layers(folder: Path) -> str:
     """Background and torso references."""
-    cells = [page.figure(_shrunk(read_image(folder / BACKGROUND_NAME)), "background")]
+    cells = [page.figure(shrink_image(read_image(folder / BACKGROUND_NAME), _SIDE), "background")]
     for path in sorted((folder / TORSO_DIR).glob("*.png")):
-        cells.append(page.figure(_shrunk(read_image(path)), f"torso {path.stem}"))
+        cells.append(page.figure(shrink_image(read_image(path), _SIDE), f"torso {path.stem}"))
     return page.section("Background and torso", f'<div class="row check">{"".join(cells)}</div>')
 
 
@@ -138,7 +138,7 @@ def draw_face(
     image: UInt8[np.ndarray, "height width 3"], track: TalkingTrack, frame: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A frame with its landmarks, and the head's axes: red to its left, green up, blue out of the face."""
-    small = _shrunk(image)
+    small = shrink_image(image, _SIDE)
     scale = small.shape[1] / track.width
     canvas = Image.fromarray(small)
     draw = ImageDraw.Draw(canvas)
@@ -169,12 +169,6 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 def _css() -> list[str]:
     return [f"rgb{colour}" for colour in _AXIS_COLOURS]
-
-
-def _shrunk(image: np.ndarray) -> np.ndarray:
-    scale = _SIDE / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) if scale < 1 else image
 
 
 def _text(value: Any) -> str:

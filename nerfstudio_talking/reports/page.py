@@ -87,7 +87,7 @@ def color_key(color: str, name: str) -> str:
 
 
 def embed_image(image: UInt8[np.ndarray, "height width *channels"], text: str) -> str:
-    """An image as an <img> that carries its own data; JPEG, or PNG where it has an alpha channel."""
+    """An image as an <img> that embeds its own data; JPEG, or PNG where it has an alpha channel."""
     buffer = io.BytesIO()
     kind = "png" if image.ndim == 3 and image.shape[2] == 4 else "jpeg"
     Image.fromarray(image).save(buffer, kind, **({"quality": 85} if kind == "jpeg" else {}))

@@ -50,13 +50,13 @@ class Bench:
     load_config: Path | None = None
     """A trained portrait to render; the sample clip's where not given, trained for a moment."""
     threads: int = 2
-    """Of torch and numba."""
+    """Number of threads of torch and numba."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     without: tuple[str, ...] = ()
     """Parts to leave out: planes, training, rendering, memory, scale."""
     scratch: Path | None = None
-    """Folder for the clips, kept; a temporary one where not given."""
+    """Folder for the clips, which stay there; a temporary one where not given."""
 
     def main(self) -> None:
         """Run the parts."""
@@ -102,12 +102,12 @@ class Bench:
 
     def conditions(self, seconds: float) -> str:
         """Machine, versions, seeds, and how busy the machine was."""
-        load = f"{os.getloadavg()[0]:.1f} processes ran or waited on average" if hasattr(os, "getloadavg") else ""
+        load = f"; load average at the end {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
         portrait = "" if self.load_config is None else " Rendered: a trained portrait."
         return (
-            f"{machine()}; {self.threads} threads; {versions(*_PACKAGES)}; seed {self.seed}"
-            f"{'; quick' if self.quick else ''}; {seconds / 60:.0f} minutes; at the end {load} (above {self.threads}: "
-            f"contended, so that times are too long and ratios are what counts).{portrait}"
+            f"Machine: {machine()}; {self.threads} threads. Versions: {versions(*_PACKAGES)}. "
+            f"Seed {self.seed}{'; quick' if self.quick else ''}; {seconds / 60:.0f} minutes{load} (above the number of "
+            f"threads, times are too long and only ratios count).{portrait}"
         )
 
 
@@ -121,14 +121,14 @@ def write_section(rows: list[Row], peaks: Peaks, conditions: str) -> str:
     lines = [
         "## Speed and memory",
         "",
-        f"`python scripts/benchmarks/bench.py` on {conditions}",
+        f"Written by `python scripts/benchmarks/bench.py`. {conditions}",
         "",
-        f"Limits measured in the same run: triad {peaks.bytes_per_second / 1e9:.1f} GB/s, gemm "
+        f"Machine limits, measured in the same run: STREAM triad {peaks.bytes_per_second / 1e9:.1f} GB/s, gemm "
         f"{peaks.flops / 1e9:.0f} GFLOP/s.",
         "",
-        "| what | figure | against | ratio | target |",
+        "| measurement | result | compared with | ratio | target |",
         "|---|---|---|---|---|",
-        *(f"| {r.what} | {r.figure} | {r.against} | {r.ratio} | {r.target} |" for r in rows),
+        *(f"| {r.measurement} | {r.result} | {r.compared_with} | {r.ratio} | {r.target} |" for r in rows),
     ]
     return "\n".join(lines)
 

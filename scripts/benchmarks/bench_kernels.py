@@ -18,9 +18,9 @@ from nerfstudio_talking.field_components.region_saliency import ExternalAttentio
 class Row:
     """A line of the table."""
 
-    what: str
-    figure: str
-    against: str = ""
+    measurement: str
+    result: str
+    compared_with: str = ""
     ratio: str = ""
     target: str = ""
 
@@ -119,7 +119,7 @@ def hash_plane_rows(peaks: Peaks, seed: int, points: int = 32_768, levels: int =
             f"{slow / fast:.0f}x",
             "10x",
         ),
-        Row("Roofline of it", roofline(*work, fast, peaks), "gathers mostly hit the caches"),
+        Row("Roofline of the hash planes", roofline(*work, fast, peaks), "gathers mostly hit the caches"),
     ]
 
 
@@ -139,7 +139,7 @@ def attention_rows(seed: int, points: int = 32_768) -> list[Row]:
         return call
 
     fast, slow = alternating(both(ours), both(reference), 8, warm=2)
-    what = f"Saliency of the audio forward and backward, numba's attention, {points} points"
+    what = f"Audio saliency forward and backward, numba attention, {points} points"
     return [Row(what, f"{fast * 1e3:.1f} ms", f"eager torch {slow * 1e3:.0f} ms", f"{slow / fast:.1f}x")]
 
 
@@ -167,5 +167,9 @@ def hash_plane_gpu_rows(seed: int, points: int = 1 << 20, levels: int = 12) -> l
     moved = planes_work(points, levels)[0] / fast
     return [
         Row(what, f"{fast * 1e3:.2f} ms", f"eager torch {slow * 1e3:.1f} ms", f"{slow / fast:.0f}x", "5x"),
-        Row("Bytes of it", f"{moved / 1e9:.0f} GB/s gathered and scattered", torch.cuda.get_device_name()),
+        Row(
+            "Bandwidth of the hash planes on CUDA",
+            f"{moved / 1e9:.0f} GB/s gathered and scattered",
+            torch.cuda.get_device_name(),
+        ),
     ]

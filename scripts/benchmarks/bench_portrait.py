@@ -147,9 +147,9 @@ def training_rows(pipeline: VanillaPipeline, step: Callable[[], None], seed: int
             "8x, then 15x",
         ),
         Row(
-            "The same per sample",
+            "Training, per sample",
             f"{ours * rays / fast:,.0f} samples/s at {ours:.1f} per ray",
-            f"{theirs * rays / slow:,.0f} samples/s at {theirs} per ray (256 and 96 of proposals)",
+            f"{theirs * rays / slow:,.0f} samples/s at {theirs} per ray (256 and 96 proposal samples included)",
             f"{ours * slow / (theirs * fast):.2f}x",
         ),
     ]
@@ -170,21 +170,21 @@ def rendering_rows(pipeline: VanillaPipeline, quick: bool) -> list[Row]:
     renderer = BakeRenderer(model, fit_bake(model, config))
     frame = int(model.sequence.eval_frames[0])
     baked = best_time(lambda: renderer.render(frame, *model.track.camera.size), 12, 2)
-    figures = validate_bake(model, renderer, 3)
+    metrics = validate_bake(model, renderer, 3)
     size = f"{model.track.width}x{model.track.height}"
     return [
         Row(
             f"Rendering {size} with torso, baked",
             f"{1 / baked:.1f} frames/s",
-            f"in full {1 / full:.2f} frames/s",
+            f"unbaked {1 / full:.2f} frames/s",
             f"{full / baked:.0f}x",
             "10 frames/s, then 25",
         ),
         Row(
-            "What the bake loses on held-out frames",
-            f"{figures.full - figures.baked:.2f} dB",
-            f"about the mouth {figures.mouth_full - figures.mouth_baked:.2f} dB; "
-            f"against full {figures.agreement:.1f} dB",
+            "PSNR loss of the bake on held-out frames",
+            f"{metrics.full - metrics.baked:.2f} dB",
+            f"mouth {metrics.mouth_full - metrics.mouth_baked:.2f} dB; "
+            f"PSNR of baked against unbaked frames {metrics.agreement:.1f} dB",
             "",
             "at most 0.2 dB",
         ),
@@ -209,7 +209,7 @@ def scale_rows(folder: Path, sizes: list[tuple[int, int]], repeats: int) -> list
                 f"step {time_step * 1e3:.0f} ms",
                 f"full frame {frame * 1e3:.0f} ms, {frame / side**2 * 1e9:.0f} ns/pixel",
                 "",
-                "flat in the clip; linear in pixels",
+                "constant in clip length; linear in pixels",
             )
         )
     return rows
@@ -221,13 +221,13 @@ def memory_row(folder: Path, minutes: int = _MINUTES, side: int = _SIDE) -> Row:
     result = subprocess.run(
         [sys.executable, __file__, str(data)], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )
-    what = f"Memory of training {minutes} minutes at {side}x{side}, host"
+    what = f"Host memory, training on {minutes} minutes at {side}x{side}"
     if result.returncode != 0:
         reason = "killed" if result.returncode < 0 else (result.stderr.strip().splitlines() or ["?"])[-1]
         return Row(what, "not measured", f"the process ended with {result.returncode}: {reason}", "", "under 8 GB")
     record = json.loads(result.stdout.strip().splitlines()[-1])
     return Row(
-        what, f"{record['peak'] / 2**30:.2f} GB", f"{record['cache'] / 2**30:.2f} GB of it the frames", "", "under 8 GB"
+        what, f"{record['peak'] / 2**30:.2f} GB", f"of which frames {record['cache'] / 2**30:.2f} GB", "", "under 8 GB"
     )
 
 

@@ -63,9 +63,9 @@ def process_rows(folder: Path, sizes: list[tuple[int, int]]) -> list[Row]:
             Row(
                 f"Scale: process {length} s to {side}x{side}",
                 f"{spent:.0f} s",
-                f"{per_frame * 1e3:.0f} ms/frame, {per_frame / side**2 * 1e9:.0f} ns/pixel, start included",
+                f"{per_frame * 1e3:.0f} ms/frame, {per_frame / side**2 * 1e9:.0f} ns/pixel, start-up included",
                 "",
-                "flat per frame",
+                "constant per frame",
             )
         )
     return rows

@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""The machine and the versions that results were measured on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def machine() -> str:
 
 
 def versions(*packages: str) -> str:
-    """Of packages that the figures depend on, and of Python."""
+    """Versions of packages that the results depend on, and of Python."""
     found = [f"{package} {importlib.metadata.version(package)}" for package in packages]
     return ", ".join([*found, f"Python {platform.python_version()}"])

@@ -22,13 +22,13 @@ import tyro
 from rich.table import Table
 
 from nerfstudio_talking.dataset_io.track import AUDIO_NAME
+from nerfstudio_talking.face.blinks import find_blinks
 from nerfstudio_talking.face.landmark_sets import CHIN_POINTS, LIP_POINTS
 from nerfstudio_talking.face.linear_face_model import FaceModel
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.metrics.functional.lip_motion import correlation, spread_ratio
-from nerfstudio_talking.motion.blinks import find_blinks
 from nerfstudio_talking.motion.generation import MotionTrack, generate_motion
 from nerfstudio_talking.motion.model import MotionModel, load_model
 from nerfstudio_talking.motion.recording import MOTION_FPS, Recording, load_recording

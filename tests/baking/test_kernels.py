@@ -1,4 +1,4 @@
-"""Playback: the grid, its kernels, the fit, the gate, and that a bake shows what the portrait shows."""
+"""Playback: the grid, its kernels, the fit, and that a bake shows what the portrait shows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_blend_is_a_matrix_product():
     assert_within(out, expected, rounding_bound(len(terms) + 2, magnitude))
 
 
-def march_columns(grid, pose, focal, box, values, samples, out):
+def march_grid(grid, pose, focal, box, values, samples, out):
     march(
         pose, np.float32(focal), box, grid.shape, grid.first, grid.offset, grid.ranges(), grid.bounds(),
         values, samples, out,
@@ -42,7 +42,7 @@ def march_all(values, shape, pose, focal, box, samples, size):
     grid = sparse_grid_of(np.ones(shape, dtype=bool))
     out = np.empty((*size, 4), np.float32)
     flat = np.ascontiguousarray(values.reshape(-1, 4))
-    march_columns(grid, pose, focal, box, flat, samples, out)
+    march_grid(grid, pose, focal, box, flat, samples, out)
     return out
 
 
@@ -130,5 +130,5 @@ def test_empty_cells_are_skipped():
     grid = sparse_grid_of(active)
     values = np.tile(np.array([np.log(10.0), 1, 1, 1], np.float32), (grid.num_vertices, 1))
     out = np.empty((3, 3, 4), np.float32)
-    march_columns(grid, *HEAD_ON, values, 32, out)
+    march_grid(grid, *HEAD_ON, values, 32, out)
     assert_within(out[1, 1, 3], 1 - np.exp(-10.0 * 0.05), slab_bound(10.0, 0.05, 1.05, 32))

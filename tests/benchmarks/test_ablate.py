@@ -89,8 +89,8 @@ def test_its_options_are_read_by_ns_train():
     assert found["audio, a free code (ER-NeRF's)"].model.audio_condition == "code"
     assert found["uniform sampling"].datamanager.pixel_sampler.uniform
     assert not found["no deformation"].model.deformation
-    taught = [name for name, pipeline in found.items() if pipeline.model.parsing_branch]
-    assert taught == ["head taught by parsing", "ssp-nerf", "uniform sampling", "no deformation"]
+    parsing = [name for name, pipeline in found.items() if pipeline.model.parsing_branch]
+    assert parsing == ["head with parsing branch", "ssp-nerf", "uniform sampling", "no deformation"]
 
 
 @pytest.mark.parametrize(
@@ -104,14 +104,14 @@ def test_its_options_are_read_by_ns_train():
         (("variants:", "variants:\n  A: {{method: er-nerf}}"), "letters and digits"),
     ],
 )
-def test_a_wrong_configuration_is_told(tmp_path, change, word):
+def test_a_wrong_configuration_is_reported(tmp_path, change, word):
     path = tmp_path / "study.yaml"
     path.write_text(STUDY.replace(*change).format(folder=tmp_path))
     with pytest.raises(TalkingError, match=word):
         load_study(path)
 
 
-def test_missing_data_and_unknown_names_are_told(study, tmp_path):
+def test_missing_data_and_unknown_names_are_reported(study, tmp_path):
     study.clips["one"] = tmp_path / "nowhere"
     with pytest.raises(TalkingError, match="nowhere"):
         runs_of(study)[0].settings()
@@ -255,7 +255,7 @@ def test_a_program_is_given_its_threads_and_can_be_stopped(tmp_path):
         programs.run(sleep, tmp_path / "log", lambda _: programs.stop())
 
 
-def test_a_program_that_fails_is_told(tmp_path):
+def test_a_program_that_fails_is_reported(tmp_path):
     lines: list[str] = []
     command = [sys.executable, "-c", "print('10 (5.00%)'); raise SystemExit(3)"]
     with pytest.raises(TalkingError, match="found 3"):

@@ -41,14 +41,14 @@ def test_hash_plane_rows_without_a_gpu_say_so():
     rows = hash_plane_rows(Peaks(1e10, 1e11), seed=0, points=64, levels=2)
     assert rows[0].ratio.endswith("x")
     assert float(rows[0].ratio[:-1]) > 0
-    assert "triad" in rows[1].figure
+    assert "triad" in rows[1].result
 
 
 def test_attention_is_measured_against_torch():
     from bench_kernels import attention_rows
 
     (row,) = attention_rows(seed=0, points=64)
-    assert "eager torch" in row.against
+    assert "eager torch" in row.compared_with
     assert float(row.ratio.removesuffix("x")) > 0
 
 

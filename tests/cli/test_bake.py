@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,13 @@ from nerfstudio_talking.io.errors import TalkingError
 COARSE = BakeConfig(cell=8.0, views=12, rays_per_view=2048, conditions=24)
 
 
+def _write_baked_config(load_config: Path, bake: Path) -> Path:
+    assert bake.is_file()
+    path = load_config.with_name("config_baked.yml")
+    path.touch()
+    return path
+
+
 @pytest.fixture(scope="module")
 def pipeline(talking_dataset):
     return train_in_process(talking_dataset, 30)
@@ -29,7 +37,10 @@ def pipeline(talking_dataset):
 def losses(pipeline, monkeypatch) -> list[float]:
     """What the tries to come lose, dB."""
     # the module that reads runs imports all of nerfstudio's methods
-    loader = SimpleNamespace(load_portrait=lambda _: (pipeline, pipeline.model))
+    loader = SimpleNamespace(
+        load_portrait=lambda _: (pipeline, pipeline.model),
+        write_baked_config=_write_baked_config,
+    )
     monkeypatch.setitem(sys.modules, "nerfstudio_talking.inference.checkpoints", loader)
     lost: list[float] = []
     monkeypatch.setattr(
@@ -51,10 +62,12 @@ def test_every_setting_is_finer_than_the_one_before():
 
 def test_the_first_bake_within_the_bound_is_written(pipeline, losses, tmp_path, capsys):
     losses += [0.5, 0.3, 0.1]
-    output = tmp_path / "baked.pt"
+    output = tmp_path / "[b]baked.pt"  # not markup
     BakePortrait(tmp_path / "config.yml", output, bake=COARSE).main()
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Try")]
-    assert len(lines) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("Try")]) == 3
+    assert str(output) in lines[-2]
+    assert lines[-1].endswith(f"--load-config {tmp_path / 'config_baked.yml'}")
     assert losses == []
     bake = load_bake(output, weights_digest(pipeline.model))
     assert bake.metrics["baked"] == pytest.approx(29.9)
@@ -69,5 +82,5 @@ def test_a_bake_that_stays_beyond_the_bound_is_refused_with_all_results(losses, 
         BakePortrait(tmp_path / "config.yml", output, bake=COARSE).main()
     for loss in ("0.90 dB", "0.81 dB", "0.72 dB", "0.63 dB"):
         assert loss in str(caught.value)
-    assert not output.exists()
+    assert list(tmp_path.iterdir()) == []
     assert losses == []

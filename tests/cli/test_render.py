@@ -21,6 +21,6 @@ def test_options_are_those_of_nerfstudio() -> None:
         assert getattr(ours, field.name) == getattr(theirs, field.name), field.name
 
 
-def test_missing_camera_path_is_told(tmp_path: Path) -> None:
+def test_missing_camera_path_is_reported(tmp_path: Path) -> None:
     with pytest.raises(TalkingError, match="ns-talking path"):
         Render(load_config=tmp_path / "config.yml", camera_path_filename=tmp_path / "none.json").main()

@@ -60,19 +60,45 @@ def test_eval_writes_flat_floats(portrait, tmp_path):
 
 
 @pytest.mark.slow
+def test_standard_commands_render_from_a_bake(portrait, tmp_path):
+    """`config_baked.yml` as ns-eval and ns-render load it: what a bake does not give, parsing, is not there."""
+    folder = portrait.parents[4]
+    result = command(
+        "ns-talking", "bake", "--load-config", portrait.relative_to(folder), "--max-loss", 10, "--cell", 8,
+        "--views", 8, "--conditions", 32, "--rays-per-view", 512, cwd=folder,
+    )  # fmt: skip
+    config = portrait.with_name("config_baked.yml")
+    assert result.stdout.splitlines()[-1].endswith(f"--load-config {config.relative_to(folder)}")
+    scores = {}
+    for name, path in (("full", portrait), ("baked", config)):
+        output = tmp_path / f"{name}.json"
+        command("ns-eval", "--load-config", path, "--output-path", output, cwd=folder)
+        scores[name] = json.loads(output.read_text())
+    assert scores["baked"]["checkpoint"] == scores["full"]["checkpoint"]
+    full, baked = scores["full"]["results"], scores["baked"]["results"]
+    assert "video_miou" in full and "video_miou" not in baked
+    assert full["psnr"] != baked["psnr"] == pytest.approx(full["psnr"], abs=10)
+    command(
+        "ns-render", "dataset", "--load-config", config, "--output-path", tmp_path / "out",
+        "--rendered-output-names", "rgb", "--split", "test", cwd=folder,
+    )  # fmt: skip
+    assert len(list((tmp_path / "out" / "test" / "rgb").iterdir())) == 2
+
+
+@pytest.mark.slow
 def test_render_camera_path_plays_every_frame_with_audio(portrait, talking_dataset, tmp_path):
     from nerfstudio_talking.media.reading import probe_video
 
     path = tmp_path / "path.json"
     command("ns-talking", "path", "--data", talking_dataset, "--output", path, "--frames", "2:12", cwd=tmp_path)
-    silent, sounding = tmp_path / "silent.mp4", tmp_path / "sounding.mp4"
+    output = tmp_path / "camera path.mp4"
     options = ("--load-config", portrait, "--camera-path-filename", path)
-    command("ns-talking", "render", *options, "--output-path", sounding, cwd=portrait.parents[4])
-    info = probe_video(sounding)
+    command("ns-talking", "render", *options, "--output-path", output, cwd=portrait.parents[4])
+    info = probe_video(output)
     assert (info.width, info.height, info.has_audio) == (48, 48, True)
     assert info.fps == pytest.approx(25)
     assert info.duration == pytest.approx(10 / 25, abs=0.02)
-    assert not silent.exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["camera path.mp4", "path.json"]
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ CHANNELS = {"audio": 3, "eyes": 2, "pose": 4}
 
 def initial(count: int, motions: dict[str, np.ndarray] | None = None) -> InitialGaussians:
     generator = np.random.default_rng(0)
-    return InitialGaussians(generator.normal(size=(count, 3)), 0.01, generator.random((count, 3)), motions or {})
+    return InitialGaussians(
+        generator.normal(size=(count, 3)), np.full(count, 0.01), generator.random((count, 3)), motions or {}
+    )
 
 
 def started(count: int = 40, ranks: int = 9, motions: dict[str, np.ndarray] | None = None) -> DeformableGaussians:

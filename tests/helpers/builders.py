@@ -70,7 +70,7 @@ def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def speech_like(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mouth opening in [0, 1] and audio windows (count, 16, 80) from which it can be told."""
+    """Mouth opening in [0, 1] and audio windows (count, 16, 80) that determine it."""
     rng = np.random.default_rng(seed)
     opening = 0.5 + 0.5 * np.sin(np.arange(count) * 0.9 + rng.uniform(0, 6))
     pattern = rng.standard_normal((16, 80))

@@ -40,7 +40,7 @@ def test_identical_faces_are_perfect() -> None:
     assert distance["lmd"] == distance["lmd_relative"] == distance["faces_missed"] == 0
     assert set(add_frames(faces.LandmarkActionUnitError(), gt, gt).compute().values()) == {0.0}
     lips = add_frames(faces.LipMotion(), gt, gt).compute()
-    assert lips == {"lip_correlation": pytest.approx(1), "lip_lag": 0}
+    assert lips == {"lip_correlation": pytest.approx(1), "lip_lag": 0, "lip_spread": 1}
 
 
 @pytest.mark.parametrize("k", [-4, 5])
@@ -68,7 +68,16 @@ def test_blinks_per_minute_of_both_videos() -> None:
         for upper, lower in eye:
             gt[10:13, lower] = gt[10:13, upper]  # one blink in two seconds
     scores = add_frames(faces.Blinks(FPS), rendered, gt).compute()
-    assert scores == {"blinks_per_minute": 0.0, "gt_blinks_per_minute": 30.0}
+    # open eyes throughout follow nothing
+    assert scores == {
+        "blinks_per_minute": 0.0,
+        "gt_blinks_per_minute": 30.0,
+        "eye_correlation": pytest.approx(np.nan, nan_ok=True),
+    }
+    late = add_frames(faces.Blinks(FPS), np.roll(gt, 1, axis=0), gt).compute()
+    blink = np.zeros(50)
+    blink[10:13] = 1
+    assert late["eye_correlation"] == pytest.approx(np.corrcoef(blink, np.roll(blink, 1))[0, 1])
     unseen = add_frames(faces.Blinks(FPS), rendered * np.nan, gt).compute()
     assert np.isnan(unseen["blinks_per_minute"]) and unseen["gt_blinks_per_minute"] == 30.0
 

@@ -12,29 +12,10 @@ from nerfstudio_talking.dataset_io.sequence import load_parsing, load_sequence
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.model_components.initial_gaussians import (
     _spread,
-    complete_depth,
+    detail_weights,
     initial_portrait,
     motion_of_points,
 )
-
-
-def test_depth_is_kept_where_known_and_falls_to_the_rim_like_an_ellipse():
-    rows, columns = np.mgrid[:81, :81] - 40
-    radius = np.hypot(rows, columns)
-    depth = complete_depth(np.full((81, 81), 0.8), radius <= 15, radius <= 36, 1.0)
-    assert np.all(depth[radius <= 15] == 0.8)
-    ring = depth[40, 40:77]
-    assert np.all(np.diff(ring[15:]) >= 0)
-    share = (np.arange(37)[16:] - 15) / (37 - 15)
-    assert np.allclose(ring[16:], 1.0 - 0.2 * np.sqrt(1 - share**2), atol=0.02)
-
-
-def test_depth_without_a_face_is_a_round_front():
-    rows, columns = np.mgrid[:61, :61] - 30
-    region = np.hypot(rows, columns) <= 25
-    depth = complete_depth(np.zeros((61, 61)), np.zeros_like(region), region, 1.0)
-    assert depth[30, 30] == pytest.approx(0.9)
-    assert 0.93 < depth[30, 54] <= 1.0
 
 
 def test_motion_is_the_least_squares_slope():
@@ -60,6 +41,15 @@ def test_positions_are_spread_by_weight():
     assert np.all((pixels >= np.stack([columns, rows], 1)) & (pixels <= np.stack([columns, rows], 1) + 1))
 
 
+def test_more_positions_where_the_image_has_detail():
+    image = np.full((40, 40, 3), 90, np.uint8)
+    image[:, 20:] += (np.indices((40, 20))[1] // 2 % 2 * 60).astype(np.uint8)[..., None]
+    weights = detail_weights(image, np.ones((40, 40), bool))
+    assert weights.mean() == pytest.approx(1, rel=0.02)
+    assert weights[20, 32] > 2 * weights[20, 5] > 0
+    assert detail_weights(np.zeros_like(image), np.ones((40, 40), bool)) == pytest.approx(np.ones((40, 40)))
+
+
 def test_a_portrait_begins_on_the_person(talking_dataset):
     sequence = load_sequence(talking_dataset)
     track = sequence.track
@@ -80,7 +70,7 @@ def test_a_portrait_begins_on_the_person(talking_dataset):
     assert class_mask(load_parsing(sequence, frame), TORSO_CLASSES)[row, column].mean() > 0.5
     for part in (head, mouth, torso):
         assert np.all((part.colors >= 0) & (part.colors <= 1))
-        assert 0 < part.radius < 0.02
+        assert np.all((part.radii > 0) & (part.radii < 0.02))
 
 
 def test_a_dataset_without_parsing_is_refused(talking_dataset):

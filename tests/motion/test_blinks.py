@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nerfstudio_talking.motion.blinks import Blinking, find_blinks, fit_blinking, sample_blink_times, sample_eyes
+from nerfstudio_talking.face.blinks import find_blinks
+from nerfstudio_talking.motion.blinks import Blinking, fit_blinking, sample_blink_times, sample_eyes
 
 
 def test_blinks_are_found():

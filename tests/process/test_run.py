@@ -16,7 +16,7 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.media.writing import VideoWriter
 from nerfstudio_talking.process.config import ProcessConfig
-from nerfstudio_talking.process.run import process_video
+from nerfstudio_talking.process.run import _stage_keys, process_video
 
 CLIP = shared_file("clips/obama.mp4")
 needs_clip = needs_clips("clips/obama.mp4")
@@ -67,7 +67,7 @@ for folder, points in ((straight, [None]), (output, [POINTS, None])):
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         assert killed == (die_at is not None) and (killed or status == 0), (die_at, status)
 """
-_POINTS = ["000020.jpg", "before audio", "000011.png", "before track", "after track"]
+_POINTS = ["000020.jpg", "before audio", "000011.png", "before refinement", "before track", "after track"]
 
 
 def digests(folder):
@@ -116,6 +116,8 @@ def test_the_dataset_is_complete(datasets):
     assert track.landmarks is not None
     assert track.landmarks.shape == (40, 478, 2)
     assert track.provenance["camera_to_worlds"]["reprojection_px"] < 0.8 * 128 / 450 + 0.1
+    refinement = track.provenance["camera_to_worlds"]["refinement"]
+    assert refinement["colour_residual_after"] < 0.95 * refinement["colour_residual_before"]
     assert 0.5 < np.linalg.norm(track.camera_to_worlds[:, :, 3], axis=1).mean() < 1.5
     assert clip.background is not None
     assert clip.background.shape == (128, 128, 3)
@@ -205,6 +207,14 @@ def test_disk_full(tmp_path):
         refuse(ProcessConfig(CLIP, target / "out", frames="0:20", size=128), "No space left")
     finally:
         subprocess.run(["umount", str(target)], check=True)
+
+
+def test_refinement_of_poses_concerns_what_uses_poses_alone():
+    on, off = (
+        _stage_keys(ProcessConfig(Path("v.mp4"), Path("out"), refine_poses=wanted), "digest", 25.0)
+        for wanted in (True, False)
+    )
+    assert {name for name in on if on[name] != off[name]} == {"refinement", "layers", "track"}
 
 
 def test_bad_options():

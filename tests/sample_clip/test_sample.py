@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.audio.sync import estimate_offset
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
-from nerfstudio_talking.face.head_pose import bundle_adjust
+from nerfstudio_talking.face.head_pose.bundle_adjustment import bundle_adjust
 from nerfstudio_talking.face.head_shape import mean_shape, rigid_points
 from nerfstudio_talking.face.measurements import lid_gap, lip_opening
 from nerfstudio_talking.face.tracking import person_masks, track_faces

@@ -15,7 +15,7 @@ from nerfstudio_talking.viewer.opening_view import OpeningView
 
 
 class Server:
-    """What the control uses of a viser server; remembers what it was told."""
+    """What the control uses of a viser server; remembers the calls."""
 
     def __init__(self):
         self.up, self.hooks = None, []

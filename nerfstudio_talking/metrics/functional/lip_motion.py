@@ -1,4 +1,4 @@
-"""How rendered lips follow the true ones over time."""
+"""How rendered lips follow the ground truth's over time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def correlation(a: Float[np.ndarray, " frames"], b: Float[np.ndarray, " frames"]
 
 def spread_ratio(rendered: Float[np.ndarray, " frames"], gt: Float[np.ndarray, " frames"]) -> float:
     """Standard deviation of one curve over that of the other where both are seen: below 1, the rendering moves too
-    little; NaN where the true one is constant or nothing is seen."""
+    little; NaN where the ground truth is constant or nothing is seen."""
     seen = np.isfinite(rendered) & np.isfinite(gt)
     if not seen.any() or gt[seen].std() == 0:
         return np.nan

@@ -42,7 +42,7 @@ def closed_in_silence(
     Args:
         lips: lip opening of each frame, NaN where not seen.
         silent: from `silent_frames`.
-        scale: opening of a wide vowel of the same person, as the 95th percentile of the true lips.
+        scale: opening of a wide vowel of the same person, as the 95th percentile of the ground truth's lips.
         share: lips are closed under this share of `scale`.
     """
     chosen = silent & np.isfinite(lips)

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
-from nerfstudio_talking.face.head_pose import bundle_adjust, independent_pnp, pose_jitter
+from nerfstudio_talking.face.head_pose.bundle_adjustment import bundle_adjust, independent_pnp, pose_jitter
 
 WIDTH = HEIGHT = 400
 FOCAL = 950.0

@@ -1,0 +1,1 @@
+"""Head pose of every frame: from landmarks (bundle adjustment), then from the images (photometric alignment)."""

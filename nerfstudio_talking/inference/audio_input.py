@@ -1,0 +1,43 @@
+"""Audio that a portrait speaks: a file or samples, piece by piece or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int16
+
+from nerfstudio_talking.io.errors import TalkingError
+
+RATE = 16000
+"""Samples per second of the audio."""
+Audio = Path | str | Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]
+"""A file that holds audio, or 16 kHz mono samples: float in [-1, 1], or int16."""
+
+
+def audio_blocks(audio: Audio) -> Iterable[np.ndarray]:
+    """The audio piece by piece: a second at a time of an array, as decoded of a file."""
+    if isinstance(audio, np.ndarray):
+        return (audio[start : start + RATE] for start in range(0, len(audio), RATE))
+    from nerfstudio_talking.media.reading import read_audio_blocks
+
+    return read_audio_blocks(audio)
+
+
+def whole_audio(audio: Audio) -> Float[np.ndarray, " samples"]:
+    """The audio in one piece, 16 kHz mono, float in [-1, 1]."""
+    from nerfstudio_talking.audio.streaming import as_samples
+    from nerfstudio_talking.media.reading import read_audio
+
+    return as_samples(audio) if isinstance(audio, np.ndarray) else read_audio(audio)
+
+
+def too_short(audio: Audio, count: int, fps: float) -> TalkingError:
+    """The error that an audio of `count` samples is shorter than a frame; `fps` in frames per second."""
+    return TalkingError(
+        "the audio" if isinstance(audio, np.ndarray) else audio,
+        expected=f"at least one frame of audio ({1 / fps:.3f} s)",
+        found=f"{count / RATE:.3f} s",
+        hint="Give a longer recording.",
+    )
