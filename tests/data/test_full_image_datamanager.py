@@ -87,7 +87,9 @@ def test_frames_of_more_weight_are_drawn_more_often_where_asked_for(manager, fav
 
 
 def test_weights_are_those_of_the_training_frames(manager, talking_dataset):
+    assert manager.train_dataset is not None
     track, frames = manager.train_dataset.sequence.track, manager.train_dataset.sequence.train_frames
+    assert track.lips is not None
     rare = rarity_weights(track.eyes[frames], track.lips[frames])
     assert np.ptp(rare) > 0.5
     assert manager._frame_weights.numpy() == pytest.approx(rare)
