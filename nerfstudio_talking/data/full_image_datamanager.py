@@ -23,9 +23,9 @@ class FullImageDataManagerConfig(CachedDataManagerConfig):
     """Number of frames per training step, all different."""
     seed: int = 42
     """Seed of the draws; seed and step give the same frames again, also after a resume."""
-    favour: Literal["rare", "blinks", "none"] = "rare"
-    """Frames that are drawn more often: 'rare' ones by how seldom their lip and eye opening occur, those with closing
-    eyes ('blinks'), or none."""
+    favour: Literal["blinks", "rare", "none"] = "blinks"
+    """Frames that are drawn more often: those with closing eyes ('blinks'), 'rare' ones by how seldom their lip and eye
+    opening occur, or none."""
 
 
 class FullImageDataManager(CachedDataManager):
