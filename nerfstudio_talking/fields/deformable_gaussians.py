@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 
 from nerfstudio_talking.splatting.gaussians import Gaussians
@@ -24,6 +25,8 @@ from nerfstudio_talking.splatting.projection import covariances_of
 
 UNITS = (0.01, 0.01, 0.01, 1.0, 0.1, 0.1, 0.1)
 """Units of what a mode adds: metres, logits, colours."""
+_NEIGHBOURS = 4
+"""Number of neighbours whose codes are compared."""
 _INITIAL_GATE = 2.0
 """Logit of a gate at the beginning."""
 _INITIAL_OPACITY = 1.5
@@ -74,12 +77,19 @@ class DeformableGaussians(nn.Module):
         channels: length of each modality's condition.
         ranks: number of modes of each modality.
         gated: the modalities with a gate.
+        hidden_dim: width of the modes' networks.
     """
 
     units: Tensor
+    neighbours: Tensor
 
     def __init__(
-        self, count: int, channels: Mapping[str, int], ranks: Mapping[str, int], gated: tuple[str, ...] = ()
+        self,
+        count: int,
+        channels: Mapping[str, int],
+        ranks: Mapping[str, int],
+        gated: tuple[str, ...] = (),
+        hidden_dim: int = 32,
     ) -> None:
         super().__init__()
         self.ranks = {name: ranks[name] for name in channels}
@@ -95,8 +105,9 @@ class DeformableGaussians(nn.Module):
         else:  # no parameter that nothing trains
             self.register_buffer("gates", gates, persistent=False)
         self.codes = nn.Parameter(torch.zeros(count, sum(self.ranks.values())))
-        self.matrices = nn.ModuleDict({name: ModeMatrix(channels[name], ranks[name]) for name in channels})
+        self.matrices = nn.ModuleDict({name: ModeMatrix(channels[name], ranks[name], hidden_dim) for name in channels})
         self.register_buffer("units", torch.tensor(UNITS), persistent=False)
+        self.register_buffer("neighbours", torch.zeros(count, _NEIGHBOURS, dtype=torch.long), persistent=False)
 
     @torch.no_grad()
     def start(self, initial: InitialGaussians, seed: int = 0) -> None:
@@ -108,6 +119,7 @@ class DeformableGaussians(nn.Module):
         """
         self.means.copy_(torch.from_numpy(initial.means))
         self.log_scales.copy_(torch.from_numpy(np.log(initial.radii))[:, None])
+        self.neighbours.copy_(torch.from_numpy(_nearest(initial.means)))
         self.colors.copy_(torch.from_numpy(initial.colors))
         self.codes.copy_(0.1 * torch.randn(self.codes.shape, generator=torch.Generator().manual_seed(seed)))
         start = 0
@@ -129,6 +141,16 @@ class DeformableGaussians(nn.Module):
         moved = (vt[:kept] * s[:kept, None] / np.sqrt(count) / gate).reshape(kept, channels, 3).transpose(1, 0, 2)
         linear = self.matrices[name].linear.data.view(channels, codes.shape[1], len(UNITS))  # type: ignore[operator]
         linear[:, :kept, :3] = torch.from_numpy(moved).to(linear) / self.units[:3]
+
+    def roughness(self, count: int = 2048) -> Float[Tensor, ""]:
+        """Mean square difference between the codes of Gaussians and of their neighbours at the beginning.
+
+        Args:
+            count: number of Gaussians, drawn at random, that are looked at.
+        """
+        rows = torch.randint(self.count, (count,), device=self.codes.device)
+        around = self.codes[self.neighbours[rows]]
+        return (around - self.codes[rows, None]).square().mean()
 
     @property
     def count(self) -> int:
@@ -164,3 +186,10 @@ class DeformableGaussians(nn.Module):
             torch.sigmoid(self.opacity_logits + faded[:, 0]),
             self.colors + shaded,
         )
+
+
+def _nearest(points: Float[np.ndarray, "points 3"]) -> Int[np.ndarray, "points neighbours"]:
+    """The nearest other points of each point; its own index where there are too few."""
+    found = KDTree(points).query(points, min(1 + _NEIGHBOURS, len(points)))[1].reshape(len(points), -1)
+    missing = np.repeat(found[:, :1], 1 + _NEIGHBOURS - found.shape[1], 1)
+    return np.concatenate([found, missing], 1)[:, 1:]

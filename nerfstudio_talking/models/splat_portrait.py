@@ -68,6 +68,8 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Number of blend modes under the code of a training frame."""
     residual_dim: int = 8
     """Length of the code of a training frame."""
+    mode_hidden_dim: int = 32
+    """Width of the networks that map a condition to what its modes add, beside a linear map."""
     refine_poses: bool = True
     """Whether head pose and body motion of training frames are corrected along with the picture."""
     ssim_loss_mult: float = 0.2
@@ -84,6 +86,8 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Number of steps between relocations of faded Gaussians."""
     relocation_stop: float = 0.7
     """Share of the training after which no Gaussian is relocated any more."""
+    smoothness_loss_mult: float = 0.01
+    """Weight of the mean square difference of neighbours' codes, so that they move together."""
     residual_loss_mult: float = 1e-3
     """Weight of the mean square code of a training frame."""
     refinement_loss_mult: float = 10.0
@@ -129,7 +133,11 @@ class SplatPortraitModel(PortraitModel):
         self.groups = nn.ModuleDict(
             {
                 name: DeformableGaussians(
-                    max(round(share * total), 1), {key: channels[key] for key in _MODALITIES[name]}, ranks, _GATED
+                    max(round(share * total), 1),
+                    {key: channels[key] for key in _MODALITIES[name]},
+                    ranks,
+                    _GATED,
+                    config.mode_hidden_dim,
                 )
                 for name, share in _SHARES.items()
             }
@@ -331,6 +339,7 @@ class SplatPortraitModel(PortraitModel):
         scales = torch.cat([self._group(name).scales() for name in _SHARES])
         return {
             "opacity": torch.cat([self._group(name).opacity_logits for name in _SHARES]).sigmoid().mean(),
+            "roughness": torch.stack([self._group(name).roughness() for name in _SHARES]).mean(),
             "excess_scale": F.relu(scales - self.config.max_scale).mean(),
             "residual": self.frames.codes[frame].square().mean(),
             "refinement": self.frames.head[frame].square().mean() + self.frames.body[frame].square().mean(),
@@ -354,6 +363,7 @@ class SplatPortraitModel(PortraitModel):
             losses["ssim_loss"] = config.ssim_loss_mult * (1 - similarity)
         if config.opacity_loss_mult > 0:
             losses["opacity_loss"] = config.opacity_loss_mult * outputs["opacity"].mean()
+        losses["smoothness_loss"] = config.smoothness_loss_mult * outputs["roughness"].mean()
         losses["scale_loss"] = config.scale_loss_mult * outputs["excess_scale"].mean()
         losses["residual_loss"] = config.residual_loss_mult * outputs["residual"].mean()
         losses["refinement_loss"] = config.refinement_loss_mult * outputs["refinement"].mean()

@@ -44,6 +44,17 @@ def covariances_of(
     Returns:
         Upper triangles: xx, xy, xz, yy, yz, zz; square metres.
     """
+    if _suit_numba(quaternions, scales):
+        from nerfstudio_talking.splatting.project_numba import NumbaCovariances
+
+        return NumbaCovariances.apply(quaternions, scales)  # type: ignore[no-any-return]
+    return covariances_torch(quaternions, scales)
+
+
+def covariances_torch(
+    quaternions: Float[Tensor, "gaussians 4"], scales: Float[Tensor, "gaussians 3"]
+) -> Float[Tensor, "gaussians 6"]:
+    """`covariances_of` in torch, on any device and in any precision: the reference."""
     w, x, y, z = F.normalize(quaternions, dim=-1).unbind(-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
@@ -71,6 +82,8 @@ def project_gaussians(
 ) -> ProjectedGaussians:
     """Project Gaussians. Differentiable in all tensors; depths and radii carry no gradient of the culling.
 
+    On CPUs in float32 this is one numba kernel, elsewhere torch.
+
     Args:
         means: centres, metres.
         covariances: upper triangles (see `covariances_of`), square metres.
@@ -80,6 +93,24 @@ def project_gaussians(
         near_plane: Gaussians nearer than this are not drawn, metres.
         far_plane: Gaussians farther than this are not drawn, metres.
     """
+    if _suit_numba(means, covariances, camera_to_world):
+        from nerfstudio_talking.splatting.project_numba import NumbaProjection
+
+        view = float(camera.focal), camera.size, _limits(camera), eps_2d, near_plane, far_plane
+        return ProjectedGaussians(*NumbaProjection.apply(means, covariances, camera_to_world, *view))  # type: ignore[misc]
+    return project_torch(means, covariances, camera_to_world, camera, eps_2d, near_plane, far_plane)
+
+
+def project_torch(
+    means: Float[Tensor, "gaussians 3"],
+    covariances: Float[Tensor, "gaussians 6"],
+    camera_to_world: Float[Tensor, "3 4"],
+    camera: PinholeCamera,
+    eps_2d: float = EPS_2D,
+    near_plane: float = NEAR_PLANE,
+    far_plane: float = FAR_PLANE,
+) -> ProjectedGaussians:
+    """`project_gaussians` in torch, on any device and in any precision: the reference."""
     flip = means.new_tensor([1.0, -1.0, -1.0])
     rotation = camera_to_world[:, :3] * flip  # camera (x right, y down, z forward) to world
     x, y, z = ((means - camera_to_world[:, 3]) @ rotation).unbind(-1)
@@ -87,7 +118,7 @@ def project_gaussians(
     safe = torch.where(in_front, z, torch.ones_like(z))
     focal, (width, height) = camera.focal, camera.size
     u, v = x / safe, y / safe
-    limit_x, limit_y = _LIMIT * width / (2 * focal), _LIMIT * height / (2 * focal)
+    limit_x, limit_y = _limits(camera)
     # rows of the projection's Jacobian times the rotation into the camera
     scale = (focal / safe)[:, None]
     right, down, forward = rotation.unbind(-1)
@@ -106,6 +137,15 @@ def project_gaussians(
         inside = (px + radius > 0) & (px - radius < width) & (py + radius > 0) & (py - radius < height)
         radii = torch.where(in_front & (z < far_plane) & inside, radius, torch.zeros_like(radius)).int()
     return ProjectedGaussians(centers, conics, safe, radii)
+
+
+def _suit_numba(*tensors: Tensor) -> bool:
+    return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+
+
+def _limits(camera: PinholeCamera) -> tuple[float, float]:
+    """Greatest |x / z| and |y / z| at which the projection is linearized."""
+    return _LIMIT * camera.width / (2 * float(camera.focal)), _LIMIT * camera.height / (2 * float(camera.focal))
 
 
 def _quadratic(

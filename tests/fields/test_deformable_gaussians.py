@@ -103,3 +103,25 @@ def test_the_start_depends_on_its_seed_alone(seed):
     second.start(initial(10), seed)
     assert torch.equal(first.codes, second.codes)
     assert first.gates.shape == (10, 0)
+
+
+def test_roughness_is_the_difference_to_the_nearest():
+    group = DeformableGaussians(6, CHANNELS, dict.fromkeys(CHANNELS, 1))
+    means = np.array([[0.0, 0, 0], [1, 0, 0], [2.1, 0, 0], [3.3, 0, 0], [4.6, 0, 0], [6.0, 0, 0]])
+    group.start(InitialGaussians(means, np.full(6, 0.1), np.zeros((6, 3))))
+    assert [sorted(row) for row in group.neighbours.tolist()[:2]] == [[1, 2, 3, 4], [0, 2, 3, 4]]
+    with torch.no_grad():
+        group.codes.zero_()
+        assert group.roughness() == 0
+        group.codes[0] = 3.0
+    # 4 of the 4 x 6 pairs begin at the first, and others end there
+    pairs = [(i, j) for i, row in enumerate(group.neighbours.tolist()) for j in row]
+    wanted = 9.0 * sum((i == 0) != (j == 0) for i, j in pairs) / len(pairs)
+    torch.manual_seed(0)
+    assert group.roughness(20000).item() == pytest.approx(wanted, rel=0.05)
+
+
+def test_a_lone_gaussian_has_no_neighbours():
+    group = DeformableGaussians(1, CHANNELS, dict.fromkeys(CHANNELS, 1))
+    group.start(InitialGaussians(np.zeros((1, 3)), np.full(1, 0.1), np.zeros((1, 3))))
+    assert group.roughness() == 0
