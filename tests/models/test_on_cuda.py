@@ -24,8 +24,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 import nerfstudio_talking.method_configs as room
-from nerfstudio_talking.models import volume_portrait
+from nerfstudio_talking.model_components.image_losses import structural_similarity_torch
+from nerfstudio_talking.models import splat_portrait, volume_portrait
 from nerfstudio_talking.models.portrait_model import PortraitModel
+from nerfstudio_talking.splatting import projection
 
 STEPS = (0, 3)
 """Training steps: a plain one, and one of the lips phase or of the refiner's generator."""
@@ -102,6 +104,9 @@ def evaluate(pipeline: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_gpu_gets_everything_and_computes_what_a_cpu_does(method, talking_dataset, blurred, monkeypatch):
     monkeypatch.setattr(volume_portrait, "TCNN_EXISTS", False)
+    # on a CPU these take kernels of numba by themselves
+    monkeypatch.setattr(projection, "_suit_numba", lambda *_: False)
+    monkeypatch.setattr(splat_portrait, "structural_similarity", structural_similarity_torch)
     pipeline = build(small(method, talking_dataset, blurred), "cpu")
     (losses, gradients), results = train(pipeline), evaluate(pipeline)
     claim_instead_of_moving(monkeypatch)
