@@ -20,6 +20,7 @@ from rich.markup import escape
 from nerfstudio_talking.cli.bake import BakePortrait
 from nerfstudio_talking.cli.check import Check
 from nerfstudio_talking.cli.drive import Drive
+from nerfstudio_talking.cli.export import Export
 from nerfstudio_talking.cli.motion import Motion, MotionFinetune, MotionGenerate, MotionShow, MotionTrain
 from nerfstudio_talking.cli.path import CameraPath
 from nerfstudio_talking.cli.process import Process
@@ -64,6 +65,7 @@ SUBCOMMANDS = {
     "render-frames": Subcommand(RenderFrames, f"render-frames --load-config {_CONFIG} --output frames"),
     "bake": Subcommand(BakePortrait, f"bake --load-config {_CONFIG}"),
     "drive": Subcommand(Drive, f"drive --load-config {_CONFIG} --audio voice.wav --output speaking.mp4"),
+    "export": Subcommand(Export, f"export --load-config {_CONFIG} --output face.ply --frame 100"),
     "motion": Subcommand(Motion, "motion train --data data/anna data/ben --output general.pt"),
     "motion train": Subcommand(MotionTrain, "motion train --data data/anna data/ben --output general.pt"),
     "motion finetune": Subcommand(

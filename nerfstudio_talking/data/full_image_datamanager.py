@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from nerfstudio.cameras.cameras import Cameras
 
 from nerfstudio_talking.data.cached_datamanager import CachedDataManager, CachedDataManagerConfig
+from nerfstudio_talking.data.frame_rarity import rarity_weights
 from nerfstudio_talking.data.ray_sampling import draw_frames, step_generator
 
 
@@ -21,8 +23,9 @@ class FullImageDataManagerConfig(CachedDataManagerConfig):
     """Number of frames per training step, all different."""
     seed: int = 42
     """Seed of the draws; seed and step give the same frames again, also after a resume."""
-    favour_blinks: bool = True
-    """Whether frames with closing eyes are drawn more often."""
+    favour: Literal["blinks", "rare", "none"] = "blinks"
+    """Frames that are drawn more often: those with closing eyes ('blinks'), 'rare' ones by how seldom their lip and eye
+    opening occur, or none."""
 
 
 class FullImageDataManager(CachedDataManager):
@@ -31,9 +34,14 @@ class FullImageDataManager(CachedDataManager):
     config: FullImageDataManagerConfig
 
     def setup_train(self) -> None:
-        """Fill the cache and take the cameras to the device."""
+        """Fill the cache, weigh the frames, and take the cameras to the device."""
         super().setup_train()
         assert self.train_dataset is not None
+        if self.config.favour == "rare":
+            track = self.train_dataset.sequence.track
+            frames = [self.train_dataset.track_frame(index) for index in range(len(self.train_dataset))]
+            weights = rarity_weights(track.eyes[frames], None if track.lips is None else track.lips[frames])
+            self._frame_weights = torch.from_numpy(weights).float()
         self._cameras = self.train_dataset.cameras.to(self.device)
 
     def next_train(self, step: int) -> tuple[Cameras, dict[str, Any]]:  # type: ignore[override]
@@ -47,7 +55,7 @@ class FullImageDataManager(CachedDataManager):
         self.train_count += 1
         config = self.config
         generator = step_generator(config.seed, step, self.rank, "cpu")
-        frames = draw_frames(self._frame_weights, config.frames_per_step, config.favour_blinks, generator)
+        frames = draw_frames(self._frame_weights, config.frames_per_step, config.favour != "none", generator)
         on_device = frames.to(self._frames.device)
         batch: dict[str, Any] = {"image": self._frames.images(on_device), "image_idx": frames}
         if self._parsing is not None:

@@ -227,23 +227,14 @@ class SplatPortraitModel(PortraitModel):
 
     def _render(self, camera: Cameras, condition: FrameCondition, row: int, frame: Tensor) -> dict[str, Tensor]:
         pose, body = condition.poses[row], condition.body[row]
-        conditions = {
-            "audio": condition.audio[row].float(),
-            "eyes": condition.eyes[row],
-            "pose": ((pose_code(pose[None])[0] - self.pose_mean) / self.pose_std).clamp(-3.0, 3.0),
-            "residual": self.frames.codes.new_zeros(self.config.residual_dim),
-        }
+        conditions = self._conditions_of(condition, row)
         view = camera.camera_to_worlds[0].to(pose)
         if self.training:
             conditions["residual"] = self.frames.codes[frame]
             if self.config.refine_poses:
                 pose, body = self.frames.refine(pose, body, frame)
                 view = pose  # training cameras are the recording camera
-        gaussians = concatenate(
-            self._group("head")(conditions),
-            self._group("mouth")(conditions),
-            self.torso_in_world(conditions, pose, body),
-        )
+        gaussians = self._gaussians(conditions, pose, body)
         pinhole = PinholeCamera.from_nerfstudio(camera)
         projected = project_gaussians(gaussians.means, gaussians.covariances, view, pinhole)
         colors, behind = gaussians.colors, self._backdrop_behind(camera, pinhole, view, pose)
@@ -272,6 +263,35 @@ class SplatPortraitModel(PortraitModel):
         rgb, depth, *saliency = image.split([3, 1] + [1] * (image.shape[-1] - 4), -1)
         named = {f"saliency_{name}": value for name, value in zip(_GATED, saliency)}
         return {"rgb": rgb.clamp(0.0, 1.0), "accumulation": alpha, "depth": depth, **named}
+
+    def _conditions_of(self, condition: FrameCondition, row: int) -> dict[str, Float[Tensor, " _"]]:
+        """The condition of each modality; no code of a training frame."""
+        pose = condition.poses[row]
+        return {
+            "audio": condition.audio[row].float(),
+            "eyes": condition.eyes[row],
+            "pose": ((pose_code(pose[None])[0] - self.pose_mean) / self.pose_std).clamp(-3.0, 3.0),
+            "residual": self.frames.codes.new_zeros(self.config.residual_dim),
+        }
+
+    def _gaussians(
+        self, conditions: Mapping[str, Float[Tensor, " _"]], pose: Float[Tensor, "3 4"], body: Float[Tensor, "2 3"]
+    ) -> Gaussians:
+        return concatenate(
+            self._group("head")(conditions),
+            self._group("mouth")(conditions),
+            self.torso_in_world(conditions, pose, body),
+        )
+
+    @torch.no_grad()
+    def gaussians_of(self, frame: int) -> Gaussians:
+        """Head, mouth and torso of one frame, as evaluation renders them: in the head's frame, OpenGL axes, metres.
+
+        Args:
+            frame: position in the track.
+        """
+        condition = self.frame_condition(torch.tensor([frame], device=self.device))
+        return self._gaussians(self._conditions_of(condition, 0), condition.poses[0], condition.body[0])
 
     def torso_in_world(
         self, conditions: Mapping[str, Float[Tensor, " _"]], pose: Float[Tensor, "3 4"], body: Float[Tensor, "2 3"]

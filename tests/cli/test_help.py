@@ -16,6 +16,7 @@ NAMES = {
     "bake",
     "check",
     "drive",
+    "export",
     "motion",
     "motion finetune",
     "motion generate",

@@ -10,8 +10,10 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from PIL import Image
 
+from nerfstudio_talking.data.frame_rarity import rarity_weights
 from nerfstudio_talking.data.full_image_datamanager import FullImageDataManager, FullImageDataManagerConfig
 from nerfstudio_talking.data.ray_datamanager import RayDataManagerConfig
+from nerfstudio_talking.data.ray_sampling import frame_weights
 from nerfstudio_talking.dataparsers.talking_portrait import TalkingPortraitDataParserConfig
 
 
@@ -73,15 +75,25 @@ def test_draws_depend_on_seed_step_and_rank_alone(several, talking_dataset, monk
     assert [again.next_train(step)[1]["image_idx"].tolist() for step in range(6)] != drawn
 
 
-@pytest.mark.parametrize("favour_blinks", [True, False])
-def test_rare_frames_are_drawn_more_often_where_asked_for(manager, favour_blinks, monkeypatch):
+@pytest.mark.parametrize("favour", ["rare", "blinks", "none"])
+def test_frames_of_more_weight_are_drawn_more_often_where_asked_for(manager, favour, monkeypatch):
     weights = torch.ones(len(manager.train_dataset))
     weights[7] = 5.0
     monkeypatch.setattr(manager, "_frame_weights", weights)
-    monkeypatch.setattr(manager, "config", replace(manager.config, favour_blinks=favour_blinks))
+    monkeypatch.setattr(manager, "config", replace(manager.config, favour=favour))
     drawn = [manager.next_train(step)[1]["image_idx"] for step in range(600)]
-    expected = 600 * (5 / (len(weights) + 4) if favour_blinks else 1 / len(weights))
+    expected = 600 * (5 / (len(weights) + 4) if favour != "none" else 1 / len(weights))
     assert drawn.count(7) == pytest.approx(expected, abs=4 * expected**0.5)
+
+
+def test_weights_are_those_of_the_training_frames(manager, talking_dataset):
+    assert manager.train_dataset is not None
+    track, frames = manager.train_dataset.sequence.track, manager.train_dataset.sequence.train_frames
+    assert track.lips is not None
+    rare = rarity_weights(track.eyes[frames], track.lips[frames])
+    assert np.ptp(rare) > 0.5
+    assert make(talking_dataset, favour="rare")._frame_weights.numpy() == pytest.approx(rare)
+    assert manager._frame_weights.numpy() == pytest.approx(frame_weights(track.eyes[frames]))
 
 
 def test_evaluation_is_that_of_the_ray_datamanager(manager, talking_dataset):

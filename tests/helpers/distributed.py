@@ -16,6 +16,7 @@ METHODS = {
     "talking-portrait-small": ("field.", "mouth_shape_predictor."),
     "er-nerf-small": ("field.", "audio_encoder."),
     "ssp-nerf-small": ("field.", "mouth_shape_predictor.", "deformation."),
+    "splat-portrait-small": ("groups.head.", "groups.mouth.", "groups.torso.", "backdrop", "frames.", "mouth_shape_"),
     "memory-gan-small": ("refiner.generator.", "refiner.discriminator."),
 }
 """What must learn in each."""
@@ -52,13 +53,12 @@ def train(rank: int, data: Path, rendered: Path, folder: Path) -> None:
         trainer.setup()
         model = trainer.pipeline.model
         before = {name: value.detach().clone() for name, value in model.named_parameters()}
-        seen = follow(trainer.pipeline.datamanager)
+        seen, reached = follow(trainer.pipeline.datamanager), watch_gradients(model)
         trainer.train()
         moved = [name for name, value in model.named_parameters() if not torch.equal(value, before[name])]
-        torch.save(
-            {"weights": dict(model.named_parameters()), "moved": moved, "seen": torch.stack(seen)},
-            folder / f"{method} {rank}.pt",
-        )
+        weights = dict(model.named_parameters())
+        left = {"weights": weights, "moved": moved, "seen": torch.stack(seen), "reached": sorted(reached)}
+        torch.save(left, folder / f"{method} {rank}.pt")
     dist.destroy_process_group()
 
 
@@ -77,9 +77,21 @@ def follow(datamanager: Any) -> list[torch.Tensor]:
     return seen
 
 
+def watch_gradients(model: torch.nn.Module) -> set[str]:
+    """The names of the parameters that get a gradient of this process, before it is averaged, other than zero."""
+    reached: set[str] = set()
+
+    def watch(name: str) -> Any:
+        return lambda gradient: reached.add(name) if gradient.any() else None
+
+    for name, parameter in model.named_parameters():
+        parameter.register_hook(watch(name))
+    return reached
+
+
 def small(method: str, data: Path, rendered: Path, folder: Path) -> Any:
     """A configuration for a few steps on a tiny clip."""
-    from nerfstudio_talking.method_configs import er_nerf, ssp_nerf, talking_portrait
+    from nerfstudio_talking.method_configs import er_nerf, splat_portrait, ssp_nerf, talking_portrait
 
     if method == "memory-gan-small":
         return trainer_config(data, rendered, folder, STEPS)
@@ -87,11 +99,15 @@ def small(method: str, data: Path, rendered: Path, folder: Path) -> Any:
         "talking-portrait-small": talking_portrait.talking_portrait_small,
         "er-nerf-small": er_nerf.er_nerf_small,
         "ssp-nerf-small": ssp_nerf.ssp_nerf_small,
+        "splat-portrait-small": splat_portrait.splat_portrait_small,
     }
     config: Any = copy.deepcopy(methods[method].config)
     config.data = config.pipeline.datamanager.data = data
     config.output_dir, config.experiment_name, config.timestamp, config.vis = folder, "x", "t", "tensorboard"
     config.machine.device_type, config.max_num_iterations = "cpu", STEPS
+    if method == "splat-portrait-small":
+        config.pipeline.model.max_gaussians = 600
+        return config
     datamanager = config.pipeline.datamanager
     datamanager.train_num_rays_per_batch = 512
     datamanager.lips_phase_start, datamanager.lips_patch_size = 2, 16
