@@ -115,7 +115,8 @@ def _innermost(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int]:
 
     if not mask.any():
         raise ValueError("neither a face mesh nor a head mask")
-    row, column = np.unravel_index(int(np.argmax(ndimage.distance_transform_edt(mask))), mask.shape)
+    depth = np.asarray(ndimage.distance_transform_edt(mask))
+    row, column = np.unravel_index(int(depth.argmax()), mask.shape)
     return int(row), int(column)
 
 

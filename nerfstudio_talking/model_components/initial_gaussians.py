@@ -102,7 +102,7 @@ def initial_portrait(
     frame = int(sequence.train_frames[middle_frame(track.camera_to_worlds[sequence.train_frames])])
     image = read_image(sequence.image_paths[frame], "RGB")
     parsing = load_parsing(sequence, frame)
-    head_mask = ndimage.binary_opening(class_mask(parsing, HEAD_CLASSES))
+    head_mask = np.asarray(ndimage.binary_opening(class_mask(parsing, HEAD_CLASSES)))
     if not head_mask.any():
         raise TalkingError(
             sequence.parsing_paths[frame],
@@ -113,7 +113,7 @@ def initial_portrait(
     shape, motions = _tracked_face(sequence, conditions)
     pose = track.camera_to_worlds[frame].astype(np.float64)
     surface = head_surface(shape, pose, track.camera, head_mask)
-    region = head_mask | (surface.on_mesh & ndimage.binary_dilation(head_mask, iterations=2))
+    region = head_mask | (surface.on_mesh & np.asarray(ndimage.binary_dilation(head_mask, iterations=2)))
     moved = {} if shape is None else _motion_images(surface, shape, motions)
     head = _on_surface(surface, region, moved, image, counts[0], generator)
     mouth = _inner_mouth(sequence, shape, motions, counts[1], generator)
@@ -157,8 +157,8 @@ def _on_surface(
     """Gaussians on the head's surface, spread over its area and by the image's detail."""
     camera, pose = surface.camera, surface.pose
     depth = np.where(surface.mask, surface.depth, surface.depth[surface.mask].max())
-    steps = np.stack(np.gradient(depth)) * camera.focal / depth  # metres of depth per metre across
-    area = np.where(region, np.minimum(np.sqrt(1 + (steps**2).sum(0)), _STEEPEST), 0.0)
+    down, across = (np.gradient(depth, axis=axis) * camera.focal / depth for axis in (0, 1))  # metres per metre
+    area = np.where(region, np.minimum(np.sqrt(1 + down**2 + across**2), _STEEPEST), 0.0)
     weights = area * detail_weights(image, region)
     pixels, (rows, columns) = _spread(weights, count, generator)
     means = (camera.unproject(pixels) * depth[rows, columns][:, None]) @ pose[:, :3].T + pose[:, 3]
