@@ -96,3 +96,11 @@ class ConditioningTrack(nn.Module):
     def eye_condition(self, frames: Int64[Tensor, " frames"]) -> Float[Tensor, "frames eyes"]:
         """Scaled closure of the eyes. Open eyes are zero, so that a blink is a signal and its absence none."""
         return EYE_SCALE * (1 - self.eyes[frames])
+
+
+def pose_code(poses: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 6"]:
+    """Head poses as six numbers: antisymmetric part of the rotation, and the head's origin in the camera, metres."""
+    rotation, position = poses[:, :, :3], poses[:, :, 3]
+    skew = 0.5 * (rotation - rotation.transpose(1, 2))
+    origin = -torch.einsum("fji,fj->fi", rotation, position)
+    return torch.cat([torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], 1), origin], 1)

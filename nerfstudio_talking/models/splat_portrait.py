@@ -23,7 +23,7 @@ from torch.nn import Parameter
 
 from nerfstudio_talking.cameras.image_plane import apply_affine
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
-from nerfstudio_talking.field_components.conditioning import FrameCondition
+from nerfstudio_talking.field_components.conditioning import FrameCondition, pose_code
 from nerfstudio_talking.field_components.frame_residuals import FrameResiduals
 from nerfstudio_talking.fields.deformable_gaussians import DeformableGaussians
 from nerfstudio_talking.io.errors import TalkingError
@@ -52,6 +52,9 @@ class SplatPortraitModelConfig(PortraitModelConfig):
 
     _target: type = field(default_factory=lambda: SplatPortraitModel)
     """Target class to instantiate."""
+    predicted_mouth_prob: float = 0.0
+    """Probability that a training frame is conditioned on the audio-predicted mouth shape instead of the tracked one:
+    none, since pictures of lips that are elsewhere teach the portrait to hardly move them."""
     implementation: Implementation = "auto"
     """Implementation of the rasterizer: 'gsplat' on CUDA, 'numba' on CPUs, 'torch' anywhere; 'auto' chooses."""
     max_gaussians: int = 40_000
@@ -389,11 +392,3 @@ class SplatPortraitModel(PortraitModel):
             weights = weights + self.config.region_weight * regions
         share = 1 - self.config.ssim_loss_mult
         return share * weighted_absolute_error(rendered, gt, weights)
-
-
-def pose_code(poses: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 6"]:
-    """Head poses as six numbers: antisymmetric part of the rotation, and the head's origin in the camera, metres."""
-    rotation, position = poses[:, :, :3], poses[:, :, 3]
-    skew = 0.5 * (rotation - rotation.transpose(1, 2))
-    origin = -torch.einsum("fji,fj->fi", rotation, position)
-    return torch.cat([torch.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], 1), origin], 1)

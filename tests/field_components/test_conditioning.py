@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.dataset_io.track import load_track
-from nerfstudio_talking.field_components.conditioning import ConditioningTrack
+from nerfstudio_talking.field_components.conditioning import ConditioningTrack, pose_code
 from nerfstudio_talking.io.errors import TalkingError
 
 
@@ -39,3 +40,10 @@ def test_a_track_with_other_features_is_refused(conditioning, talking_dataset):
     other = track.replace(audio=np.zeros((track.num_frames, 16, 29), np.float32))
     with pytest.raises(TalkingError, match="audio of shape"):
         conditioning.load(other)
+
+
+def test_pose_codes_tell_rotation_and_position():
+    rotation = Rotation.from_rotvec([0.0, 0.1, 0.0]).as_matrix()
+    pose = np.concatenate([rotation, rotation @ np.array([[0.02], [0.0], [0.9]])], 1)
+    code = pose_code(torch.from_numpy(pose)[None])[0]
+    assert torch.allclose(code, torch.tensor([0.0, np.sin(0.1), 0.0, -0.02, 0.0, -0.9]).double())

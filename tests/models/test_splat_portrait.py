@@ -11,7 +11,6 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.models.splat_portrait import pose_code
 
 
 def small_config(data: Any, **changes: Any) -> Any:
@@ -206,10 +205,3 @@ def test_the_torso_follows_the_body_in_the_image(trained):
             for body in (torch.eye(2, 3), motion)
         ]
     assert torch.allclose(seen[1], seen[0] @ motion[:, :2].T + motion[:, 2], atol=1e-4)
-
-
-def test_pose_codes_tell_rotation_and_position():
-    rotation = Rotation.from_rotvec([0.0, 0.1, 0.0]).as_matrix()
-    pose = np.concatenate([rotation, rotation @ np.array([[0.02], [0.0], [0.9]])], 1)
-    code = pose_code(torch.from_numpy(pose)[None])[0]
-    assert torch.allclose(code, torch.tensor([0.0, np.sin(0.1), 0.0, -0.02, 0.0, -0.9]).double())
