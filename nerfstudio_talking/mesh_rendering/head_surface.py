@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
-from nerfstudio_talking.mesh_rendering.rasterizer import interpolate, rasterise
+from nerfstudio_talking.mesh_rendering.rasterizer import Coverage, interpolate, rasterise
 from nerfstudio_talking.mesh_rendering.textured_face import mesh_triangles
 
 _OUTLINE_BEHIND = 0.03
@@ -37,6 +37,18 @@ class HeadSurface:
     """Camera-to-world (world = the head) of the image."""
     camera: PinholeCamera
     """Camera of the image."""
+    coverage: Coverage | None
+    """The part of the mesh that each pixel shows; None without a mesh."""
+
+    def over_mesh(self, values: Float[np.ndarray, "478 channels"]) -> Float[np.ndarray, "height width channels"]:
+        """Values at the mesh's points as an image: interpolated where the mesh is seen, 0 elsewhere.
+
+        Raises:
+            ValueError: there is no mesh.
+        """
+        if self.coverage is None:
+            raise ValueError("a surface without a mesh")
+        return np.where(self.on_mesh[..., None], interpolate(self.coverage, mesh_triangles()[0], values), 0.0)
 
     def points(
         self, rows: Int[np.ndarray, " points"], columns: Int[np.ndarray, " points"]
@@ -74,15 +86,15 @@ def head_surface(
     if shape is None:
         known = np.zeros_like(head_mask)
         known[_innermost(head_mask)] = True
-        mesh_depth, on_mesh = np.where(known, outline - _ROUND_FRONT, 0.0), np.zeros_like(head_mask)
+        mesh_depth, on_mesh, coverage = np.where(known, outline - _ROUND_FRONT, 0.0), np.zeros_like(head_mask), None
     else:
-        mesh_depth, on_mesh = _mesh_depth(np.asarray(shape, dtype=np.float64), pose, camera)
-        known = on_mesh
+        mesh_depth, coverage = _mesh_depth(np.asarray(shape, dtype=np.float64), pose, camera)
+        known = on_mesh = coverage.triangle >= 0
     if not known.any():
         raise ValueError("the face mesh covers no pixel of the image")
     mask = head_mask | on_mesh
     depth = _complete_depth(mesh_depth, known, mask, outline, _BORDER_SIGMA * camera.width)
-    return HeadSurface(depth.astype(np.float32), mask, on_mesh, pose, camera)
+    return HeadSurface(depth.astype(np.float32), mask, on_mesh, pose, camera, coverage)
 
 
 def _complete_depth(
@@ -122,10 +134,10 @@ def _innermost(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int]:
 
 def _mesh_depth(
     shape: Float64[np.ndarray, "478 3"], pose: Float64[np.ndarray, "3 4"], camera: PinholeCamera
-) -> tuple[Float64[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
-    """Depth of the face mesh along the optical axis, metres, and the pixels that it covers; lips and eyes closed."""
+) -> tuple[Float64[np.ndarray, "height width"], Coverage]:
+    """Depth of the face mesh along the optical axis, metres, and what each pixel shows of it; lips and eyes closed."""
     triangles, _ = mesh_triangles()
     pixels = camera.project(shape, pose[None])[0]
     depth = -((shape - pose[:, 3]) @ pose[:, :3])[:, 2]
     coverage = rasterise(pixels, depth, triangles, camera.height, camera.width)
-    return interpolate(coverage, triangles, depth[:, None])[..., 0].astype(np.float64), coverage.triangle >= 0
+    return interpolate(coverage, triangles, depth[:, None])[..., 0].astype(np.float64), coverage

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, Int64, UInt8
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
+from nerfstudio_talking.face.landmark_sets import INNER_LIP_CORNERS, MIDDLE_LIP_PAIR
 from nerfstudio_talking.face.linear_face_model import (
     FaceModel,
     canonical_face,
@@ -65,7 +66,7 @@ def mesh_triangles() -> tuple[Int[np.ndarray, "triangles 3"], int]:
     """Triangles of skin and eyes followed by those that close the mouth, and the number of the former."""
     _, triangles = canonical_face()
     rings = sorted(_rings(triangles), key=len)[:-1]  # the longest is the outline of the face
-    lips = max(rings, key=lambda ring: len(set(ring) & {13, 14, 78, 308}))
+    lips = max(rings, key=lambda ring: len(set(ring) & {*MIDDLE_LIP_PAIR, *INNER_LIP_CORNERS}))
     eyes = [_fan(ring) for ring in rings if ring is not lips]
     skin = np.concatenate([triangles, *eyes])
     return np.concatenate([skin, _fan(lips)]), len(skin)

@@ -14,14 +14,12 @@ from nerfstudio_talking.cameras.body_frame import middle_frame
 from nerfstudio_talking.cameras.image_plane import apply_affine
 from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
-from nerfstudio_talking.face.landmark_sets import CHIN_TIP
+from nerfstudio_talking.face.landmark_sets import CHIN_TIP, INNER_LIP_CORNERS, MIDDLE_LIP_PAIR
 from nerfstudio_talking.face.linear_face_model import face_shapes
 from nerfstudio_talking.fields.deformable_gaussians import InitialGaussians
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.mesh_rendering.head_surface import HeadSurface, head_surface
-from nerfstudio_talking.mesh_rendering.rasterizer import interpolate, rasterise
-from nerfstudio_talking.mesh_rendering.textured_face import mesh_triangles
 
 _RADIUS = 0.4
 """Standard deviation of a new Gaussian over the distance to its neighbours."""
@@ -33,8 +31,6 @@ _TORSO_BEHIND = 0.05
 """How far the torso lies behind the head's origin, metres."""
 _MOUTH_BEHIND = 0.012
 """How far the inside of the mouth lies behind the lips, metres."""
-_MOUTH_CORNERS, _MIDDLE_LIPS = (78, 308), (13, 14)
-"""FaceMesh points: corners of the inner lips; middle of the upper and the lower inner lip."""
 
 
 def detail_weights(
@@ -114,7 +110,7 @@ def initial_portrait(
     pose = track.camera_to_worlds[frame].astype(np.float64)
     surface = head_surface(shape, pose, track.camera, head_mask)
     region = head_mask | (surface.on_mesh & np.asarray(ndimage.binary_dilation(head_mask, iterations=2)))
-    moved = {} if shape is None else _motion_images(surface, shape, motions)
+    moved = {name: np.stack([surface.over_mesh(motion) for motion in value]) for name, value in motions.items()}
     head = _on_surface(surface, region, moved, image, counts[0], generator)
     mouth = _inner_mouth(sequence, shape, motions, counts[1], generator)
     return head, mouth, _torso(sequence, frame, counts[2], plane_distance + _TORSO_BEHIND, generator)
@@ -129,21 +125,6 @@ def _tracked_face(
         return None, {}
     shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)[train]
     return np.nanmean(shapes, 0), motion_of_points(shapes, {name: value[train] for name, value in conditions.items()})
-
-
-def _motion_images(
-    surface: HeadSurface, shape: np.ndarray, motions: dict[str, np.ndarray]
-) -> dict[str, Float[np.ndarray, "_ height width 3"]]:
-    """Metres that the surface moves per unit of each channel: interpolated over the mesh, none beside it."""
-    triangles, _ = mesh_triangles()
-    pixels = surface.camera.project(shape, surface.pose[None])[0]
-    depths = -((shape - surface.pose[:, 3]) @ surface.pose[:, 2])
-    coverage = rasterise(pixels, depths, triangles, *surface.mask.shape)
-
-    def image(motion: np.ndarray) -> np.ndarray:
-        return np.where(surface.on_mesh[..., None], interpolate(coverage, triangles, motion), 0.0)
-
-    return {name: np.stack([image(motion) for motion in value]) for name, value in motions.items()}
 
 
 def _on_surface(
@@ -180,7 +161,7 @@ def _inner_mouth(
     if shape is None:
         corners, middle = np.array([[-0.025, -0.06, 0.04], [0.025, -0.06, 0.04]]), np.array([[0, -0.06, 0.05]] * 2)
     else:
-        corners, middle = shape[list(_MOUTH_CORNERS)], shape[list(_MIDDLE_LIPS)]
+        corners, middle = shape[list(INNER_LIP_CORNERS)], shape[list(MIDDLE_LIP_PAIR)]
     half = 0.5 * abs(corners[1, 0] - corners[0, 0])
     across, up = generator.uniform(-1, 1, (2, count))
     means = np.stack(

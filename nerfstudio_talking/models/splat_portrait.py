@@ -23,6 +23,7 @@ from torch.nn import Parameter
 
 from nerfstudio_talking.cameras.image_plane import apply_affine
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.dataset_io.parsing_labels import MOUTH_CLASSES
 from nerfstudio_talking.field_components.conditioning import FrameCondition, pose_code
 from nerfstudio_talking.field_components.frame_residuals import FrameResiduals
 from nerfstudio_talking.fields.deformable_gaussians import DeformableGaussians
@@ -150,8 +151,8 @@ class SplatPortraitModel(PortraitModel):
         codes = pose_code(self.conditioning.camera_to_worlds[torch.from_numpy(self.sequence.train_frames)])
         self.register_buffer("pose_mean", codes.mean(0), persistent=False)
         self.register_buffer("pose_std", codes.std(0).nan_to_num() + 1e-6, persistent=False)
-        self.register_classes("region_classes", ("lips", "inner_mouth", "eyes"))
-        self.density = DensityControl({name: self._group(name) for name in _SHARES})
+        self.register_classes("region_classes", (*MOUTH_CLASSES, "eyes"))
+        self._density: DensityControl | None = None
 
     def prepare_training(self) -> None:
         """Fit the audio regression; place the Gaussians on the person."""
@@ -201,12 +202,13 @@ class SplatPortraitModel(PortraitModel):
         optimizers, trainer = training_callback_attributes.optimizers, training_callback_attributes.trainer
         if optimizers is None or trainer is None or self.config.relocation_interval <= 0:
             return []
+        self._density = density = DensityControl({name: self._group(name) for name in _SHARES})
         last = self.config.relocation_stop * trainer.config.max_num_iterations
 
         def relocate(step: int) -> None:
-            self.density.collect()
+            density.collect()
             if step > 0 and step % self.config.relocation_interval == 0 and step < last:
-                self.density.relocate(optimizers.optimizers, seed=step)
+                density.relocate(optimizers.optimizers, seed=step)
 
         return [TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], relocate, update_every_num_iters=1)]
 
@@ -246,6 +248,7 @@ class SplatPortraitModel(PortraitModel):
             colors = torch.cat([colors, projected.depths[:, None], saliency], 1)
             far = behind.new_full((*behind.shape[:2], 1), self.plane_distance)
             behind = torch.cat([behind, far, far.new_zeros(*far.shape[:2], saliency.shape[1])], -1)
+        density = self._density if self.training and torch.is_grad_enabled() else None
         image, alpha = rasterize(
             projected.means,
             projected.conics,
@@ -257,11 +260,11 @@ class SplatPortraitModel(PortraitModel):
             pinhole.height,
             behind,
             self.config.implementation,
-            absgrad_of=projected.means if self.training and torch.is_grad_enabled() else None,
+            absgrad_of=None if density is None else projected.means,
         )
         if self.training:
-            if torch.is_grad_enabled():
-                self.density.watch(projected.means)
+            if density is not None:
+                density.watch(projected.means)
             return {"rgb": image, "accumulation": alpha, **self._regularisers(frame)}
         rgb, depth, *saliency = image.split([3, 1] + [1] * (image.shape[-1] - 4), -1)
         named = {f"saliency_{name}": value for name, value in zip(_GATED, saliency)}
