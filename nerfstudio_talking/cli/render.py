@@ -12,7 +12,7 @@ from nerfstudio_talking.io.console import CONSOLE
 
 @dataclass
 class Render:
-    """Render a camera path (`ns-talking path`) as a video with the audio of the recording.
+    """Render a camera path (`ns-talking path`) as a video with the audio of the frames that it shows.
 
     The options are those of `ns-render camera-path` that concern a video.
     """
@@ -39,10 +39,10 @@ class Render:
         from nerfstudio_talking.inference.render_clip import render_with_audio
 
         target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")
-        start = render_with_audio(self.load_config, self.camera_path_filename, target, self._render_silently)
-        CONSOLE.print(
-            f"[green]Wrote {escape(str(target))}, with audio from second {start:.2f} of the clip.", soft_wrap=True
-        )
+        silent = render_with_audio(self.load_config, self.camera_path_filename, target, self._render_silently)
+        CONSOLE.print(f"[green]Wrote {escape(str(target))}, {'silent' if silent else 'with audio'}.", soft_wrap=True)
+        if silent:
+            CONSOLE.print(f"[yellow]The video is silent: {silent}.", soft_wrap=True)
 
     def _render_silently(self, output: Path) -> None:
         from nerfstudio.scripts.render import RenderCameraPath  # imports every method of nerfstudio

@@ -74,7 +74,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
     images = _image_paths(folder, ids)
     width, height = image_size(images[0])
     poses = np.array([np.array(entries[int(i)]["transform_matrix"], dtype=np.float64)[:3] for i in ids])
-    audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids])
+    audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids], dtype=np.int64)
     features = _audio_features(folder, audio, audio_ids, fps)
     landmarks = _landmarks(folder, ids)
     parsing = [folder / "parsing" / f"{i}.png" for i in ids]
@@ -93,6 +93,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         lips=None if landmarks is None else lip_opening_68(landmarks),
         landmarks=landmarks,
         frame_ids=ids,
+        audio_ids=audio_ids,
         audio_path=wav,
         digest=file_digest(folder / "transforms_train.json"),
         provenance={"layout": "ad-nerf", "parsing": has_parsing},

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
@@ -38,7 +38,7 @@ TRACK_JSON, TRACK_NPZ = "track.json", "track.npz"
 IMAGE_DIR, PARSING_DIR, TORSO_DIR = "images", "parsing", "torso"
 BACKGROUND_NAME, AUDIO_NAME, TORSO_JSON = "background.png", "audio.wav", "torso.json"
 
-_ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids")
+_ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids", "audio_ids")
 _NORMALIZATION = ("audio_levels", "audio_mean", "audio_std")
 
 
@@ -73,6 +73,8 @@ class TalkingTrack:
     [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
+    audio_ids: Int64[np.ndarray, " frames"] | None = None
+    """Frame of `audio_path` whose audio belongs to each frame, counted at `fps`; positions in the track where None."""
     audio_normalization: FeatureNormalization | None = None
     """What the audio features were normalised with; None where other programs made them, or unknown."""
     audio_path: Path | None = None
@@ -83,7 +85,7 @@ class TalkingTrack:
     """How each column was made, and measurements for the report."""
 
     def __post_init__(self) -> None:
-        for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids"):
+        for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids", "audio_ids"):
             value = getattr(self, name)
             if value is not None and len(value) != self.num_frames:
                 raise ValueError(f"track.{name} has {len(value)} rows for {self.num_frames} frames")
@@ -107,6 +109,11 @@ class TalkingTrack:
     def duration(self) -> float:
         """Length in seconds."""
         return self.num_frames / self.fps
+
+    @property
+    def audio_starts(self) -> Float64[np.ndarray, " frames"]:
+        """Second of `audio_path` at which the audio of each frame starts."""
+        return (np.arange(self.num_frames) if self.audio_ids is None else self.audio_ids) / self.fps
 
     @property
     def times(self) -> Float32[np.ndarray, " frames"]:

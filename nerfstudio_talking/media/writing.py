@@ -191,9 +191,15 @@ class AudioTrack:
 
 
 def mux_audio(
-    video_path: Path | str, samples: Float[np.ndarray, " samples"], rate: int, output_path: Path | str
+    video_path: Path | str, samples: Float[np.ndarray, " samples"] | None, rate: int, output_path: Path | str
 ) -> None:
     """Add audio to a video: its frames are copied without re-encoding, the audio is cut or padded to their length.
+
+    Args:
+        video_path: the video; its own audio is left off.
+        samples: mono audio in [-1, 1]; None for a silent video.
+        rate: samples per second.
+        output_path: the video to write.
 
     Raises:
         TalkingError: the video cannot be read, or the output cannot be written.
@@ -214,15 +220,17 @@ def mux_audio(
         tags = {name: text for name, text in source.metadata.items() if name in ("title", "comment")}
         with open_output(output_path, part, {"comment": SYNTHETIC_NOTICE, **tags}) as container:
             copy = container.add_stream_from_template(image)
-            audio = AudioTrack(container, samples, rate)
+            audio = None if samples is None else AudioTrack(container, samples, rate)
             end = Fraction(0)
             for packet in _timed_packets(source, image):
                 assert packet.pts is not None and packet.dts is not None
                 end = max(end, (packet.pts - first + (packet.duration or 0)) * packet.time_base)
                 packet.pts, packet.dts, packet.stream = packet.pts - first, packet.dts - first, copy
                 container.mux(packet)
-                container.mux(audio.until(end))
-            container.mux(audio.end(end))
+                if audio is not None:
+                    container.mux(audio.until(end))
+            if audio is not None:
+                container.mux(audio.end(end))
         publish(part, output_path)
 
 

@@ -94,5 +94,6 @@ def driving_track(
         lips=None,
         landmarks=None,
         frame_ids=None,
+        audio_ids=None,
         audio_path=None,
     )

@@ -127,6 +127,7 @@ class PortraitPipeline(VanillaPipeline):
 
     def _score_video(self, model: PortraitModel, kept: list[Rendering], known: Container[str]) -> dict[str, float]:
         """Scores of the video but those that are known already, and scores of each frame."""
+        from nerfstudio_talking.audio.frame_audio import audio_of_frames
         from nerfstudio_talking.media.reading import read_audio
         from nerfstudio_talking.metrics.functional.parsing import decode_palette
         from nerfstudio_talking.metrics.suite import PortraitScores
@@ -136,9 +137,8 @@ class PortraitPipeline(VanillaPipeline):
         frames = [int(sequence.eval_frames[rendering.index]) for rendering in kept]
         audio = None
         if sequence.track.audio_path is not None and frames == list(range(frames[0], frames[0] + len(frames))):
-            fps = sequence.track.fps
-            samples = read_audio(sequence.track.audio_path)
-            audio = (samples[round(frames[0] / fps * 16000) : round((frames[-1] + 1) / fps * 16000)], 16000)
+            starts = sequence.track.audio_starts[frames]
+            audio = (audio_of_frames(read_audio(sequence.track.audio_path), starts, sequence.track.fps), 16000)
         scores = PortraitScores(sequence.track.fps, audio, self.config.lpips_weights, self.config.fid_weights)
         with get_progress("Scoring the video") as progress:
             for rendering, frame in progress.track(list(zip(kept, frames))):

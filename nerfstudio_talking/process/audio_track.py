@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from nerfstudio_talking.dataset_io.track import AUDIO_NAME, normalization_arrays
 from nerfstudio_talking.io.files import write_json
@@ -21,6 +20,7 @@ WORTH_A_WARNING = 2
 def write_audio(job: Job) -> None:
     """audio.wav, features to audio.npz, offset and findings to audio_record.json."""
     from nerfstudio_talking.audio.extract import extract_features
+    from nerfstudio_talking.audio.frame_audio import cut_audio
     from nerfstudio_talking.audio.sync import estimate_offset
     from nerfstudio_talking.media.reading import read_audio
     from nerfstudio_talking.media.writing import write_wav
@@ -55,15 +55,3 @@ def write_audio(job: Job) -> None:
     write_json(
         {"audio": audio, "findings": [[f.code, f.message] for f in findings]}, job.space.work / "audio_record.json"
     )
-
-
-def cut_audio(
-    samples: Float[np.ndarray, " samples"], start: float, seconds: float, rate: int = SAMPLE_RATE
-) -> Float[np.ndarray, " cut"]:
-    """The audio from `start` (seconds, may be negative) for `seconds`, silence where there is none."""
-    first, count = round(start * rate), round(seconds * rate)
-    cut = np.zeros(count, dtype=np.float32)
-    a, b = max(first, 0), min(first + count, len(samples))
-    if b > a:
-        cut[a - first : b - first] = samples[a:b]
-    return cut

@@ -4,46 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from helpers.builders import draw_frame, draw_landmarks, moving_poses, speech_like
+from helpers.ad_nerf_folders import IDS, write_ad_nerf_dataset
+from helpers.builders import moving_poses
 from helpers.paths import needs_clips, shared_file
-from PIL import Image
 
 from nerfstudio_talking.audio.extract import READY_SHAPES, extract_features
 from nerfstudio_talking.dataset_io.ad_nerf import AUDIO_ARRAYS, load_ad_nerf_sequence
-from nerfstudio_talking.dataset_io.parsing_labels import AD_NERF_COLOURS, CLASS_ID
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID
 from nerfstudio_talking.dataset_io.sequence import load_parsing
 from nerfstudio_talking.dataset_io.validation import load_any_sequence, sequence_problems
 from nerfstudio_talking.io.errors import TalkingError
-
-IDS = [0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 13]  # holes: frames without landmarks
-
-
-def write_ad_nerf_dataset(folder, size=48, audio="aud_ds.npy", rows=14, colour="parsing"):
-    for name in ("gt_imgs", "parsing", "torso_imgs", "ori_imgs"):
-        (folder / name).mkdir(parents=True)
-    poses, focal = moving_poses(20), 2.0 * size
-    opening, _ = speech_like(20, 0)
-    entries = []
-    for i in IDS:
-        image, ids = draw_frame(poses[i], opening[i], size, focal)
-        Image.fromarray(image).save(folder / f"gt_imgs/{i}.jpg")
-        paint = np.zeros((size, size, 3), np.uint8) + np.uint8(AD_NERF_COLOURS["skin"])
-        paint[ids == 0] = AD_NERF_COLOURS["background"]
-        paint[ids == CLASS_ID["cloth"]] = AD_NERF_COLOURS["cloth"]
-        Image.fromarray(paint).save(folder / f"parsing/{i}.png")
-        alpha = np.where(ids == CLASS_ID["cloth"], 255, 0).astype(np.uint8)
-        Image.fromarray(np.dstack([image, alpha])).save(folder / f"torso_imgs/{i}.png")
-        np.savetxt(folder / f"ori_imgs/{i}.lms", draw_landmarks(poses[i], opening[i], size, focal), "%f")
-        matrix = np.vstack([poses[i], [0, 0, 0, 1]]).tolist()
-        entries.append({"img_id": i, "aud_id": i, "transform_matrix": matrix})
-    header = {"focal_len": focal, "cx": size / 2, "cy": size / 2}
-    for name, part in (("train", entries[8::-1]), ("val", entries[9:])):  # unsorted
-        (folder / f"transforms_{name}.json").write_text(json.dumps({**header, "frames": part}))
-    Image.new("RGB", (size, size), (120, 120, 120)).save(folder / "bc.jpg")
-    np.save(folder / audio, np.random.default_rng(0).standard_normal((rows, 16, 29)).astype(np.float32))
-    lines = ["frame, timestamp, AU01_r, AU45_r"]
-    lines += [f"{i + 1}, {i / 25:.3f}, 0.1, {1.0 if i == 5 else 0.0}" for i in range(12)]  # shorter than the clip
-    (folder / "au.csv").write_text("\n".join(lines))
 
 
 @pytest.mark.parametrize("audio", ["aud_ds.npy", "aud.npy"])
