@@ -59,13 +59,16 @@ def rasterize(
         implementation: `numba` on CPUs, `gsplat` on CUDA, `torch` anywhere (dense and slow); `auto` chooses.
         absgrad_of: a tensor that backward gives an attribute `absgrad` of its own shape, the absolute gradients of the
             means summed over the pixels, for density control (AbsGS, Ye et al. 2024); usually `means` or its base.
+            Not with `torch`.
 
     Raises:
-        ValueError: numba is asked for on another device than a CPU.
+        ValueError: numba is asked for on another device than a CPU, or absolute gradients of `torch`.
     """
     if implementation == "auto":
         implementation = fastest_on(means.device)
     if implementation == "torch":
+        if absgrad_of is not None:
+            raise ValueError("the dense rasterizer has no absolute gradients: choose 'numba' or 'gsplat'")
         image, through = rasterize_torch(means, conics, opacities, colors, depths, radii, width, height)
     elif implementation == "numba":
         if means.device.type != "cpu":
