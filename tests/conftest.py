@@ -20,7 +20,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests of the GPU where there is none."""
+    """Files with slow tests first, so that workers end together; skip the tests of the GPU where there is none."""
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
     gpu_tests = [item for item in items if item.get_closest_marker("gpu")]
     if gpu_tests:
         import torch
@@ -46,6 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 return str(file.parent)
             return str(file) if shared(file, "module") else nodeid
 
+    config.option.loadscopereorder = False  # as collected, not by the number of tests
     return Scheduling(config, log)
 
 

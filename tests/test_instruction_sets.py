@@ -14,17 +14,14 @@ import torch
 from helpers.paths import ROOT
 
 VARIANTS = {
-    "torch without vector instructions": (
-        {"ATEN_CPU_CAPABILITY": "default"},
-        "import torch; assert torch.backends.cpu.get_cpu_capability() == 'DEFAULT'",
+    "the oldest CPU": (
+        {"ATEN_CPU_CAPABILITY": "default", "NUMBA_CPU_NAME": "generic"},
+        "import torch; assert torch.backends.cpu.get_cpu_capability() == 'DEFAULT'; "
+        "import numba; assert numba.config.CPU_NAME == 'generic'",
     ),
     "torch with AVX2": (
         {"ATEN_CPU_CAPABILITY": "avx2"},
         "import torch; assert torch.backends.cpu.get_cpu_capability() == 'AVX2'",
-    ),
-    "numba for the oldest CPU": (
-        {"NUMBA_CPU_NAME": "generic"},
-        "import numba; assert numba.config.CPU_NAME == 'generic'",
     ),
 }
 """Environment, and a statement that fails where it has no effect."""

@@ -35,18 +35,19 @@ def test_training_and_evaluation_show_no_warning_of_others(talking_dataset: Path
     run = command(
         "ns-train", "talking-portrait-small", "--data", talking_dataset, "--output-dir", tmp_path, "--timestamp", "t",
         "--experiment-name", "x", "--max-num-iterations", 2, "--machine.device-type", "cpu", "--vis", "tensorboard",
-        *SMALL, cwd=tmp_path,
+        *SMALL, cwd=tmp_path, forked=False,
     )  # fmt: skip
     assert_clean(run.stdout + run.stderr)
     config = tmp_path / "x" / "talking-portrait-small" / "t" / "config.yml"
-    run = command("ns-eval", "--load-config", config, "--output-path", tmp_path / "eval.json", cwd=tmp_path)
+    output = tmp_path / "eval.json"
+    run = command("ns-eval", "--load-config", config, "--output-path", output, cwd=tmp_path, forked=False)
     assert_clean(run.stdout + run.stderr)
 
 
 @pytest.mark.slow
 def test_processing_shows_no_warning_of_others(tmp_path: Path) -> None:
     options = ("--output", tmp_path / "data", "--size", 128, "--frames", "0:30")
-    run = command("ns-talking", "process", paths.SAMPLE / "sample.mp4", *options, cwd=tmp_path)
+    run = command("ns-talking", "process", paths.SAMPLE / "sample.mp4", *options, cwd=tmp_path, forked=False)
     assert "30 frames of 128x128" in run.stdout
     assert run.stderr == ""
     assert_clean(run.stdout)

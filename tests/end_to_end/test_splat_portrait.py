@@ -35,7 +35,7 @@ def test_it_is_scored(portrait, tmp_path):
 def test_it_speaks_another_voice(portrait, tmp_path, talking_dataset):
     command(
         "ns-talking", "drive", "--load-config", portrait, "--audio", talking_dataset / "audio.wav", "--output",
-        tmp_path / "spoken.mp4", cwd=tmp_path,
+        tmp_path / "spoken.mp4", cwd=tmp_path, forked=False,
     )  # fmt: skip
     with av.open(str(tmp_path / "spoken.mp4")) as file:
         assert len(file.streams.audio) == 1

@@ -93,7 +93,7 @@ def test_render_camera_path_plays_every_frame_with_audio(portrait, talking_datas
     command("ns-talking", "path", "--data", talking_dataset, "--output", path, "--frames", "2:12", cwd=tmp_path)
     output = tmp_path / "camera path.mp4"
     options = ("--load-config", portrait, "--camera-path-filename", path)
-    command("ns-talking", "render", *options, "--output-path", output, cwd=portrait.parents[4])
+    command("ns-talking", "render", *options, "--output-path", output, cwd=portrait.parents[4], forked=False)
     info = probe_video(output)
     assert (info.width, info.height, info.has_audio) == (48, 48, True)
     assert info.fps == pytest.approx(25)
@@ -106,7 +106,7 @@ def test_render_dataset(portrait, tmp_path):
     command(
         "ns-render", "dataset", "--load-config", portrait, "--output-path", tmp_path / "out",
         "--rendered-output-names", "rgb", "depth", "parsing", "saliency_audio", "--split", "test",
-        cwd=portrait.parents[4],
+        cwd=portrait.parents[4], forked=False,
     )  # fmt: skip
     for name in ("rgb", "depth", "parsing", "saliency_audio"):
         assert len(list((tmp_path / "out" / "test" / name).iterdir())) == 2

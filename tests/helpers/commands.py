@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import TextIO
 
 SMALL = (
     "--pipeline.datamanager.train-num-rays-per-batch",
@@ -19,15 +23,63 @@ SMALL = (
 )
 
 
-def command(name: str, *arguments: object, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def command(
+    name: str, *arguments: object, cwd: Path, check: bool = True, forked: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a console script.
+
+    Args:
+        name: the script, such as ns-train.
+        arguments: its arguments.
+        cwd: the folder to run it in.
+        check: whether an exit code other than 0 is an error.
+        forked: whether it starts from a process that has done the imports; False runs the installed script itself.
+    """
     program = Path(sys.executable).with_name(name)
     environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    result = subprocess.run(
-        [str(program), *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
-    )
+    call = [str(program), *map(str, arguments)]
+    if forked and not _has_gpu():
+        result = _run_forked(call, cwd, environment)
+    else:
+        result = subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if check and result.returncode != 0:
         raise AssertionError(f"{name} {arguments} failed:\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}")
     return result
+
+
+@functools.cache
+def _has_gpu() -> bool:
+    """CUDA does not survive a fork."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _run_forked(call: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    requests, replies = _server()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = {name: Path(folder) / name for name in ("stdout", "stderr")}
+        request = {"arguments": call, "cwd": str(cwd), "environment": environment}
+        print(json.dumps({**request, **{name: str(path) for name, path in outputs.items()}}), file=requests, flush=True)
+        reply = replies.readline()
+        assert reply, "the server of commands has ended"
+        texts = {name: path.read_text(encoding="utf-8") for name, path in outputs.items()}
+    return subprocess.CompletedProcess(call, int(reply), **texts)
+
+
+@functools.cache
+def _server() -> tuple[TextIO, TextIO]:
+    """Start the server of this test process; it ends when its requests are closed, with this process at the latest."""
+    (from_us, requests), (replies, to_us) = os.pipe(), os.pipe()
+    subprocess.Popen(
+        [sys.executable, "-m", "helpers.command_server", str(from_us), str(to_us)],
+        cwd=Path(__file__).parents[1],
+        pass_fds=(from_us, to_us),
+        stdin=subprocess.DEVNULL,
+    )
+    os.close(from_us)
+    os.close(to_us)
+    return os.fdopen(requests, "w"), os.fdopen(replies)
 
 
 def train(method: str, data: Path, folder: Path, steps: int, *more: object) -> Path:
