@@ -14,8 +14,8 @@ _SHORTEST_RUN = 1.0
 
 
 def cut_audio(
-    samples: Float[np.ndarray, samples * channels], start: float, seconds: float, rate: int = 16000
-) -> Float32[np.ndarray, cut * channels]:
+    samples: Float[np.ndarray, "samples ..."], start: float, seconds: float, rate: int = 16000
+) -> Float32[np.ndarray, "cut ..."]:
     """The audio from `start` (seconds, may be negative) for `seconds`, silence where there is none."""
     first, count = round(start * rate), round(seconds * rate)
     cut = np.zeros((count, *samples.shape[1:]), dtype=np.float32)
@@ -26,8 +26,8 @@ def cut_audio(
 
 
 def audio_of_frames(
-    samples: Float[np.ndarray, samples * channels], starts: Float[np.ndarray, " frames"], fps: float, rate: int = 16000
-) -> Float32[np.ndarray, cut * channels]:
+    samples: Float[np.ndarray, "samples ..."], starts: Float[np.ndarray, " frames"], fps: float, rate: int = 16000
+) -> Float32[np.ndarray, "cut ..."]:
     """The audio of a video whose frames show the given seconds of a recording: pieces of it, joined.
 
     Args:

@@ -79,7 +79,9 @@ def pair_videos(rendered: Path, gt: Path, gt_frames: str | None = None) -> Video
     """
     info, true_info = probe_video(rendered), probe_video(gt)
     fps = true_info.fps
-    notes = []
+    notes = [
+        f"the {name}: {note}" for name, of in (("rendering", info), ("ground truth", true_info)) for note in of.notes
+    ]
     total = _count(true_info, fps)
     try:
         first, stop = parse_frame_range(gt_frames, total)

@@ -59,6 +59,7 @@ def process_video(config: ProcessConfig) -> Path:
     space.open()
     space.invalidate()
     job = Job(config, info, fps, start, stop, space, _progress)
+    job.findings += [checks.Finding("converted", note) for note in info.notes]
 
     def stage(name: str, work: Callable[[Job], None]) -> None:
         if not space.is_done(name, keys[name]):

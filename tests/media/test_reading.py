@@ -12,7 +12,7 @@ from helpers.media_files import grey, levels, tone, write_audio, write_ramp, wri
 
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import probe_video, read_audio, read_audio_blocks, read_frames
-from nerfstudio_talking.media.writing import VideoWriter, write_wav
+from nerfstudio_talking.media.writing import write_wav
 
 
 def test_resampling_takes_the_nearest_frame(tmp_path: Path) -> None:
@@ -41,25 +41,6 @@ def test_number_of_frames_follows_the_duration(tmp_path: Path, fps: float, count
     path = tmp_path / "a.mp4"
     write_ramp(path, 30)
     assert len(levels(path, fps=fps)) == count
-
-
-def test_rotation_is_applied(tmp_path: Path) -> None:
-    path = tmp_path / "phone.mp4"
-    upright = grey(20)
-    upright[:8] = 220  # bright on top
-    with VideoWriter(path, 25, 48, 32, crf=4) as writer:
-        writer.write(upright)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"tkhd") + 44  # the display matrix: 90 degrees clockwise
-    matrix = np.array([0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30], dtype=">i4")
-    data[at : at + 36] = matrix.tobytes()
-    path.write_bytes(data)
-    info = probe_video(path)
-    assert (info.width, info.height) == (32, 48)
-    frame = next(iter(read_frames(path)))
-    assert frame.shape == (48, 32, 3)
-    assert np.abs(frame.astype(int) - np.rot90(upright, -1)).max() <= 12
-    assert frame[:, -4:].mean() > 200 > 60 > frame[:, :20].mean()
 
 
 @pytest.mark.parametrize(

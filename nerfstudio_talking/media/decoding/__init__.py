@@ -1,0 +1,1 @@
+"""How a container is decoded: clocks, orientation, pixel shape, fields, high dynamic range, channels."""
