@@ -5,24 +5,16 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from nerfstudio_talking.audio.features import STREAM_RATE, SpectralKind, spectral_features
-from nerfstudio_talking.audio.models import MODEL_RATE, SPEECH_MODELS, is_speech_model, speech_model_features
+from nerfstudio_talking.audio.features.registry import find_computed_kind, kind_of_array
+from nerfstudio_talking.audio.features.streams import RATE
 from nerfstudio_talking.audio.normalization import FeatureNormalization
-from nerfstudio_talking.audio.windows import WINDOW, WINDOW_RATE, frame_windows
+from nerfstudio_talking.audio.windows import frame_windows
 from nerfstudio_talking.io.errors import TalkingError
 
-RATE = 16000
-LEAD = round(WINDOW / WINDOW_RATE * RATE)
-"""Zeros before and after the audio of spectral features, samples."""
-SPEECH_WINDOW = 2
-"""Rows of 20 ms per frame: a speech model's hidden state has seen its neighbourhood already."""
-READY_SHAPES = {(16, 29): "deepspeech", (16, 44): "esperanto", (2, 1024): "hubert", (1, 512): "ave", (16, 80): "logmel"}
-"""Kinds of ready arrays by window and channels, as the AD-NeRF family and `extract_features` make them."""
 _TOLERATED = 2
 """Rows by which a ready array may differ from the frames: windows at the end are counted differently everywhere."""
 
@@ -34,7 +26,7 @@ class AudioFeatures:
     windows: Float32[np.ndarray, "frames window channels"]
     """One window per frame, normalised."""
     kind: str
-    """Name of the kind, for `TalkingTrack.audio_kind`."""
+    """The kind as `find_feature_kind` reads it, for `TalkingTrack.audio_kind`."""
     normalization: FeatureNormalization | None = None
     """What they were normalised with; None for a ready array."""
 
@@ -48,8 +40,9 @@ def extract_features(
         samples: mono audio at 16 kHz that starts with frame 0.
         fps: frames per second.
         num_frames: frames to describe; what lies before and after the audio is silence.
-        kind: 'logmel' (N, 16, 80), 'mfcc' (N, 16, 39), 'wav2vec2', 'hubert', 'hubert-large', another speech model's
-            hub name or folder (N, 2, C), or the path of a ready .npy array.
+        kind: 'logmel' (N, 16, 80), 'mfcc' (N, 16, 39), 'whisper' (N, 4, 512), 'wav2vec2', 'hubert', 'hubert-large',
+            another speech model's hub name or folder (N, 2, C), as of `find_computed_kind`, or the path of a ready .npy
+            array.
 
     Raises:
         TalkingError: an unknown kind, a model that is not installed, an array that does not fit, or no audio.
@@ -61,34 +54,12 @@ def extract_features(
         return AudioFeatures(features, name)
     if len(samples) == 0:
         raise TalkingError("the audio", expected="audio", found="zero samples", hint="Give a longer recording.")
+    found = find_computed_kind(kind)
     tail = max(round(num_frames / fps * RATE) - len(samples), 0)
-    if kind in get_args(SpectralKind):
-        # zeros on both sides: what a window sees beyond the audio is this clip's own silence
-        rows, normalization = spectral_features(np.pad(samples, (LEAD, LEAD + tail)), kind)  # type: ignore[arg-type]
-        windows = frame_windows(rows, STREAM_RATE, fps, num_frames, start=-LEAD / RATE)
-        return AudioFeatures(windows, kind, normalization)
-    if is_speech_model(kind):
-        rows, normalization = speech_model_features(np.pad(samples, (0, tail)), kind)
-        windows = frame_windows(rows, MODEL_RATE, fps, num_frames, SPEECH_WINDOW, MODEL_RATE)
-        return AudioFeatures(windows, kind, normalization)
-    raise not_computable(kind)
-
-
-def is_computable(kind: str) -> bool:
-    """Whether features of this kind are computed from audio here; others are arrays that other programs made."""
-    return kind in get_args(SpectralKind) or is_speech_model(kind)
-
-
-def not_computable(kind: str) -> TalkingError:
-    """The error for a kind of features that cannot be computed from audio here."""
-    if kind in READY_SHAPES.values() or kind.startswith("array-"):
-        found = f"'{kind}', which is made by other programs"
-        hint = "Make them for this audio as they were made for the training clip, and give the path of the .npy array."
-    else:
-        found = f"'{kind}'"
-        hint = "Name one of them."
-    expected = "logmel, mfcc, " + ", ".join(SPEECH_MODELS) + ", a model's folder, or an array's path ending in .npy"
-    return TalkingError("audio features", expected=expected, found=found, hint=hint)
+    rows, normalization = found.extract(np.pad(samples, (found.lead, found.lead + tail)))
+    start = -found.lead / RATE
+    windows = frame_windows(rows, found.rate, fps, num_frames, found.window, found.window_rate, start=start)
+    return AudioFeatures(windows, found.spec, normalization)
 
 
 def read_feature_array(
@@ -134,4 +105,4 @@ def read_feature_array(
         features = features[:num_frames]
         note = f"{path.name} has {surplus} rows more than there are frames: they are left off."
     window, channels = features.shape[1:]
-    return features, READY_SHAPES.get((window, channels), f"array-{window}x{channels}"), note
+    return features, kind_of_array(window, channels), note

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import gaussian_filter1d
 
-from nerfstudio_talking.audio.features import STREAM_RATE, log_mel
+from nerfstudio_talking.audio.features.spectral import STREAM_RATE, log_mel
 from nerfstudio_talking.audio.windows import frame_windows
 
 _BANDS, _WINDOW, _WINDOW_RATE = 20, 8, 50.0

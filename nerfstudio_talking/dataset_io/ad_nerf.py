@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from nerfstudio_talking.audio.extract import AudioFeatures, extract_features
+from nerfstudio_talking.audio.features.registry import ready_arrays
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
@@ -25,13 +26,6 @@ from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import image_size, read_image
 
-AUDIO_ARRAYS = (
-    ("aud_ds.npy", "deepspeech"),
-    ("aud.npy", "deepspeech"),
-    ("aud_eo.npy", "esperanto"),
-    ("aud_hu.npy", "hubert"),
-)
-"""Ready-made audio features, most usual first. ER-NeRF's script writes aud.npy where its loader wants aud_ds.npy."""
 IMAGE_FOLDERS = ("gt_imgs", "com_imgs", "ori_imgs")
 _FPS = 25.0
 _TORSO_REFERENCES = 3
@@ -52,7 +46,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
 
     Args:
         folder: the dataset folder.
-        audio: file name of the audio features; where None, the first of `AUDIO_ARRAYS` that exists, else log-mel
+        audio: file name of the audio features; where None, the first of `ready_arrays` that exists, else log-mel
             features of aud.wav.
         fps: frames per second; the family assumes 25 throughout.
 
@@ -169,7 +163,7 @@ def _image_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path]:
 def _audio_features(
     folder: Path, name: str | None, audio_ids: Int64[np.ndarray, " frames"], fps: float
 ) -> AudioFeatures:
-    choices = [(name, Path(name).stem)] if name else AUDIO_ARRAYS
+    choices = [(name, Path(name).stem)] if name else ready_arrays()
     for file, kind in choices:
         path = folder / file
         if not path.is_file():
@@ -200,7 +194,7 @@ def _audio_features(
     if name or not wav.is_file():
         raise TalkingError(
             folder,
-            expected=name or "aud_ds.npy, aud.npy, aud_eo.npy, aud_hu.npy or aud.wav",
+            expected=name or ", ".join(file for file, _ in ready_arrays()) + " or aud.wav",
             found="none",
             hint="Extract audio features, or put the audio there as aud.wav.",
         )

@@ -14,7 +14,7 @@ from nerfstudio_talking.inference.audio_input import RATE, Audio, audio_blocks, 
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
-    from nerfstudio_talking.audio.models import SpeechForward
+    from nerfstudio_talking.audio.features.speech_rows import SpeechEncoder
     from nerfstudio_talking.audio.normalization import FeatureNormalization, NormalizationMode
     from nerfstudio_talking.audio.streaming import AudioWindows
     from nerfstudio_talking.baking.file_format import Bake
@@ -261,26 +261,25 @@ class PortraitDriver:
         return stored
 
     @cached_property
-    def _speech_model(self) -> SpeechForward | None:
-        from nerfstudio_talking.audio.models import is_speech_model, load_speech_model
+    def _speech_encoder(self) -> SpeechEncoder | None:
+        from nerfstudio_talking.audio.features.registry import find_computed_kind
 
-        kind = self._portrait.audio_kind
-        return load_speech_model(kind) if is_speech_model(kind) else None
+        return find_computed_kind(self._portrait.audio_kind).load()
 
     def _windows(self, normalization: NormalizationMode, live: bool) -> AudioWindows:
-        from nerfstudio_talking.audio.extract import is_computable
+        from nerfstudio_talking.audio.features.registry import find_feature_kind
         from nerfstudio_talking.audio.streaming import AudioWindows
 
         _check_option("normalization", normalization, ("adapt", "clip"))
         kind = self._portrait.audio_kind
-        if not is_computable(kind):
+        if not find_feature_kind(kind).is_computable:
             raise TalkingError(
                 f"the portrait's audio features '{kind}'",
                 expected="features that are computed from audio here",
                 found="an array that another program made",
                 hint="Make it for this audio as for the clip, and give its path: drive(..., audio_features=X.npy).",
             )
-        return AudioWindows(kind, self._normalization, self.fps, normalization, live, self._speech_model)
+        return AudioWindows(kind, self._normalization, self.fps, normalization, live, self._speech_encoder)
 
     def _arranged_tracks(self, pose: PoseMode, smoothing: float) -> MakeTrack:
         from nerfstudio_talking.motion.driving_track import driving_track

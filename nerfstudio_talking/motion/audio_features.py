@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32
 from scipy.ndimage import gaussian_filter1d
 
 from nerfstudio_talking.audio.extract import RATE
-from nerfstudio_talking.audio.features import STREAM_RATE, mfcc
+from nerfstudio_talking.audio.features.spectral import STREAM_RATE, mfcc
 from nerfstudio_talking.audio.windows import frame_windows
 
 WINDOW, COEFFICIENTS = 28, 12

@@ -5,16 +5,67 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 
-from nerfstudio_talking.dataset_io.track import AUDIO_NAME, normalization_arrays
+from nerfstudio_talking.dataset_io.track import AUDIO_NAME, TalkingTrack, normalization_arrays, save_track
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.files import write_json
 from nerfstudio_talking.process import checks
 from nerfstudio_talking.process.checks import Finding
+from nerfstudio_talking.process.stages import Workspace
 from nerfstudio_talking.process.steps import Job, lip_curve
 
 SAMPLE_RATE = 16000
 WORTH_A_WARNING = 2
 """Frames of audio/video offset past which a warning is given."""
+
+
+def choose_features(audio_model: str) -> str:
+    """The kind of audio features that `--audio-model` means; where it means the best, the console says which it is."""
+    from nerfstudio_talking.audio.features.registry import AUTO, best_feature_kind
+
+    if audio_model != AUTO:
+        return audio_model
+    kind, reasons = best_feature_kind()
+    reason = f" Better, but not to be had: {'; '.join(reasons)}." if reasons else ""
+    CONSOLE.print(escape(f"Audio features: {kind.spec}.{reason}"), soft_wrap=True)
+    return kind.spec
+
+
+def replace_features(space: Workspace, track: TalkingTrack, kind: str, key: str, report: bool) -> None:
+    """Give a finished dataset another kind of audio features, computed from its audio.wav.
+
+    Args:
+        space: the dataset's folder.
+        track: its track.
+        kind: of the new features.
+        key: of the dataset with them.
+        report: whether to write report.html anew.
+    """
+    from nerfstudio_talking.audio.extract import extract_features
+    from nerfstudio_talking.media.reading import read_audio
+
+    folder = space.folder
+    features = extract_features(read_audio(folder / AUDIO_NAME), track.fps, track.num_frames, kind)
+    audio = {**track.provenance["audio"], "kind": features.kind}
+    changed = track.replace(
+        audio=features.windows,
+        audio_kind=features.kind,
+        audio_normalization=features.normalization,
+        provenance={**track.provenance, "key": key, "audio": audio},
+    )
+    space.open()
+    space.invalidate()
+    if report:
+        from nerfstudio_talking.reports.dataset_report import write_report
+
+        write_report(folder, changed)
+    save_track(changed, folder)
+    space.close()
+    CONSOLE.print(
+        escape(f"{folder} is this dataset already, with other audio features: they are {features.kind} now."),
+        soft_wrap=True,
+    )
 
 
 def write_audio(job: Job) -> None:

@@ -24,8 +24,8 @@ class ProcessConfig:
     """Frame rate of the dataset, frames per second; the video's own rate, up to 60, where it is not given."""
     frames: str | None = None
     """Range of frames A:B to use: from A up to, not including, B, counted at the dataset's frame rate."""
-    audio_model: str = "logmel"
-    """Audio features to use: 'logmel', 'mfcc', a speech model, or the path of an array with one row per frame."""
+    audio_model: str = "auto"
+    """Audio features: 'auto' (the best installed), 'logmel', 'mfcc', 'whisper', another speech model, or an array."""
     audio_offset: str = "0"
     """Number of frames by which the audio is late (negative: early), which is corrected; 'auto' estimates it."""
     face_landmarker: Path | None = None

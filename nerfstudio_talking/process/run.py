@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,20 @@ def process_video(config: ProcessConfig) -> Path:
     start, stop = parse_frame_range(config.frames, int(info.duration * fps + 0.5))
     assert stop is not None
     space = Workspace(config.output)
-    keys = _stage_keys(config, file_digest(config.video), fps)
-    if _is_complete(config.output, keys["track"]):
+    kind = audio_track.choose_features(config.audio_model)
+    keys = _stage_keys(config, file_digest(config.video), fps, kind)
+    finished = _finished(config.output)
+    if finished is not None and keys["but features"] == finished.provenance.get("key_but_features"):
         if space.work.is_dir():
             space.close()
-        CONSOLE.print(f"{escape(str(config.output))} is this dataset already: nothing to do.", soft_wrap=True)
+        if keys["track"] == finished.provenance.get("key"):
+            CONSOLE.print(f"{escape(str(config.output))} is this dataset already: nothing to do.", soft_wrap=True)
+        else:
+            audio_track.replace_features(space, finished, kind, keys["track"], config.report)
         return config.output
     space.open()
     space.invalidate()
-    job = Job(config, info, fps, start, stop, space, _progress)
+    job = Job(replace(config, audio_model=kind), info, fps, start, stop, space, _progress)
     job.findings += [checks.Finding("converted", note) for note in info.notes]
 
     def stage(name: str, work: Callable[[Job], None]) -> None:
@@ -98,16 +104,18 @@ def process_video(config: ProcessConfig) -> Path:
     return config.output
 
 
-def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str]:
-    """The key of every stage: a digest of all that its result depends on."""
+def _stage_keys(config: ProcessConfig, source: str, fps: float, kind: str) -> dict[str, str]:
+    """The key of every stage: a digest of all that its result depends on.
+
+    'but features' is that of the whole dataset apart from the kind of audio features.
+    """
     model = config.face_landmarker
     keys = {"faces": stage_key("faces", __version__, source, fps=fps, frames=config.frames)}
     keys["images"] = stage_key("images", keys["faces"], crop=config.crop, size=config.size)
     keys["pose"] = stage_key("pose", keys["images"])
     digest = file_digest(model) if model is not None and model.is_file() else str(model)
     keys["blendshapes"] = stage_key("blendshapes", keys["images"], model=digest)
-    array = Path(config.audio_model)
-    features = file_digest(array) if array.is_file() else config.audio_model
+    features = file_digest(Path(kind)) if Path(kind).is_file() else kind
     keys["audio"] = stage_key("audio", keys["pose"], model=features, offset=config.audio_offset)
     maps = [] if config.parsing is None else [file_digest(path) for path in parsing_files(config.parsing)]
     keys["parsing"] = stage_key("parsing", keys["pose"], maps=maps)
@@ -115,18 +123,20 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float) -> dict[str, str
     keys["refinement"] = stage_key("refinement", keys["parsing"], enabled=config.refine_poses, version=version)
     keys["body"] = stage_key("body", keys["parsing"])
     keys["layers"] = stage_key("layers", keys["refinement"])
-    keys["track"] = stage_key("track", *keys.values(), report=config.report)
+    others = [keys[name] for name in keys if name != "audio"]
+    keys["but features"] = stage_key("track", *others, offset=config.audio_offset, report=config.report)
+    keys["track"] = stage_key("track", keys["but features"], keys["audio"])
     return keys
 
 
-def _is_complete(folder: Path, key: str) -> bool:
-    """Whether the folder holds the finished dataset of this key."""
+def _finished(folder: Path) -> TalkingTrack | None:
+    """The finished dataset of a folder, if it holds one."""
     if not (folder / TRACK_JSON).is_file():
-        return False
+        return None
     try:
-        return load_track(folder).provenance.get("key") == key
+        return load_track(folder)
     except TalkingError:
-        return False
+        return None
 
 
 def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
@@ -148,6 +158,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
     positions = job.start + np.arange(job.num_frames)
     provenance: dict[str, Any] = {
         "key": keys["track"],
+        "key_but_features": keys["but features"],
         "version": __version__,
         "video": config.video.name,
         "source": {"width": job.info.width, "height": job.info.height, "fps": job.info.fps},

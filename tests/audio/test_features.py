@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from helpers.speech_models import FakeModel, fake_transformers
 
-from nerfstudio_talking.audio import models
 from nerfstudio_talking.audio.extract import extract_features, read_feature_array
-from nerfstudio_talking.audio.features import log_mel, mfcc
+from nerfstudio_talking.audio.features import pretrained
+from nerfstudio_talking.audio.features.registry import find_computed_kind
+from nerfstudio_talking.audio.features.spectral import log_mel, mfcc
 from nerfstudio_talking.audio.windows import frame_windows
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -129,7 +130,7 @@ def test_extracted_windows_are_in_time() -> None:
 
 @pytest.mark.parametrize(
     "shape, kind",
-    [((20, 16, 29), "deepspeech"), ((20, 16, 44), "esperanto"), ((20, 2, 1024), "hubert"), ((20, 512), "ave"),
+    [((20, 16, 29), "deepspeech"), ((20, 16, 44), "esperanto"), ((20, 2, 1024), "hubert-array"), ((20, 512), "ave"),
      ((20, 29, 16), "deepspeech"), ((20, 5, 7), "array-5x7")],
 )  # fmt: skip
 def test_ready_arrays(tmp_path: Path, shape: tuple[int, ...], kind: str) -> None:
@@ -173,14 +174,14 @@ def test_arrays_that_are_none(tmp_path: Path) -> None:
 def test_kinds_that_cannot_be_computed() -> None:
     with pytest.raises(TalkingError, match="made by other programs"):
         extract_features(voice(1.0), 25, 25, "deepspeech")
-    with pytest.raises(TalkingError, match="logmel, mfcc"):
+    with pytest.raises(TalkingError, match="logmel, mfcc, wav2vec2, whisper-tiny"):
         extract_features(voice(1.0), 25, 25, "nonsense")
     with pytest.raises(TalkingError, match="zero samples"):
         extract_features(np.zeros(0), 25, 25)
 
 
 def test_speech_models_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TalkingError, match=r"nerfstudio-talking\[speech\]"):
         extract_features(voice(1.0), 25, 25, "hubert")
 
@@ -192,7 +193,7 @@ def test_speech_model_rows_are_in_time_and_chunked(monkeypatch: pytest.MonkeyPat
     clicks = [3.0, 19.99, 20.01, 41.5]
     for second in clicks:
         audio[round(second * RATE) - 20 : round(second * RATE) + 20] = 0.5
-    stream, normalization = models.speech_model_features(audio, "hubert")
+    stream, normalization = find_computed_kind("hubert").extract(audio)
     assert asked == ["facebook/hubert-base-ls960"] and stream.shape == (45 * 50, 2)
     np.testing.assert_allclose(stream.mean(axis=0), 0, atol=1e-3)
     found = np.flatnonzero(stream[:, 0] > 5)

@@ -11,9 +11,11 @@ from helpers.paths import SAMPLE
 from helpers.speech_models import FakeModel, fake_transformers
 
 from nerfstudio_talking.audio.extract import extract_features
-from nerfstudio_talking.audio.features import log_mel, mfcc, spectral_features
-from nerfstudio_talking.audio.models import SpeechModelRows, speech_model_features
-from nerfstudio_talking.audio.streaming import AudioWindows, SpectralStream, as_samples, feature_stream
+from nerfstudio_talking.audio.features.registry import find_computed_kind
+from nerfstudio_talking.audio.features.spectral import log_mel, mfcc, spectral_features
+from nerfstudio_talking.audio.features.speech_rows import SpeechEncoder, SpeechModelRows
+from nerfstudio_talking.audio.features.streams import SpectralStream
+from nerfstudio_talking.audio.streaming import AudioWindows, as_samples, feature_stream
 from nerfstudio_talking.audio.windows import WindowStream, frame_windows
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import read_audio
@@ -120,7 +122,7 @@ def test_memory_does_not_grow_with_the_audio(voice):
 
 def test_speech_model_rows_do_not_depend_on_the_cut(voice, monkeypatch):
     fake_transformers(monkeypatch, lambda name: FakeModel())
-    whole, normalization = speech_model_features(voice, "hubert")
+    whole, normalization = find_computed_kind("hubert").extract(voice)
     for live in (True, False):
         for mode in ("clip", "adapt"):
             streams = [feature_stream("hubert", normalization, mode, live) for _ in range(2)]
@@ -149,7 +151,7 @@ def test_speech_model_windows_and_level(voice, monkeypatch):
 
 
 def test_speech_model_memory_is_bounded(voice):
-    rows = SpeechModelRows(lambda audio: FakeModel()(audio).last_hidden_state, block=25)
+    rows = SpeechModelRows(SpeechEncoder(lambda audio: np.zeros((len(audio) // 320, 2), np.float32)), live=True)
     for _ in range(20):
         for _ in rows.push(voice[:16000]):
             pass

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nerfstudio_talking.audio import models
+from nerfstudio_talking.audio.features import pretrained
 
 
 class FakeModel(torch.nn.Module):
@@ -28,4 +28,4 @@ def fake_transformers(monkeypatch: pytest.MonkeyPatch, loader: Callable[[str], A
     module = types.ModuleType("transformers")
     module.AutoModel = types.SimpleNamespace(from_pretrained=loader)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "transformers", module)
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: name == "transformers" or None)
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: name == "transformers" or None)

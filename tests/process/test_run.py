@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.builders import write_talking_dataset
 from helpers.paths import needs_clips, shared_file
 
+from nerfstudio_talking.audio.extract import extract_features
 from nerfstudio_talking.audio.streaming import AudioWindows
 from nerfstudio_talking.dataset_io.sequence import load_sequence
+from nerfstudio_talking.dataset_io.track import load_track, save_track
+from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.media.writing import VideoWriter
@@ -211,10 +215,31 @@ def test_disk_full(tmp_path):
 
 def test_refinement_of_poses_concerns_what_uses_poses_alone():
     on, off = (
-        _stage_keys(ProcessConfig(Path("v.mp4"), Path("out"), refine_poses=wanted), "digest", 25.0)
+        _stage_keys(ProcessConfig(Path("v.mp4"), Path("out"), refine_poses=wanted), "digest", 25.0, "logmel")
         for wanted in (True, False)
     )
-    assert {name for name in on if on[name] != off[name]} == {"refinement", "layers", "track"}
+    assert {name for name in on if on[name] != off[name]} == {"refinement", "layers", "but features", "track"}
+
+
+def test_other_features_need_no_images(tmp_path, monkeypatch):
+    """A finished dataset takes other audio features from its audio.wav; everything else stays as it is."""
+    data, video = tmp_path / "data", write_video(tmp_path / "v.mp4")
+    track = write_talking_dataset(data)
+    config = ProcessConfig(video, data, audio_model="mfcc", report=False)
+    keys = _stage_keys(config, file_digest(video), 25.0, "logmel")
+    provenance = {"key": keys["track"], "key_but_features": keys["but features"], "audio": {"kind": "logmel"}}
+    save_track(track.replace(provenance=provenance), data)
+    before = digests(data)
+    process_video(config)
+    changed = load_track(data)
+    expected = extract_features(read_audio(data / "audio.wav"), track.fps, track.num_frames, "mfcc")
+    np.testing.assert_array_equal(changed.audio, expected.windows)
+    assert changed.audio_kind == changed.provenance["audio"]["kind"] == "mfcc"
+    after = digests(data)
+    assert {name for name in before if before[name] != after.get(name)} == {"track.json", "track.npz"}
+    assert after.keys() == before.keys()
+    process_video(config)
+    assert digests(data) == after
 
 
 def test_bad_options():

@@ -1,0 +1,1 @@
+"""Kinds of audio features: each is one module of `kinds`, found by `registry`."""

@@ -1,0 +1,1 @@
+"""One module per kind of audio features. A new module with `KINDS` is found by itself."""
