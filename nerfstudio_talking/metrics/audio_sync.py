@@ -61,14 +61,14 @@ class LipSync(LipsAgainstAudio):
     )
 
     def compute(self) -> dict[str, float]:
-        """Score at the best lag, that lag, score at lag 0, and the highest of curves that do not belong together; NaN
-        for fewer than 50 frames."""
+        """Score at the best lag, that lag, score at lag 0, and the highest of curves that do not belong together. All
+        are NaN for fewer than 50 frames; lag and highest also where too few curves can be compared, below about 9 s."""
         scores, samples = {}, self.padded_samples
         for prefix in ("", GT_PREFIX):
             estimate = sync_score(self.series(f"{prefix}lips"), samples, self.fps, self.rate)
             scores |= {
                 f"{prefix}sync_score": estimate.score,
-                f"{prefix}sync_lag": estimate.lag_frames if np.isfinite(estimate.score) else np.nan,
+                f"{prefix}sync_lag": estimate.lag_frames if np.isfinite(estimate.null_max) else np.nan,
                 f"{prefix}sync_score_in_place": estimate.score_in_place,
                 f"{prefix}sync_null_max": estimate.null_max,
             }

@@ -84,6 +84,8 @@ def write_audio(job: Job) -> None:
         as_found = cut_audio(samples, job.start / job.fps, seconds)
         estimate = estimate_offset(lips, as_found, job.fps)
         applied = estimate.frames if job.config.audio_offset == "auto" else int(job.config.audio_offset)
+        if job.config.audio_offset == "auto" and not estimate.significant:
+            findings.append(Finding("audio-offset", checks.no_offset_text(estimate.null_size, job.num_frames, job.fps)))
         left = estimate.frames - applied
         if abs(left) > WORTH_A_WARNING:
             side = "late" if left > 0 else "early"

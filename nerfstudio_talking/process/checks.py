@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from nerfstudio_talking.audio.sync import NULL_LEAST as SYNC_NULL_LEAST
 from nerfstudio_talking.io.errors import TalkingError
 
 SHORTEST_RANGE = 50
@@ -187,6 +188,20 @@ def audio_findings(audio_seconds: float | None, video_seconds: float) -> list[Fi
         return []
     text = f"The audio lasts {audio_seconds:.1f} s, the video {video_seconds:.1f} s; the rest is taken as silence."
     return [Finding("short-audio", text)]
+
+
+def no_offset_text(null_size: int, num_frames: int, fps: float) -> str:
+    """Why `--audio-offset auto` moved nothing.
+
+    Args:
+        null_size: number of curves that the estimate was compared with.
+        num_frames: frames of the clip.
+        fps: frames per second.
+    """
+    why = "lips and audio agree no better at any offset than by chance"
+    if null_size < SYNC_NULL_LEAST:
+        why = f"{num_frames / fps:.1f} s are too short for an estimate, which takes about 9 s"
+    return f"--audio-offset auto left the audio where it is: {why}."
 
 
 def require_audio(source: object, has_audio: bool) -> None:

@@ -65,6 +65,26 @@ def test_nothing_can_be_said(case: str) -> None:
     assert np.isnan(estimate.score) and not estimate.significant and estimate.frames == 0
 
 
+@pytest.mark.parametrize("num_frames", [50, 75, 125, 200])
+def test_short_clips_have_too_few_shifts_to_compare_with(num_frames: int) -> None:
+    lips, samples = speech(num_frames / FPS, seed=9)
+    estimate = estimate_offset(lips, late(samples, 3), FPS)
+    assert estimate.null_size < 20 and np.isnan(estimate.null_max)
+    assert np.isfinite(estimate.score) and not estimate.significant and estimate.frames == 0
+
+
+def test_false_alarms_are_rare() -> None:
+    """Lips with the audio of another moment, 250 frames each: with 26 shifts, chance alone would give 1 in 27."""
+    found = []
+    for seed in range(24):
+        lips, _ = speech(10, seed=100 + seed)
+        _, samples = speech(10, seed=200 + seed)
+        estimate = estimate_offset(lips, samples, FPS)
+        assert estimate.null_size >= 20
+        found.append(estimate.significant)
+    assert sum(found) <= 3
+
+
 def test_swapped_arguments_are_noticed() -> None:
     lips, samples = speech(8, seed=8)
     with pytest.raises(ValueError, match="lips"):
@@ -74,7 +94,7 @@ def test_swapped_arguments_are_noticed() -> None:
 def test_a_peak_at_the_end_of_the_sweep_is_no_finding() -> None:
     lags = np.arange(-2, 3)
     curve = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    estimate = OffsetEstimate(1.8, 0.5, 0.3, 0.2, 0.1, lags, curve)
+    estimate = OffsetEstimate(1.8, 0.5, 0.3, 0.2, 0.1, 40, lags, curve)
     assert not estimate.significant and estimate.frames == 0
 
 

@@ -19,7 +19,7 @@ def sync_scores(rendered: np.ndarray, gt: np.ndarray, samples: np.ndarray) -> di
 
 
 def test_lips_that_follow_the_audio_are_above_chance() -> None:
-    lips, samples = speech(8, seed=11)
+    lips, samples = speech(10, seed=11)
     faces = talking_meshes(lips)
     scores = sync_scores(faces, faces, samples)
     assert scores["sync_score"] == scores["gt_sync_score"] > 2 * scores["sync_null_max"]
@@ -31,7 +31,7 @@ def test_lips_that_follow_the_audio_are_above_chance() -> None:
 
 @pytest.mark.parametrize("k", [-4, 5])
 def test_shift_of_lips_and_of_audio_move_the_lag(k: int) -> None:
-    lips, samples = speech(8, seed=12)
+    lips, samples = speech(10, seed=12)
     faces = talking_meshes(lips)
     lips_late = sync_scores(np.roll(faces, k, axis=0), faces, samples)
     assert lips_late["sync_lag"] == pytest.approx(-k, abs=0.6)
@@ -50,7 +50,9 @@ def test_swapped_audio_falls_to_the_null() -> None:
 def test_audio_that_ends_early_is_silence() -> None:
     lips, samples = speech(2.4, seed=16)
     faces = talking_meshes(lips)
-    assert np.isfinite(sync_scores(faces, faces, samples[:-8000])["sync_score"])
+    scores = sync_scores(faces, faces, samples[:-8000])
+    assert np.isfinite(scores["sync_score"])
+    assert np.isnan(scores["sync_lag"]) and np.isnan(scores["sync_null_max"])  # too short to say by how much
 
 
 def test_without_audio_there_is_no_score() -> None:

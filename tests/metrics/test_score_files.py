@@ -40,10 +40,10 @@ def test_identical_videos_are_perfect(clips: dict[str, Path], tmp_path: Path) ->
     assert scores["torso_jitter_error"] == pytest.approx(0, abs=1e-6)
     assert scores["aue_geometry_upper"] == scores["aue_geometry_lower"] == scores["face_flicker"] == 0
     assert scores["lip_correlation"] == pytest.approx(1)
-    for name in ("sync_score", "sync_lag", "torso_jitter", "background_flicker", "blinks_per_minute"):
+    for name in ("sync_score", "torso_jitter", "background_flicker", "blinks_per_minute"):
         assert scores[name] == scores[f"gt_{name}"]
-    assert scores["sync_score"] > scores["sync_null_max"] and abs(scores["sync_lag"]) < 1
-    assert {"aue_blendshapes", "syncnet"} <= set(result.left_out)
+    assert scores["sync_score"] > 0.3
+    assert {"aue_blendshapes", "syncnet", "sync_lag", "sync_null_max"} <= set(result.left_out)
     assert result.notes == ["audio of the rendering"]
     assert set(scores) <= set(score_infos()) | {f"gt_{name}" for name in score_infos()}
 

@@ -111,6 +111,11 @@ def test_several_and_small_faces_warn():
     assert checks.face_findings(points * 4, np.array([1, 1, 1, 2, 1])) == []
 
 
+def test_auto_says_why_it_moved_nothing():
+    assert "3.0 s are too short" in checks.no_offset_text(0, 75, 25.0)
+    assert "no better at any offset" in checks.no_offset_text(26, 250, 25.0)
+
+
 def test_audio_too_short_or_missing():
     assert checks.audio_findings(9.9, 10.0) == []
     (finding,) = checks.audio_findings(6.0, 10.0)
