@@ -22,7 +22,7 @@ def test_lips_that_follow_the_audio_are_above_chance() -> None:
     lips, samples = speech(10, seed=11)
     faces = talking_meshes(lips)
     scores = sync_scores(faces, faces, samples)
-    assert scores["sync_score"] == scores["gt_sync_score"] > 2 * scores["sync_null_max"]
+    assert scores["sync_score"] == scores["gt_sync_score"] > 1.5 * scores["sync_null_max"]
     assert abs(scores["sync_lag"]) < 0.6
     noisy = faces + np.random.default_rng(0).normal(0, 2, faces.shape)
     worse = sync_scores(noisy, faces, samples)
