@@ -35,16 +35,27 @@ class Render:
     """Depth in metres at the far end of the colour map; the largest depth of the frame where not given."""
 
     def main(self) -> None:
-        """Render a silent video beside the target, then join frames and audio."""
-        from nerfstudio_talking.inference.render_clip import render_with_audio
+        """Render beside the target; the portrait's pipeline adds the audio."""
+        import os
+
+        from nerfstudio_talking.inference.checkpoints import ensure_ffmpeg, latest_checkpoint
+        from nerfstudio_talking.inference.render_clip import read_camera_path
+        from nerfstudio_talking.media.writing import container_format
 
         target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")
-        silent = render_with_audio(self.load_config, self.camera_path_filename, target, self._render_silently)
-        CONSOLE.print(f"[green]Wrote {escape(str(target))}, {'silent' if silent else 'with audio'}.", soft_wrap=True)
-        if silent:
-            CONSOLE.print(f"[yellow]The video is silent: {silent}.", soft_wrap=True)
+        container_format(target)
+        latest_checkpoint(self.load_config)
+        read_camera_path(self.camera_path_filename)
+        ensure_ffmpeg()
+        unfinished = target.with_name(f"{target.stem}.unfinished{target.suffix}")
+        try:
+            self._render(unfinished)
+            os.replace(unfinished, target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        CONSOLE.print(f"[green]Wrote {escape(str(target))}.", soft_wrap=True)
 
-    def _render_silently(self, output: Path) -> None:
+    def _render(self, output: Path) -> None:
         from nerfstudio.scripts.render import RenderCameraPath  # imports every method of nerfstudio
 
         RenderCameraPath(**{**vars(self), "output_path": output}).main()

@@ -1,14 +1,13 @@
-"""A camera path of nerfstudio's renderer, with the audio of the frames that it shows."""
+"""Camera paths of nerfstudio's renderer, and the audio of the frames that they show."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from nerfstudio_talking.audio.frame_audio import audio_of_frames, why_silent
 from nerfstudio_talking.dataset_io.track import TalkingTrack
@@ -18,39 +17,28 @@ _HINT = "Write one with `ns-talking path --data DIR`, or save one in the viewer.
 RATE = 16000
 
 
-def render_with_audio(load_config: Path, camera_path: Path, output: Path, render: Callable[[Path], None]) -> str | None:
-    """Render silently beside the target, then join image and audio.
+def audio_of_times(
+    track: TalkingTrack, times: Float[np.ndarray, " frames"] | None, fps: float
+) -> tuple[Float[np.ndarray, " samples"] | None, str | None]:
+    """The audio of a video whose frames show given times of a clip.
 
     Args:
-        load_config: config.yml of the portrait.
-        camera_path: JSON of `ns-talking path` or of the viewer, with a `render_time` per key frame.
-        output: the video to write.
-        render: renders the camera path silently into the file it is given.
+        track: the portrait's own track.
+        times: time of each frame, in [0, 1]; None where the cameras have none.
+        fps: frames per second of the video.
 
     Returns:
-        Why the video is silent; None where it has audio.
+        Samples at `RATE` and None; or None and why the video is silent.
 
     Raises:
-        TalkingError: there is no camera path, or the video cannot be written.
+        TalkingError: the clip's audio cannot be read.
     """
-    from nerfstudio_talking.inference.checkpoints import ensure_ffmpeg, run_sequence
     from nerfstudio_talking.media.reading import read_audio
-    from nerfstudio_talking.media.writing import mux_audio
 
-    path = read_camera_path(camera_path)
-    track = run_sequence(load_config).track
-    starts, reason = camera_path_starts(track, path)
-    samples = None
-    if starts is not None and track.audio_path is not None:
-        samples = audio_of_frames(read_audio(track.audio_path, RATE), starts, frame_rate(path), RATE)
-    ensure_ffmpeg()
-    silent = output.with_name(output.stem + ".silent.mp4")
-    try:
-        render(silent)
-        mux_audio(silent, samples, RATE, output)
-    finally:
-        silent.unlink(missing_ok=True)
-    return reason
+    starts, reason = frame_starts(track, times, fps)
+    if starts is None or track.audio_path is None:
+        return None, reason
+    return audio_of_frames(read_audio(track.audio_path, RATE), starts, fps, RATE), None
 
 
 def read_camera_path(path: Path) -> dict[str, Any]:
@@ -90,27 +78,34 @@ def frame_rate(path: dict[str, Any]) -> float:
     return len(path["camera_path"]) / float(path["seconds"])
 
 
-def camera_path_starts(
-    track: TalkingTrack, path: dict[str, Any]
+def path_times(path: dict[str, Any]) -> Float64[np.ndarray, " frames"] | None:
+    """Time of each camera of a path, from `read_camera_path`; None where one has none: nerfstudio then renders all of
+    them without."""
+    times = [camera.get("render_time") for camera in path["camera_path"]]
+    return None if any(time is None for time in times) else np.array(times, dtype=np.float64)
+
+
+def frame_starts(
+    track: TalkingTrack, times: Float[np.ndarray, " frames"] | None, fps: float
 ) -> tuple[Float64[np.ndarray, " frames"] | None, str | None]:
-    """Second of the clip's audio at which the audio of each frame of a camera path starts.
+    """Second of the clip's audio at which the audio of each frame of a video starts.
 
     Args:
         track: the portrait's own track.
-        path: from `read_camera_path`.
+        times: time of each frame, in [0, 1]; None where the cameras have none.
+        fps: frames per second of the video.
 
     Returns:
         The seconds and None; or None and why the video is silent.
     """
     if track.audio_path is None:
         return None, "the clip has no audio"
-    times = [camera.get("render_time") for camera in path["camera_path"]]
-    if any(time is None for time in times):  # nerfstudio then renders all of them without a time
-        return None, "not all cameras of the path have a render_time: it shows the first frame throughout"
-    positions = np.clip(np.array(times, dtype=np.float64), 0.0, 1.0) * max(track.num_frames - 1, 1)
-    # render_time has been through single precision in most paths
+    if times is None:
+        return None, "not all cameras have a time (render_time): it shows the first frame throughout"
+    positions = np.clip(np.asarray(times, dtype=np.float64), 0.0, 1.0) * max(track.num_frames - 1, 1)
+    # times have been through single precision in most paths
     whole = np.minimum(np.round(positions), track.num_frames - 1).astype(np.int64)
-    reason = why_silent(positions / track.fps, frame_rate(path))
+    reason = why_silent(positions / track.fps, fps)
     if reason is not None:
         return None, reason
     return track.audio_starts[whole] + (positions - whole) / track.fps, None

@@ -37,6 +37,8 @@ class PortraitPipelineConfig(VanillaPipelineConfig):
     baked: Path | None = None
     """File of `ns-talking bake` from which evaluation, rendering and the viewer take the views that it serves; training
     does not read it."""
+    render_audio: bool = True
+    """Whether videos of `ns-render` have the audio of the frames that they show."""
     video_scores: bool = True
     """Whether `ns-eval` scores lips, eyes, sync, steadiness and parsing over the whole video too."""
     lpips_weights: Path | None = None
@@ -74,6 +76,10 @@ class PortraitPipeline(VanillaPipeline):
             return
         # nerfstudio's viewer finds it among the pipeline's attributes
         self.opening_view = OpeningView(model.sequence.track.camera_to_worlds, model.sequence.track.camera)
+        if test_mode != "val" and config.render_audio:
+            from nerfstudio_talking.pipelines.render_audio import add_audio_to_renders
+
+            add_audio_to_renders()
         if test_mode == "val":
             model.prepare_training()
         elif config.baked is not None:

@@ -51,6 +51,7 @@ def test_it_is_rendered_along_a_path(portrait, tmp_path, talking_dataset):
         "--output-path", tmp_path / "path.mp4", cwd=tmp_path,
     )  # fmt: skip
     with av.open(str(tmp_path / "path.mp4")) as file:
+        assert len(file.streams.audio) == 1, "the portrait's pipeline adds it"
         assert sum(1 for _ in file.decode(video=0)) > 1
 
 
