@@ -42,8 +42,16 @@ def structural_similarity_torch(
 ) -> Float[Tensor, ""]:
     """`structural_similarity` in torch, on any device and in any precision: the reference.
 
-    The blur is two passes of one dimension.
+    The blur is two passes of one dimension. Autocast is off: variances are differences of nearly equal numbers, which
+    half precision makes negative.
     """
+    with torch.autocast(rendered.device.type, enabled=False):
+        return _similarity(rendered, gt)
+
+
+def _similarity(
+    rendered: Float[Tensor, "height width channels"], gt: Float[Tensor, "height width channels"]
+) -> Float[Tensor, ""]:
     channels = rendered.shape[-1]
     x, y = (image.permute(2, 0, 1) for image in (rendered, gt))
     stack = torch.cat([x, y, x * x, y * y, x * y])[None]

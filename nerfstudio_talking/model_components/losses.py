@@ -162,10 +162,12 @@ def patch_loss(
     """Mean LPIPS of patches in [0, 1], or 1 - SSIM without a network.
 
     SSIM (Wang et al. 2004) looks through Gaussian windows of 9 pixels, sigma 1; beyond the border images are mirrored.
+    Autocast is off for it: variances are differences of nearly equal numbers, which half precision makes negative.
     """
     if network is not None:
         return lpips_loss(rendered, gt, network)
-    ssim = structural_similarity_index_measure(rendered, gt, data_range=1.0, sigma=1.0)
+    with torch.autocast(rendered.device.type, enabled=False):
+        ssim = structural_similarity_index_measure(rendered.float(), gt.float(), data_range=1.0, sigma=1.0)
     return 1 - ssim  # type: ignore[operator]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.splatting.constants import EPS_2D, FAR_PLANE, NEAR_PLANE
+from nerfstudio_talking.splatting.rasterize import Implementation, fastest_on
 
 _LIMIT = 1.3
 """The projection is linearized no farther out than this many half fields of view."""
@@ -44,10 +45,15 @@ def covariances_of(
     Returns:
         Upper triangles: xx, xy, xz, yy, yz, zz; square metres.
     """
-    if _suit_numba(quaternions, scales):
+    implementation = _fastest_for(quaternions, scales)
+    if implementation == "numba":
         from nerfstudio_talking.splatting.project_numba import NumbaCovariances
 
         return NumbaCovariances.apply(quaternions, scales)  # type: ignore[no-any-return]
+    if implementation == "gsplat":
+        from nerfstudio_talking.splatting.project_gsplat import covariances_gsplat
+
+        return covariances_gsplat(quaternions, scales)
     return covariances_torch(quaternions, scales)
 
 
@@ -82,7 +88,7 @@ def project_gaussians(
 ) -> ProjectedGaussians:
     """Project Gaussians. Differentiable in all tensors; depths and radii carry no gradient of the culling.
 
-    On CPUs in float32 this is one numba kernel, elsewhere torch.
+    In float32 this is one numba kernel on CPUs and one of gsplat's on CUDA; in other precisions it is torch.
 
     Args:
         means: centres, metres.
@@ -93,11 +99,18 @@ def project_gaussians(
         near_plane: Gaussians nearer than this are not drawn, metres.
         far_plane: Gaussians farther than this are not drawn, metres.
     """
-    if _suit_numba(means, covariances, camera_to_world):
+    implementation = _fastest_for(means, covariances, camera_to_world)
+    if implementation == "numba":
         from nerfstudio_talking.splatting.project_numba import NumbaProjection
 
         view = float(camera.focal), camera.size, _limits(camera), eps_2d, near_plane, far_plane
         return ProjectedGaussians(*NumbaProjection.apply(means, covariances, camera_to_world, *view))  # type: ignore[misc]
+    if implementation == "gsplat":
+        from nerfstudio_talking.splatting.project_gsplat import project_gsplat
+
+        return ProjectedGaussians(
+            *project_gsplat(means, covariances, camera_to_world, camera, eps_2d, near_plane, far_plane)
+        )
     return project_torch(means, covariances, camera_to_world, camera, eps_2d, near_plane, far_plane)
 
 
@@ -139,8 +152,10 @@ def project_torch(
     return ProjectedGaussians(centers, conics, safe, radii)
 
 
-def _suit_numba(*tensors: Tensor) -> bool:
-    return all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+def _fastest_for(*tensors: Tensor) -> Implementation:
+    if any(x.dtype != torch.float32 for x in tensors):
+        return "torch"
+    return fastest_on(tensors[0].device)
 
 
 def _limits(camera: PinholeCamera) -> tuple[float, float]:

@@ -198,3 +198,16 @@ def test_one_thread_and_two_give_the_same_bits():
 def test_weighted_absolute_error_by_hand():
     rendered, gt = torch.zeros(1, 2, 3), torch.tensor([[[0.3, 0.0, 0.0], [0.0, 0.6, 0.6]]])
     assert float(weighted_absolute_error(rendered, gt, torch.tensor([[1.0, 2.0]]))) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("value", [0.2, 0.9])
+def test_half_precision_leaves_similarity_as_it_is(value):
+    """Under autocast a nearly plain image has the same similarity and finite gradients."""
+    x = value + 0.002 * torch.rand(24, 30, 3, generator=torch.Generator().manual_seed(0))
+    y, leaf = x.flip(0), x.clone().requires_grad_()
+    with torch.autocast("cpu", torch.float16):
+        similarity = structural_similarity_torch(leaf, y)
+    similarity.backward()
+    assert leaf.grad is not None
+    assert similarity == structural_similarity_torch(x, y)
+    assert torch.isfinite(leaf.grad).all()

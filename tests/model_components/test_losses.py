@@ -129,6 +129,13 @@ def ssim(x: np.ndarray, y: np.ndarray) -> float:
     return float(local.mean())
 
 
+def test_half_precision_leaves_the_patch_loss_as_it_is():
+    patches = 0.6 + 0.002 * torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.float16):
+        under_autocast = patch_loss(patches, patches.flip(3), None)
+    assert under_autocast == patch_loss(patches, patches.flip(3), None)
+
+
 def test_patch_loss_is_one_minus_ssim_without_a_network():
     torch.manual_seed(0)
     rendered, gt = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)

@@ -105,7 +105,7 @@ def evaluate(pipeline: Any) -> dict[str, Any]:
 def test_a_gpu_gets_everything_and_computes_what_a_cpu_does(method, talking_dataset, blurred, monkeypatch):
     monkeypatch.setattr(volume_portrait, "TCNN_EXISTS", False)
     # on a CPU these take kernels of numba by themselves
-    monkeypatch.setattr(projection, "_suit_numba", lambda *_: False)
+    monkeypatch.setattr(projection, "_fastest_for", lambda *_: "torch")
     monkeypatch.setattr(splat_portrait, "structural_similarity", structural_similarity_torch)
     pipeline = build(small(method, talking_dataset, blurred), "cpu")
     (losses, gradients), results = train(pipeline), evaluate(pipeline)

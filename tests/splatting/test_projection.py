@@ -60,6 +60,30 @@ def test_projection_and_its_gradients_are_those_of_gsplat(spread):
         torch.testing.assert_close(both[0], both[1], rtol=1e-8, atol=1e-8 * float(both[1].abs().max()))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("spread", [0.05, 0.5, 2.0])
+def test_cuda_equals_torch_forward_and_backward(spread):
+    """gsplat's kernels on CUDA against the reference in double."""
+    results = []
+    for device, dtype in (("cpu", torch.float64), ("cuda", torch.float32)):
+        leaves = [x.detach().to(device, dtype).requires_grad_() for x in make_gaussians(500, spread)]
+        means, quaternions, scales, pose = leaves
+        found = project_gaussians(means, covariances_of(quaternions, scales), pose, CAMERA)
+        generator = torch.Generator().manual_seed(0)
+        outputs = [found.means, found.conics, found.depths]
+        drawn = results[0][0] if results else found.radii > 0
+        weights = [torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x) for x in outputs]
+        total = sum((x[drawn.to(device)] * w[drawn.to(device)]).sum() for x, w in zip(outputs, weights))
+        gradients = torch.autograd.grad(total, leaves)  # type: ignore[arg-type]
+        results.append((drawn, found.radii.cpu(), [x[drawn.to(device)].detach().cpu().double() for x in outputs],
+                        [x.cpu().double() for x in gradients]))  # fmt: skip
+    (drawn, radii, outputs, gradients), (_, their_radii, their_outputs, their_gradients) = results
+    assert (radii - their_radii).abs().max() <= 1  # rounded up
+    assert 0 < int(drawn.sum()) <= 500
+    for ours, theirs in zip([*outputs, *gradients], [*their_outputs, *their_gradients]):
+        torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4 * float(ours.abs().max()))
+
+
 def test_a_small_gaussian_spreads_like_its_samples():
     """The projected covariance of a small Gaussian is that of its projected samples (plus gsplat's 0.3 pixels^2)."""
     means, quaternions, scales, pose = (x.detach() for x in make_gaussians(1, 0.02, seed=4))
