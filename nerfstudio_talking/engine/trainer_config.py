@@ -1,14 +1,17 @@
-"""A trainer configuration whose schedules follow the length of the run."""
+"""A trainer configuration whose schedules follow the length of the run, and which resumes a run by its own command."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
 from nerfstudio.engine.trainer import TrainerConfig
+from rich.markup import escape
 
 from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
 from nerfstudio_talking.engine.trainer import TalkingTrainer
+from nerfstudio_talking.io.console import CONSOLE
 
 
 @dataclass
@@ -30,3 +33,15 @@ class TalkingTrainerConfig(TrainerConfig):
         if getattr(datamanager, "lips_phase_start", 0) is None:
             datamanager.lips_phase_start = int(self.lips_phase_fraction * self.max_num_iterations)  # type: ignore[attr-defined]
         return super().setup(**kwargs)
+
+    def save_config(self) -> None:
+        """Write config.yml. Where the run's folder holds checkpoints of the same configuration, as after the same
+        command with the same `--timestamp` was broken off, the run resumes."""
+        path, folder = self.get_base_dir() / "config.yml", self.get_checkpoint_dir()
+        fresh = self.load_dir is None and self.load_checkpoint is None
+        begun = path.is_file() and any(folder.glob("step-*.ckpt"))
+        if fresh and begun and path.read_text(encoding="utf-8") == yaml.dump(self):
+            CONSOLE.print(f"The run in {escape(str(path.parent))} was broken off: it resumes.", soft_wrap=True)
+            self.load_dir = folder
+            return
+        super().save_config()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.distributed as dist
@@ -32,6 +32,28 @@ class DensityControl:
         self.groups, self.least_opacity, self.most_share = groups, least_opacity, most_share
         self._drawn: list[Tensor] = []
         self._demand: Tensor | None = None
+
+    def keep(self, optimizers: Mapping[str, Optimizer]) -> None:
+        """Put the demand into Adam's state of the opacities, which checkpoints contain; call it after each step."""
+        for state, rows in self._states(optimizers):
+            state.pop("demand", None)
+            if self._demand is not None:
+                state["demand"] = self._demand[rows]
+
+    def restore(self, optimizers: Mapping[str, Optimizer]) -> None:
+        """Take up the demand of a run that is resumed."""
+        found = [state["demand"] for state, _ in self._states(optimizers) if "demand" in state]
+        self._demand = torch.cat(found) if len(found) == len(self.groups) else None
+
+    def _states(self, optimizers: Mapping[str, Optimizer]) -> Iterator[tuple[dict[str, Tensor], slice]]:
+        """Adam's state of each group's opacities, and the rows of the group; none before the first step."""
+        start = 0
+        for group in self.groups.values():
+            for optimizer in optimizers.values():
+                state = optimizer.state.get(group.opacity_logits)
+                if state:
+                    yield state, slice(start, start + group.count)
+            start += group.count
 
     def watch(self, means: Float[Tensor, "gaussians 2"]) -> None:
         """Take part in a rendering whose backward leaves the absolute gradients in `means.absgrad`."""

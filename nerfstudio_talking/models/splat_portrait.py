@@ -203,12 +203,14 @@ class SplatPortraitModel(PortraitModel):
         if optimizers is None or trainer is None or self.config.relocation_interval <= 0:
             return []
         self._density = density = DensityControl({name: self._group(name) for name in _SHARES})
+        density.restore(optimizers.optimizers)
         last = self.config.relocation_stop * trainer.config.max_num_iterations
 
         def relocate(step: int) -> None:
             density.collect()
             if step > 0 and step % self.config.relocation_interval == 0 and step < last:
                 density.relocate(optimizers.optimizers, seed=step)
+            density.keep(optimizers.optimizers)
 
         return [TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], relocate, update_every_num_iters=1)]
 

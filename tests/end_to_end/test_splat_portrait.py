@@ -62,7 +62,7 @@ def test_it_resumes_from_weights_alone(portrait, tmp_path, talking_dataset):
     assert not [key for key in state["pipeline"] if "conditioning" in key or "tracked" in key]
     command(
         "ns-train", "splat-portrait-small", "--data", talking_dataset, "--output-dir", tmp_path / "outputs",
-        "--experiment-name", "x", "--timestamp", "t", "--max-num-iterations", 3, "--machine.device-type", "cpu",
+        "--experiment-name", "x", "--timestamp", "t", "--max-num-iterations", 15, "--machine.device-type", "cpu",
         "--vis", "tensorboard", "--pipeline.model.max-gaussians", 500, "--load-dir", checkpoint.parent, cwd=tmp_path,
     )  # fmt: skip
     saved = list((tmp_path / "outputs" / "x" / "splat-portrait-small" / "t" / "nerfstudio_models").iterdir())

@@ -34,7 +34,7 @@ def trainer_config(
     """memory-gan-small with tiny networks and a memory; learning rates fall until step `end`."""
     from nerfstudio_talking.method_configs.memory_gan import memory_gan_small
 
-    config = _on_cpu(memory_gan_small.config, data, folder, steps)
+    config = on_cpu(memory_gan_small.config, data, folder, steps)
     config.pipeline.datamanager.rendered = rendered
     config.load_dir = load_dir
     model = config.pipeline.model
@@ -48,7 +48,7 @@ def portrait_config(data: Path, folder: Path, steps: int = 2) -> Any:
     """talking-portrait-small for a few steps."""
     from nerfstudio_talking.method_configs.talking_portrait import talking_portrait_small
 
-    config = _on_cpu(talking_portrait_small.config, data, folder, steps)
+    config = on_cpu(talking_portrait_small.config, data, folder, steps)
     config.pipeline.datamanager.train_num_rays_per_batch = 128
     return config
 
@@ -74,7 +74,7 @@ def config_path(config: Any) -> Path:
     return config.get_base_dir() / "config.yml"
 
 
-def _on_cpu(preset: Any, data: Path, folder: Path, steps: int) -> Any:
+def on_cpu(preset: Any, data: Path, folder: Path, steps: int) -> Any:
     config = copy.deepcopy(preset)
     config.data = config.pipeline.datamanager.data = data
     config.output_dir, config.experiment_name, config.timestamp, config.vis = folder, "x", "t", "tensorboard"

@@ -59,3 +59,24 @@ def test_without_demand_nothing_is_relocated():
     control.watch(torch.zeros(5, 2))
     control.collect()
     assert control.relocate({}, seed=0) == {"head": 0}
+
+
+def test_demand_is_part_of_a_checkpoint():
+    made = {"head": group(3, []), "torso": group(2, [], ())}
+    optimizer = torch.optim.Adam([p for one in made.values() for p in one.parameters()])
+    for one in made.values():
+        one({"audio": torch.ones(2)}).means.sum().backward()
+        one.opacity_logits.grad = torch.ones_like(one.opacity_logits)
+    optimizer.step()
+    control = DensityControl(made)
+    control.watch(drawn([1, 2, 3, 4, 5]))
+    control.collect()
+    control.keep({"all": optimizer})
+    optimizer.load_state_dict(optimizer.state_dict())
+    resumed = DensityControl(made)
+    resumed.restore({"all": optimizer})
+    assert resumed._demand is not None and resumed._demand.tolist() == [1, 2, 3, 4, 5]
+    control.relocate({"all": optimizer}, seed=0)
+    control.keep({"all": optimizer})
+    resumed.restore({"all": optimizer})
+    assert resumed._demand is None

@@ -42,7 +42,7 @@ def trained(talking_dataset, blurred, tmp_path_factory) -> Path:
 def test_resumed_training_equals_an_uninterrupted_one(trained, talking_dataset, blurred, tmp_path):
     whole = torch.load(next((trained.parent / "nerfstudio_models").iterdir()), weights_only=True)
     half = run(trainer_config(talking_dataset, blurred, tmp_path / "a", 3))
-    rest = run(trainer_config(talking_dataset, blurred, tmp_path / "b", 3, half.parent))
+    rest = run(trainer_config(talking_dataset, blurred, tmp_path / "b", 6, half.parent))
     resumed = torch.load(rest, weights_only=True)
     assert resumed["step"] == whole["step"] == 5
     assert resumed["pipeline"].keys() == whole["pipeline"].keys()
