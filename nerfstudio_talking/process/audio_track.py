@@ -73,6 +73,7 @@ def write_audio(job: Job) -> None:
     from nerfstudio_talking.audio.extract import extract_features
     from nerfstudio_talking.audio.frame_audio import cut_audio
     from nerfstudio_talking.audio.sync import estimate_offset
+    from nerfstudio_talking.media.decoding.audio_source import loud_level
     from nerfstudio_talking.media.reading import read_audio
     from nerfstudio_talking.media.writing import write_wav
 
@@ -82,6 +83,7 @@ def write_audio(job: Job) -> None:
         findings = checks.audio_findings(len(samples) / SAMPLE_RATE, job.stop / job.fps)
         lips = lip_curve(job)
         as_found = cut_audio(samples, job.start / job.fps, seconds)
+        findings += checks.require_voice(job.config.video, loud_level(as_found, SAMPLE_RATE))
         estimate = estimate_offset(lips, as_found, job.fps)
         applied = estimate.frames if job.config.audio_offset == "auto" else int(job.config.audio_offset)
         if job.config.audio_offset == "auto" and not estimate.significant:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from nerfstudio_talking.audio.sync import NULL_LEAST as SYNC_NULL_LEAST
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.decoding.audio_source import QUIET_DB, SILENT_DB
 
 SHORTEST_RANGE = 50
 """Least number of frames of a range between cuts that an error message proposes."""
@@ -188,6 +189,26 @@ def audio_findings(audio_seconds: float | None, video_seconds: float) -> list[Fi
         return []
     text = f"The audio lasts {audio_seconds:.1f} s, the video {video_seconds:.1f} s; the rest is taken as silence."
     return [Finding("short-audio", text)]
+
+
+def require_voice(source: object, level: float) -> list[Finding]:
+    """Refuse audio that is silent, and warn about audio that is very quiet.
+
+    Args:
+        source: name of the video.
+        level: of the loud parts, in dB of full scale.
+
+    Raises:
+        TalkingError: the audio is silent.
+    """
+    if level <= SILENT_DB:
+        found = "digital silence" if level == -np.inf else f"silence ({level:.0f} dB of full scale)"
+        hint = "Was the microphone off, or another --frames meant? A portrait learns its lips from the voice."
+        raise TalkingError(source, expected="a voice", found=found, hint=hint)
+    if level > QUIET_DB:
+        return []
+    text = f"The audio is very quiet ({level:.0f} dB of full scale at its loudest): is there a voice in it?"
+    return [Finding("quiet-audio", text)]
 
 
 def no_offset_text(null_size: int, num_frames: int, fps: float) -> str:

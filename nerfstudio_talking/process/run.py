@@ -42,11 +42,14 @@ def process_video(config: ProcessConfig) -> Path:
     Raises:
         TalkingError: the input cannot be used, or the output cannot be written.
     """
+    from nerfstudio_talking.media.decoding.audio_source import audio_source
     from nerfstudio_talking.media.reading import probe_video
 
     config.validate()
     info = probe_video(config.video)
     checks.require_audio(config.video, info.has_audio)
+    source = audio_source(config.video)
+    checks.require_voice(config.video, source.level)
     fps = config.fps if config.fps is not None else min(info.fps, HIGHEST_FPS)
     start, stop = parse_frame_range(config.frames, int(info.duration * fps + 0.5))
     assert stop is not None
@@ -66,6 +69,7 @@ def process_video(config: ProcessConfig) -> Path:
     space.invalidate()
     job = Job(replace(config, audio_model=kind), info, fps, start, stop, space, _progress)
     job.findings += [checks.Finding("converted", note) for note in info.notes]
+    job.findings += [checks.Finding("audio-source", note) for note in source.notes]
 
     def stage(name: str, work: Callable[[Job], None]) -> None:
         if not space.is_done(name, keys[name]):

@@ -111,6 +111,15 @@ def test_several_and_small_faces_warn():
     assert checks.face_findings(points * 4, np.array([1, 1, 1, 2, 1])) == []
 
 
+def test_silence_stops_and_quiet_audio_warns():
+    assert checks.require_voice("clip.mp4", -30.0) == []
+    (finding,) = checks.require_voice("clip.mp4", -60.0)
+    assert finding.code == "quiet-audio" and "-60 dB" in finding.message
+    for level in (-90.0, -np.inf):
+        with pytest.raises(TalkingError, match="expected a voice"):
+            checks.require_voice("clip.mp4", level)
+
+
 def test_auto_says_why_it_moved_nothing():
     assert "3.0 s are too short" in checks.no_offset_text(0, 75, 25.0)
     assert "no better at any offset" in checks.no_offset_text(26, 250, 25.0)

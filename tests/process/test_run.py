@@ -174,6 +174,13 @@ def test_no_audio(tmp_path):
     refuse(ProcessConfig(write_video(tmp_path / "mute.mp4", with_audio=False), tmp_path / "out"), "no audio stream")
 
 
+def test_silent_audio(tmp_path):
+    with VideoWriter(tmp_path / "v.mp4", 25.0, 96, 96, audio=(np.zeros(16000, np.float32), 16000)) as writer:
+        for _ in range(12):
+            writer.write(np.full((96, 96, 3), 90, np.uint8))
+    refuse(ProcessConfig(tmp_path / "v.mp4", tmp_path / "out"), "expected a voice", "silence")
+
+
 def test_no_face(tmp_path):
     refuse(ProcessConfig(write_video(tmp_path / "noise.mp4"), tmp_path / "out"), "noise.mp4", "no face")
 

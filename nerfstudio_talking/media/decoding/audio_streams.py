@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 
-from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.decoding.audio_source import AudioSource, audio_source, planes
 from nerfstudio_talking.media.decoding.opening import open_media, unreadable
 from nerfstudio_talking.media.writing import has_video, video_stream_of
 
 _AUDIO_GAP = 0.1
 """Gaps in the audio longer than this many seconds are filled with silence; shorter ones are clock jitter."""
+Mix = Callable[[np.ndarray], np.ndarray]
+"""Takes channels (source channels, samples), gives those wanted."""
 
 
 def audio_chunks(path: Path | str, rate: int, limit: float | None) -> Iterator[np.ndarray]:
@@ -32,45 +34,78 @@ def audio_chunks(path: Path | str, rate: int, limit: float | None) -> Iterator[n
     Raises:
         TalkingError: the file is missing, empty or damaged, or has no audio.
     """
+    source = audio_source(path)
+    for chunk in _chunks(path, source, rate, "mono", source.mono, limit):
+        yield chunk[0]
+
+
+def channel_chunks(path: Path | str, rate: int, channels: int) -> Iterator[np.ndarray]:
+    """Float32 pieces (samples, channels) of a file's audio, from the track that `audio_chunks` takes.
+
+    Args:
+        path: any container.
+        rate: samples per second of the result.
+        channels: those of the file; 1 gives what `audio_chunks` gives.
+
+    Raises:
+        TalkingError: as of `audio_chunks`.
+    """
+    source = audio_source(path)
+
+    def keep(values: np.ndarray) -> np.ndarray:
+        """The channels; a frame that has another number of them counts as mono."""
+        return values if len(values) == channels else np.repeat(values.mean(axis=0, keepdims=True), channels, axis=0)
+
+    mix = source.mono if channels == 1 else keep
+    layout = "mono" if channels == 1 else source.layout
+    for chunk in _chunks(path, source, rate, layout, mix, None):
+        yield chunk.T
+
+
+def _chunks(
+    path: Path | str, source: AudioSource, rate: int, layout: str, mix: Mix, limit: float | None
+) -> Iterator[np.ndarray]:
     with open_media(path) as container:
-        if not container.streams.audio:
-            raise TalkingError(path, expected="audio", found="no audio stream", hint="Give a file with speech in it.")
-        zero = _first_frame_time(container)
-        stream = container.streams.audio[0]
         try:
-            yield from _resample_audio(stream, container, rate, zero, limit)
+            stream = container.streams.audio[source.track]
+            yield from _resampled(stream, container, rate, layout, mix, _first_frame_time(container), limit)
         except av.error.FFmpegError as error:
             raise unreadable(path, error) from error
 
 
-def _resample_audio(
-    stream: AudioStream, container: av.container.InputContainer, rate: int, zero: Fraction | None, limit: float | None
+def _resampled(
+    stream: AudioStream,
+    container: av.container.InputContainer,
+    rate: int,
+    layout: str,
+    mix: Mix,
+    zero: Fraction | None,
+    limit: float | None,
 ) -> Iterator[np.ndarray]:
-    """Mono float chunks at `rate`, with silence in front and in gaps as the presentation times demand."""
+    """Float pieces (channels, samples) at `rate`."""
     resampler: AudioResampler | None = None
     source_rate, expected, produced, to_drop = 0, None, 0, 0
     for frame in container.decode(stream):
         frame_time = frame.pts * frame.time_base if frame.pts is not None and frame.time_base else None
-        mono = _mono(frame)
+        values = mix(planes(frame))
         if resampler is None or frame.sample_rate != source_rate:
             if resampler is not None:
                 yield from _pull(resampler, None)
-            resampler, source_rate = AudioResampler(format="flt", layout="mono", rate=rate), frame.sample_rate
+            resampler, source_rate = AudioResampler(format="fltp", layout=layout, rate=rate), frame.sample_rate
         if expected is None and frame_time is not None:
             lead = 0 if zero is None else round((frame_time - zero) * source_rate)
             to_drop = max(-lead, 0)
-            mono = np.concatenate([np.zeros(max(lead, 0), dtype=np.float32), mono])
+            values = _after_silence(max(lead, 0), values)
         elif expected is not None and frame_time is not None and frame_time - expected > _AUDIO_GAP:
-            gap = round((frame_time - expected) * source_rate)
-            mono = np.concatenate([np.zeros(gap, dtype=np.float32), mono])
+            values = _after_silence(round((frame_time - expected) * source_rate), values)
         if frame_time is not None:
             expected = frame_time + Fraction(frame.samples, source_rate)
-        dropped = min(to_drop, len(mono))
+        dropped = min(to_drop, values.shape[1])
         to_drop -= dropped
-        if len(mono) == dropped:
+        if values.shape[1] == dropped:
             continue
-        for chunk in _pull(resampler, _mono_frame(mono[dropped:], source_rate)):
-            produced += len(chunk)
+        for chunk in _pull(resampler, _frame(values[:, dropped:], layout, source_rate)):
+            produced += chunk.shape[1]
             yield chunk
         if limit is not None and produced >= limit * rate + 1:
             return
@@ -78,27 +113,19 @@ def _resample_audio(
         yield from _pull(resampler, None)
 
 
+def _after_silence(count: int, values: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros((len(values), count), dtype=np.float32), values], axis=1)
+
+
 def _pull(resampler: AudioResampler, frame: AudioFrame | None) -> Iterator[np.ndarray]:
     for out in resampler.resample(frame):
-        yield out.to_ndarray().reshape(-1)
+        yield out.to_ndarray()
 
 
-def _mono_frame(samples: np.ndarray, rate: int) -> AudioFrame:
-    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
+def _frame(values: np.ndarray, layout: str, rate: int) -> AudioFrame:
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(values, dtype=np.float32), format="fltp", layout=layout)
     frame.sample_rate = rate
     return frame
-
-
-def _mono(frame: AudioFrame) -> np.ndarray:
-    """Mean of the channels as float32 (the resampler's own mix to mono is louder than the mean)."""
-    values: np.ndarray = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    if values.dtype == np.uint8:
-        values = values.astype(np.float32) / 128.0 - 1.0
-    elif np.issubdtype(values.dtype, np.integer):
-        values = values.astype(np.float64) / 2.0 ** (8 * values.dtype.itemsize - 1)
-    return values.mean(axis=0).astype(np.float32)
 
 
 def _first_frame_time(container: av.container.InputContainer) -> Fraction | None:
