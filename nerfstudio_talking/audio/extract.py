@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32
 from nerfstudio_talking.audio.features.registry import find_computed_kind, kind_of_array
 from nerfstudio_talking.audio.features.streams import RATE
 from nerfstudio_talking.audio.normalization import FeatureNormalization
+from nerfstudio_talking.audio.voice_activity import voice_activity
 from nerfstudio_talking.audio.windows import frame_windows
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -29,6 +30,8 @@ class AudioFeatures:
     """The kind as `find_feature_kind` reads it, for `TalkingTrack.audio_kind`."""
     normalization: FeatureNormalization | None = None
     """What they were normalised with; None for a ready array."""
+    mouth_activity: Float32[np.ndarray, " frames"] | None = None
+    """Voice activity of each frame, as of `voice_activity`; None where there is no audio."""
 
 
 def extract_features(
@@ -51,7 +54,8 @@ def extract_features(
         features, name, note = read_feature_array(Path(kind), num_frames)
         if note is not None:
             warnings.warn(note, stacklevel=2)
-        return AudioFeatures(features, name)
+        activity = voice_activity(samples, fps, num_frames) if len(samples) else None
+        return AudioFeatures(features, name, mouth_activity=activity)
     if len(samples) == 0:
         raise TalkingError("the audio", expected="audio", found="zero samples", hint="Give a longer recording.")
     found = find_computed_kind(kind)
@@ -59,7 +63,7 @@ def extract_features(
     rows, normalization = found.extract(np.pad(samples, (found.lead, found.lead + tail)))
     start = -found.lead / RATE
     windows = frame_windows(rows, found.rate, fps, num_frames, found.window, found.window_rate, start=start)
-    return AudioFeatures(windows, found.spec, normalization)
+    return AudioFeatures(windows, found.spec, normalization, voice_activity(samples, fps, num_frames))
 
 
 def read_feature_array(

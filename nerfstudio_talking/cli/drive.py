@@ -37,6 +37,8 @@ class Drive:
     """Seed of the motion that a model generates: another seed, another head motion and other blinks."""
     smoothing: float = 1.0
     """Standard deviation in frames of the smoothing of the poses of head and body; 0 for none."""
+    mouth_gain: float = 1.0
+    """Factor of the mouth's motion about its rest: 1 shows it as predicted, more opens the mouth wider."""
     scale: float = 1.0
     """Size of the image relative to the recording."""
     crf: Annotated[int, tyro.conf.arg(metavar="0-51")] = 18
@@ -75,6 +77,7 @@ class Drive:
                 seed=self.motion_seed,
                 audio_features=self.audio_features,
                 normalization=self.normalization,
+                mouth_gain=self.mouth_gain,
             )
         CONSOLE.print(
             f"[green]Wrote {escape(str(self.output))}: {count} frames at {driver.fps:g} per second, with audio."

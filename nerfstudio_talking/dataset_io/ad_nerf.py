@@ -83,6 +83,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         audio=features.windows,
         audio_kind=features.kind,
         audio_normalization=features.normalization,
+        mouth_activity=features.mouth_activity,
         eyes=_eyes(folder, ids),
         lips=None if landmarks is None else lip_opening_68(landmarks),
         landmarks=landmarks,
@@ -189,7 +190,8 @@ def _audio_features(
                 hint="The features belong to another clip; extract them again from aud.wav.",
             )
         # DeepSpeech windows often end a frame or two before the image does
-        return AudioFeatures(array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32), kind)
+        windows = array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32)
+        return AudioFeatures(windows, kind, mouth_activity=_mouth_activity(folder, audio_ids, fps))
     wav = folder / "aud.wav"
     if name or not wav.is_file():
         raise TalkingError(
@@ -201,7 +203,20 @@ def _audio_features(
     from nerfstudio_talking.media.reading import read_audio
 
     features = extract_features(read_audio(wav), fps, int(audio_ids.max()) + 1, "logmel")
-    return replace(features, windows=features.windows[audio_ids])
+    assert features.mouth_activity is not None
+    return replace(features, windows=features.windows[audio_ids], mouth_activity=features.mouth_activity[audio_ids])
+
+
+def _mouth_activity(
+    folder: Path, audio_ids: Int64[np.ndarray, " frames"], fps: float
+) -> Float32[np.ndarray, " frames"] | None:
+    """Voice activity of the frames; None where the folder has no audio."""
+    if not (folder / "aud.wav").is_file():
+        return None
+    from nerfstudio_talking.audio.voice_activity import voice_activity
+    from nerfstudio_talking.media.reading import read_audio
+
+    return voice_activity(read_audio(folder / "aud.wav"), fps, int(audio_ids.max()) + 1)[audio_ids]
 
 
 def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 1"]:

@@ -38,7 +38,11 @@ TRACK_JSON, TRACK_NPZ = "track.json", "track.npz"
 IMAGE_DIR, PARSING_DIR, TORSO_DIR = "images", "parsing", "torso"
 BACKGROUND_NAME, AUDIO_NAME, TORSO_JSON = "background.png", "audio.wav", "torso.json"
 
-_ARRAYS = ("camera_to_worlds", "audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids", "audio_ids")
+_COLUMNS = (
+    *("audio", "eyes", "lips", "expression", "landmarks", "body", "mouth_activity"),
+    *("frame_ids", "audio_ids"),
+)
+_ARRAYS = ("camera_to_worlds", *_COLUMNS)
 _NORMALIZATION = ("audio_levels", "audio_mean", "audio_std")
 
 
@@ -71,6 +75,9 @@ class TalkingTrack:
     body: Float32[np.ndarray, "frames 2 3"] | None = None
     """Motion of the body in the image: the affine map from a position at rest to the position in this frame, both in
     [-1, 1] (x right, y down; -1 and 1 are the image's edges). At rest throughout where None."""
+    mouth_activity: Float32[np.ndarray, " frames"] | None = None
+    """How far the mouth leaves its rest for the mouth shape that is predicted from the audio: 0 at rest, in silence, 1
+    as predicted, in speech (`audio.voice_activity`); more under a mouth gain. 1 throughout where None."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
     audio_ids: Int64[np.ndarray, " frames"] | None = None
@@ -85,7 +92,7 @@ class TalkingTrack:
     """How each column was made, and measurements for the report."""
 
     def __post_init__(self) -> None:
-        for name in ("audio", "eyes", "lips", "expression", "landmarks", "body", "frame_ids", "audio_ids"):
+        for name in _COLUMNS:
             value = getattr(self, name)
             if value is not None and len(value) != self.num_frames:
                 raise ValueError(f"track.{name} has {len(value)} rows for {self.num_frames} frames")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ class ConditioningTrack(nn.Module):
     audio: Tensor
     eyes: Tensor
     body: Tensor
+    mouth_activity: Tensor
 
     def __init__(self, track: TalkingTrack) -> None:
         super().__init__()
@@ -65,6 +67,8 @@ class ConditioningTrack(nn.Module):
         for name in ("camera_to_worlds", "audio", "eyes"):
             value = torch.from_numpy(getattr(track, name)).float().to(device)
             self.register_buffer(name, value, persistent=False)
+        activity = np.ones(track.num_frames) if track.mouth_activity is None else track.mouth_activity
+        self.register_buffer("mouth_activity", torch.from_numpy(activity).float().to(device), persistent=False)
         body = torch.eye(2, 3).repeat(track.num_frames, 1, 1)
         if track.body is not None:
             body = torch.from_numpy(track.body).float()

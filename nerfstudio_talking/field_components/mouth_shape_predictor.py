@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,10 +21,15 @@ from nerfstudio_talking.io.errors import TalkingError
 
 _MAX_SUPPORT = 2000
 """Largest number of frames that the regression keeps; a longer clip is thinned evenly."""
+_FEWEST_SILENT = 10
+"""Silent frames below which they do not show a person's rest."""
 _CODE_DIM = 32
 """Length of the audio encoder's code, from which a linear layer reads the mouth shape."""
 _REGRESSION = ("mean", "std", "support", "dual", "bias")
 """Arrays of `AudioRegression` that a checkpoint holds."""
+
+
+_Array = TypeVar("_Array", np.ndarray, Tensor)
 
 
 def mouth_coordinates(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"] | None:
@@ -61,12 +68,32 @@ def track_mouth_shapes(
     return tracked, seen
 
 
+def rest_mouth_shape(
+    tracked: Float[np.ndarray, "frames count"], activity: Float[np.ndarray, " frames"] | None
+) -> Float[np.ndarray, " count"]:
+    """The mouth shape of a person who does not speak: the mean of the silent frames whose lips are closed most.
+
+    People part their lips to breathe in and before they speak, so that a quarter of the silent frames is taken; of a
+    clip without silence, the twentieth of all frames whose lips are closed most.
+
+    Args:
+        tracked: mouth shapes, lip gap first.
+        activity: voice activity of the same frames; None where it is unknown.
+    """
+    silent = tracked[:0] if activity is None else tracked[activity <= 0]
+    chosen, share = (silent, 0.25) if len(silent) >= _FEWEST_SILENT else (tracked, 0.05)
+    return chosen[chosen[:, 0] <= np.quantile(chosen[:, 0], share)].mean(0)
+
+
 class MouthShapePredictor(nn.Module):
     """Predicts the mouth shape of frames from audio, and mixes tracked with predicted mouth shapes in training.
 
     The predictor learns from tracked mouth shapes, not from the image. A training frame is conditioned on its tracked
     mouth shape (teacher forcing) or, with probability `predicted_mouth_prob`, on the prediction of a regression that
     was fitted without that frame (scheduled sampling). An extra `is_predicted` channel says which of the two it is.
+
+    What is predicted is shown as far as there is voice: in silence the mouth is at this person's rest, whatever breath
+    and noise sound like.
 
     The constructor only gives the buffers their sizes. Training begins with `fit`; a checkpoint brings the fitted
     regression, so that rendering never fits anything.
@@ -92,6 +119,7 @@ class MouthShapePredictor(nn.Module):
     predicted: Tensor
     prediction_std: Tensor
     channel_scale: Tensor
+    rest: Tensor
 
     def __init__(
         self,
@@ -121,6 +149,10 @@ class MouthShapePredictor(nn.Module):
         # networks lean on large inputs, and the gap is what opens the lips
         channel_scale = torch.full((count,), 0.5).index_fill(0, torch.tensor(0), 2.0)
         self.register_buffer("channel_scale", channel_scale, persistent=False)
+        shape, seen = track_mouth_shapes(track, train_frames, count)
+        known = np.intersect1d(train_frames, np.flatnonzero(seen))
+        activity = None if track.mouth_activity is None else track.mouth_activity[known]
+        self.register_buffer("rest", torch.from_numpy(rest_mouth_shape(shape[known], activity)).float(), False)
         self.encoder = AudioEncoder(track.audio.shape[2], _CODE_DIM, dropout, noise)
         self.to_mouth_shape = nn.Linear(_CODE_DIM, count)
         self._is_fitted = self._has_targets = False
@@ -139,7 +171,8 @@ class MouthShapePredictor(nn.Module):
         # only the gap is stretched: the rest is predicted worse and would move the lips at wrong times
         regression, held_out = fit_audio_regression(windows[usable], tracked[usable], stretched=1, most=_MAX_SUPPORT)
         predicted = tracked.copy()
-        predicted[usable] = held_out
+        activity = np.ones(len(usable)) if track.mouth_activity is None else track.mouth_activity[usable]
+        predicted[usable] = blend_with_rest(held_out, self.rest.cpu().numpy(), activity[:, None])
         values = {name: getattr(regression, name) for name in _REGRESSION} | {
             "tracked": tracked,
             "predicted": predicted,
@@ -225,9 +258,22 @@ class MouthShapePredictor(nn.Module):
         self,
         audio: Float[Tensor, "frames window channels"],
         windows: Float[Tensor, "frames neighbours window channels"],
+        activity: Float[Tensor, " frames"],
     ) -> Float[Tensor, "frames condition"]:
-        """The condition of frames from their audio: the mean of both predictions."""
-        return self.from_prediction(0.5 * (self.from_regression(audio) + self.from_encoder(windows)))
+        """The condition of frames from their audio: the mean of both predictions, as far as there is voice.
+
+        Args:
+            audio: features of each frame.
+            windows: features of each frame and its neighbours.
+            activity: `TalkingTrack.mouth_activity`: 0 shows the mouth at rest, 1 as predicted, more exaggerates.
+        """
+        predicted = 0.5 * (self.from_regression(audio) + self.from_encoder(windows))
+        return self.from_prediction(blend_with_rest(predicted, self.rest, activity[:, None]))
+
+
+def blend_with_rest(predicted: _Array, rest: _Array, activity: _Array) -> _Array:
+    """Mouth shapes that leave the rest by a share of what is predicted."""
+    return rest + activity * (predicted - rest)
 
 
 def _unfitted(expected: str, hint: str) -> TalkingError:

@@ -143,6 +143,7 @@ class PortraitDriver:
         seed: int = 0,
         audio_features: Path | None = None,
         normalization: NormalizationMode = "adapt",
+        mouth_gain: float = 1.0,
     ) -> Iterator[Frame]:
         """Frames of the portrait speaking an audio, `fps` per second, in constant memory for audio of any length.
 
@@ -157,6 +158,7 @@ class PortraitDriver:
             seed: of the motion that a model generates.
             audio_features: .npy array with one row per frame, for portraits trained on ready-made arrays.
             normalization: 'adapt' follows the voice, 'clip' keeps the clip's.
+            mouth_gain: factor of the mouth's motion about its rest; 1 shows it as predicted.
 
         Raises:
             TalkingError: the audio cannot be read, is shorter than a frame, or does not fit the portrait. What concerns
@@ -172,12 +174,12 @@ class PortraitDriver:
             )
         if pose == "generated":
             samples = whole_audio(audio)
-            player = self._player(self._generated_tracks(samples, seed, smoothing), scale)
+            player = self._player(self._generated_tracks(samples, seed, smoothing), scale, mouth_gain)
             audio = samples
         else:
-            player = self._player(self._arranged_tracks(pose, smoothing), scale)
+            player = self._player(self._arranged_tracks(pose, smoothing), scale, mouth_gain)
         if audio_features is not None:
-            return self._play_array(Path(audio_features), self.num_frames(audio), player)
+            return self._play_array(Path(audio_features), audio, player)
         return self._play(audio, self._windows(normalization, live=False), player)
 
     def stream(
@@ -186,6 +188,7 @@ class PortraitDriver:
         smoothing: float = 1.0,
         scale: float = 1.0,
         normalization: NormalizationMode = "adapt",
+        mouth_gain: float = 1.0,
     ) -> PortraitStream:
         """A stream that audio is pushed into as it arrives; see `PortraitStream`. Arguments as of `drive`.
 
@@ -197,7 +200,7 @@ class PortraitDriver:
 
         hint = "Generated motion needs the whole audio before the first frame: use drive()."
         _check_option("pose", pose, ("ping-pong", "replay", "hold"), hint)
-        player = self._player(self._arranged_tracks(pose, smoothing), scale)
+        player = self._player(self._arranged_tracks(pose, smoothing), scale, mouth_gain)
         return PortraitStream(self._windows(normalization, live=True), player, self.fps)
 
     def write_video(
@@ -297,12 +300,22 @@ class PortraitDriver:
         whole = generated_track(portrait, nothing, motion, smoothing)
         return lambda first, windows: whole.span(first, first + len(windows)).replace(audio=windows)
 
-    def _player(self, make_track: MakeTrack, scale: float) -> FramePlayer:
+    def _player(self, make_track: MakeTrack, scale: float, mouth_gain: float) -> FramePlayer:
         from nerfstudio_talking.inference.frames import frame_renderer
         from nerfstudio_talking.inference.stream import FramePlayer
 
+        if not 0 <= mouth_gain <= 3:
+            hint = "1 shows the mouth's motion as predicted, 1.3 a third more of it."
+            raise TalkingError(f"mouth gain {mouth_gain}", expected="0 to 3", found=str(mouth_gain), hint=hint)
+        if mouth_gain != 1 and self.model.mouth_shape_predictor is None:
+            raise TalkingError(
+                f"mouth gain {mouth_gain}",
+                expected="a portrait that is conditioned on a mouth shape",
+                found="one that is conditioned on a free audio code",
+                hint="Train it on a clip with landmarks and with audio_condition mouth_shape, or leave the gain at 1.",
+            )
         render = frame_renderer(self.model, self._portrait, self._bake, *self.frame_size(scale))
-        return FramePlayer(make_track, render if self._refiner is None else _refined(self._refiner, render))
+        return FramePlayer(make_track, render if self._refiner is None else _refined(self._refiner, render), mouth_gain)
 
     def _play(self, audio: Audio, windows: AudioWindows, player: FramePlayer) -> Iterator[Frame]:
         from nerfstudio_talking.inference.stream import PortraitStream
@@ -319,11 +332,13 @@ class PortraitDriver:
         if player.num_played == 0:
             raise too_short(audio, count, self.fps)
 
-    def _play_array(self, path: Path, num_frames: int, player: FramePlayer) -> Iterator[Frame]:
+    def _play_array(self, path: Path, audio: Audio, player: FramePlayer) -> Iterator[Frame]:
         from nerfstudio_talking.audio.extract import extract_features
+        from nerfstudio_talking.audio.voice_activity import voice_activity
 
+        num_frames = self.num_frames(audio)
         features = extract_features(np.zeros(0), self.fps, num_frames, str(path)).windows
-        player.feed(features)
+        player.feed(features, voice_activity(whole_audio(audio), self.fps, num_frames))
         player.finish()
         yield from player.frames()
 

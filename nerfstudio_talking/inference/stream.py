@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int16, UInt8
 from typing_extensions import Self
 
-from nerfstudio_talking.audio.streaming import AudioWindows
+from nerfstudio_talking.audio.streaming import AudioWindows, as_samples
+from nerfstudio_talking.audio.voice_activity import VoiceActivityStream
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import ATTENTION_FRAMES
 from nerfstudio_talking.inference.frames import RenderFrame
@@ -28,19 +29,24 @@ class FramePlayer:
     Args:
         make_track: the track of some frames.
         render: renders a frame of it.
+        mouth_gain: factor of the mouth's motion about its rest; 1 shows it as predicted.
     """
 
-    def __init__(self, make_track: MakeTrack, render: RenderFrame) -> None:
-        self._make_track, self._render = make_track, render
+    def __init__(self, make_track: MakeTrack, render: RenderFrame, mouth_gain: float = 1.0) -> None:
+        self._make_track, self._render, self._mouth_gain = make_track, render, mouth_gain
         self._windows: list[Float32[np.ndarray, "window channels"]] = []
+        self._activity: list[float] = []  # of the same frames, as far as it is known
         self._first = 0  # frame of the first window in memory
         self._ended = False
         self.num_played = 0
         """Frames rendered so far."""
 
-    def feed(self, windows: Float32[np.ndarray, "frames window channels"]) -> None:
-        """Take the windows of the next frames."""
+    def feed(
+        self, windows: Float32[np.ndarray, "frames window channels"], activity: Float32[np.ndarray, " known"]
+    ) -> None:
+        """Take the windows of the next frames, and the next frames' voice activity, which may be known further."""
         self._windows.extend(windows)
+        self._activity.extend(activity.tolist())
 
     def finish(self) -> None:
         """No window comes any more."""
@@ -49,8 +55,8 @@ class FramePlayer:
     @property
     def pending(self) -> int:
         """Frames that can be rendered now."""
-        fed = self._first + len(self._windows)
-        return max((fed if self._ended else fed - _AFTER) - self.num_played, 0)
+        fed = len(self._windows) if self._ended else min(len(self._windows) - _AFTER, len(self._activity))
+        return max(self._first + fed - self.num_played, 0)
 
     @property
     def is_over(self) -> bool:
@@ -62,10 +68,13 @@ class FramePlayer:
         if self.pending == 0:
             return None
         position = self.num_played - self._first
-        track = self._make_track(self._first, np.stack(self._windows[: position + _AFTER + 1]))
+        windows = np.stack(self._windows[: position + _AFTER + 1])
+        activity = np.zeros(len(windows), dtype=np.float32)  # only the frame at `position` is rendered
+        activity[position] = self._mouth_gain * self._activity[position]
+        track = self._make_track(self._first, windows).replace(mouth_activity=activity)
         self.num_played += 1
         unneeded = max(self.num_played - _BEFORE, 0) - self._first
-        del self._windows[:unneeded]
+        del self._windows[:unneeded], self._activity[:unneeded]
         self._first += unneeded
         return track, position
 
@@ -107,6 +116,7 @@ class PortraitStream:
 
     def __init__(self, windows: AudioWindows, player: FramePlayer, fps: float) -> None:
         self._windows, self._player, self.fps = windows, player, fps
+        self._voice = VoiceActivityStream(fps)
         self._changed = threading.Condition()
         self._is_open = True
         self._is_abandoned = False
@@ -117,9 +127,11 @@ class PortraitStream:
 
         At 25 frames per second 0.32 s for log-mel (half a window 0.15 s, half a frame 0.02 s, three frames of the audio
         encoder 0.12 s, interpolation 0.01 s, half an STFT window 0.016 s), 0.36 s for MFCC (and 0.04 s of differences),
-        1.7 s for speech models (a second of context and blocks of half a second). The time to render comes on top.
+        1.2 s for Whisper's encoder and 1.7 s for wav2vec 2.0 and HuBERT (half a second or a second of context, and
+        blocks of half a second). Voice activity takes 0.29 s, less than these. The time to render comes on top.
         """
-        return self._windows.look_ahead + _AFTER / self.fps
+        voice = 0.5 / self.fps + self._voice.look_ahead
+        return max(self._windows.look_ahead + _AFTER / self.fps, voice)
 
     @property
     def pending(self) -> int:
@@ -136,7 +148,8 @@ class PortraitStream:
         with self._changed:
             if not self._is_open:
                 raise TalkingError("the stream", expected="audio before close()", found="a closed stream", hint=_REOPEN)
-            self._player.feed(self._windows.push(samples))
+            audio = as_samples(samples)
+            self._player.feed(self._windows.push(audio), self._voice.push(audio))
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -144,7 +157,8 @@ class PortraitStream:
         with self._changed:
             if self._is_open:
                 self._is_open = False
-                self._player.feed(self._windows.finish())
+                windows = self._windows.finish()
+                self._player.feed(windows, self._voice.finish(self._windows.num_frames))
                 self._player.finish()
                 self._changed.notify_all()
 

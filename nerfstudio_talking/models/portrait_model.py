@@ -168,7 +168,7 @@ class PortraitModel(Model):
         elif self.training:
             audio = self.mouth_shape_predictor.training_condition(frames)
         else:
-            audio = self.mouth_shape_predictor(track.audio[frames], track.windows(frames))
+            audio = self.mouth_shape_predictor(track.audio[frames], track.windows(frames), track.mouth_activity[frames])
         return FrameCondition(audio, track.eye_condition(frames), track.camera_to_worlds[frames], track.body[frames])
 
     def frames_of(

@@ -93,6 +93,7 @@ def driving_track(
         expression=None if portrait.expression is None else portrait.expression[chosen],
         lips=None,
         landmarks=None,
+        mouth_activity=None,
         frame_ids=None,
         audio_ids=None,
         audio_path=None,

@@ -52,6 +52,7 @@ def replace_features(space: Workspace, track: TalkingTrack, kind: str, key: str,
         audio=features.windows,
         audio_kind=features.kind,
         audio_normalization=features.normalization,
+        mouth_activity=features.mouth_activity,
         provenance={**track.provenance, "key": key, "audio": audio},
     )
     space.open()
@@ -98,7 +99,8 @@ def write_audio(job: Job) -> None:
         with job.space.new_file(job.space.folder / AUDIO_NAME) as aside:
             write_wav(aside, samples, SAMPLE_RATE)
     normalization = {} if features.normalization is None else normalization_arrays(features.normalization)
-    job.space.save_arrays("audio", features=features.windows, **normalization)
+    arrays = {"features": features.windows, "mouth_activity": features.mouth_activity, **normalization}
+    job.space.save_arrays("audio", **arrays)
     metrics = {"score": estimate.score, "null_max": estimate.null_max, "lag_frames": estimate.lag_frames}
     audio: dict[str, Any] = {
         "kind": features.kind,

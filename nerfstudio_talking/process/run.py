@@ -204,6 +204,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         expression=expression,
         landmarks=landmarks[..., :2].astype(np.float32),
         body=body["motions"],
+        mouth_activity=audio["mouth_activity"],
         frame_ids=np.round(positions * (job.info.fps / job.fps)).astype(np.int64),
         audio_path=config.output / AUDIO_NAME,
         digest=file_digest(config.video),

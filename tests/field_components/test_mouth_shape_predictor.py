@@ -8,7 +8,11 @@ import torch
 
 from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
 from nerfstudio_talking.dataset_io.track import TalkingTrack, load_track
-from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShapePredictor, track_mouth_shapes
+from nerfstudio_talking.field_components.mouth_shape_predictor import (
+    MouthShapePredictor,
+    rest_mouth_shape,
+    track_mouth_shapes,
+)
 from nerfstudio_talking.io.errors import TalkingError
 
 
@@ -49,7 +53,7 @@ def test_predictions_are_marked_where_training_saw_some(track, prob):
     frames = np.arange(track.num_frames)
     predictor = make(track, frames, prob).eval()
     predictor.fit(track, frames)
-    assert (predictor(*audio_and_windows(track))[:, -1] == float(prob > 0)).all()
+    assert (predictor(*audio_and_windows(track), torch.ones(4))[:, -1] == float(prob > 0)).all()
     if prob == 0:
         assert (predictor.training_condition(torch.arange(4))[:, -1] == 0).all()
 
@@ -75,6 +79,32 @@ def test_fit_is_the_regression_on_the_frames_where_the_mouth_was_seen(track):
     np.testing.assert_array_equal(predictor.predicted[18:], tracked[18:].astype(np.float32))
 
 
+def test_the_mouth_leaves_its_rest_as_far_as_there_is_voice(track):
+    frames = np.arange(track.num_frames)
+    activity = np.ones(track.num_frames, np.float32)
+    activity[6:18] = 0
+    predictor = make(track.replace(mouth_activity=activity), frames, 0.0).eval()
+    predictor.fit(track.replace(mouth_activity=activity), frames)
+    tracked, _ = track_mouth_shapes(track, frames, 3)
+    silent = tracked[6:18][np.argsort(tracked[6:18, 0])[:3]]  # the closest quarter of twelve
+    np.testing.assert_allclose(predictor.rest, silent.mean(0), rtol=1e-5)
+    shown, rest, half, more = (
+        predictor(*audio_and_windows(track), share * torch.ones(4))[:, :-1] / predictor.channel_scale
+        for share in (1.0, 0.0, 0.5, 1.5)
+    )
+    torch.testing.assert_close(rest, predictor.rest.expand(4, -1))
+    torch.testing.assert_close(half, (shown + rest) / 2)
+    torch.testing.assert_close(more, rest + 1.5 * (shown - rest))
+    # what training sees as predicted is at rest in silence, too
+    torch.testing.assert_close(predictor.predicted[6:18], predictor.rest.expand(12, -1))
+
+
+def test_rest_of_a_clip_without_silence_is_its_closed_mouth():
+    shapes = np.stack([np.arange(100.0), np.arange(100.0) ** 2], axis=1)
+    for activity in (None, np.ones(100)):
+        np.testing.assert_allclose(rest_mouth_shape(shapes, activity), shapes[:5].mean(0))
+
+
 def test_more_coefficients_than_frames_can_give_are_not_made(track):
     frames = np.arange(4)
     predictor = make(track, frames, count=30)
@@ -89,7 +119,7 @@ def test_a_checkpoint_brings_the_fitted_regression(track):
     state = trained.state_dict()
     assert not {"tracked", "predicted", "prediction_std"} & state.keys()
     loaded = make(track, frames).eval()
-    inputs = audio_and_windows(track)
+    inputs = (*audio_and_windows(track), torch.ones(4))
     assert not loaded.is_fitted
     with pytest.raises(TalkingError, match="never fitted"):
         loaded(*inputs)

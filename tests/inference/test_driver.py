@@ -19,6 +19,7 @@ from helpers.speech_models import FakeModel, fake_transformers
 
 from nerfstudio_talking.audio.extract import extract_features
 from nerfstudio_talking.audio.normalization import FeatureNormalization
+from nerfstudio_talking.audio.voice_activity import voice_activity
 from nerfstudio_talking.dataset_io.track import save_track
 from nerfstudio_talking.field_components.audio_normalization import AudioNormalization
 from nerfstudio_talking.inference.driver import PortraitDriver
@@ -103,7 +104,8 @@ def test_frames_are_those_of_the_whole_track(driver, model, voice):
 
     stream = AudioWindows("logmel", clip.audio_normalization, clip.fps, "clip")
     windows = np.concatenate([stream.push(voice), stream.finish()])
-    track = driving_track(clip, windows, "ping-pong", 1.0)
+    activity = voice_activity(voice, clip.fps, len(windows))
+    track = driving_track(clip, windows, "ping-pong", 1.0).replace(mouth_activity=activity)
     view = clip.camera.resize(24, 24)
     model.drive(track)
     try:
@@ -260,6 +262,20 @@ def test_audio_features_from_a_file(model, voice, tmp_path):
         list(driver.drive(voice, audio_features=tmp_path / "none.npy", **SMALL))
 
 
+def test_silence_shows_the_mouth_at_rest_and_the_gain_its_motion(driver, model, voice):
+    """Noise alone gives the frames of silence; a gain of 0 gives them for a voice, too, and one above 1 more motion."""
+    noise = (0.02 * np.random.default_rng(0).standard_normal(len(voice))).astype(np.float32)
+    still, hiss, quiet, usual, wide = (
+        np.stack(list(driver.drive(samples, mouth_gain=gain, **SMALL))).astype(int)
+        for samples, gain in ((0 * voice, 1.0), (noise, 1.0), (voice, 0.0), (voice, 1.0), (voice, 1.5))
+    )
+    assert difference(hiss, still) == difference(quiet, still) == 0
+    moved = [np.abs(frames - still).mean() for frames in (usual, wide)]
+    assert 0 < 1.2 * moved[0] < moved[1]
+    with pytest.raises(TalkingError, match="mouth gain"):
+        driver.stream(mouth_gain=-0.5)
+
+
 def test_features_of_other_programs_need_a_file(model, voice):
     driver = PortraitDriver(model)
     driver._portrait = driver._portrait.replace(audio_kind="deepspeech")
@@ -330,7 +346,8 @@ def test_a_bake_plays_the_same_offline_and_live(model, voice):
 
     clip = model.sequence.track
     stream = AudioWindows("logmel", clip.audio_normalization, clip.fps, "clip")
-    model.drive(driving_track(clip, np.concatenate([stream.push(voice), stream.finish()])))
+    track = driving_track(clip, np.concatenate([stream.push(voice), stream.finish()]))
+    model.drive(track.replace(mouth_activity=voice_activity(voice, clip.fps, track.num_frames)))
     try:
         renderer = BakeRenderer(model, bake)
         rendered = [renderer.render(frame, 24, 24)[0] for frame in range(len(frames))]
