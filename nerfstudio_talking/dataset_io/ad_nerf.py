@@ -8,6 +8,7 @@ family's scripts write and its loaders read, are accepted.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -90,7 +91,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         frame_ids=ids,
         audio_ids=audio_ids,
         audio_path=wav,
-        digest=file_digest(folder / "transforms_train.json"),
+        digest=_digest(folder, width, height),
         provenance={"layout": "ad-nerf", "parsing": has_parsing},
     )
     evaluate = np.flatnonzero(~in_train)
@@ -105,6 +106,13 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         torso_references=torso,
         torso_frames=torso_frames,
     )
+
+
+def _digest(folder: Path, width: int, height: int) -> str:
+    """Digest of the poses of both splits and of the image size."""
+    paths = [path for path in (folder / f"transforms_{name}.json" for name in ("train", "val")) if path.is_file()]
+    text = " ".join([*(file_digest(path) for path in paths), f"{width}x{height}"])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:

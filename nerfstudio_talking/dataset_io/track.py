@@ -2,7 +2,7 @@
 
 A dataset folder (what `ns-talking process` writes, schema version 1):
 
-    track.json      schema, fps, image size, intrinsics, audio kind, provenance, digest of the source video
+    track.json      schema, fps, image size, intrinsics, audio kind, provenance, digest of the clip
     track.npz       the per-frame arrays of `TalkingTrack`, same names; audio_mean, audio_std, audio_levels: what the
                     audio features were normalised with (optional)
     images/         000000.jpg ...  one RGB image per frame, named by position in the track
@@ -87,7 +87,8 @@ class TalkingTrack:
     audio_path: Path | None = None
     """The audio of the clip."""
     digest: str = ""
-    """SHA-256 of the source video: two tracks of one digest show the same clip."""
+    """SHA-256 of the source video and of what was made of it (range, crop, size, poses ...): two tracks of one digest
+    show the same clip in the same way."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """How each column was made, and measurements for the report."""
 

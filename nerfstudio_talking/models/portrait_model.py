@@ -307,7 +307,7 @@ def _to_bytes(image: Float[Tensor, "height width 3"]) -> Tensor:
 
 
 def _refuse_other_sequence(module: torch.nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """A checkpoint belongs to one sequence: its background and poses come from there."""
+    """A checkpoint belongs to one sequence and its audio features: background and poses come from there."""
     saved, own = state.get(prefix + "sequence_digest"), module.sequence_digest
     if saved is not None and not torch.equal(saved.cpu(), own.cpu()):  # type: ignore[arg-type]
         names = [bytes(digest.cpu().tolist()).decode()[:12] for digest in (saved, own)]  # type: ignore[union-attr]
@@ -315,5 +315,14 @@ def _refuse_other_sequence(module: torch.nn.Module, state: dict[str, Any], prefi
             "the checkpoint",
             expected=f"one trained on this dataset (clip {names[1]})",
             found=f"one trained on clip {names[0]}",
-            hint="Give the --data that it was trained on, or train anew.",
+            hint="Give the --data that it was trained on as it was then, or train anew.",
+        )
+    features = state.get(prefix + "audio_normalization.mean")
+    channels = module.audio_normalization.mean.shape[0]  # type: ignore[union-attr]
+    if features is not None and len(features) != channels:
+        raise TalkingError(
+            "the checkpoint",
+            expected=f"one trained on this dataset's audio features ({channels} channels)",
+            found=f"one trained on features of {len(features)} channels",
+            hint="Give the dataset the features of that training (--audio-model), or train anew.",
         )

@@ -34,6 +34,8 @@ class ProcessConfig:
     """Folder of ready parsing maps (AD-NeRF's colours or BiSeNet's ids), one per frame, in the order of their names."""
     refine_poses: bool = True
     """Whether to refine the landmark-based head poses by the images; portraits that train on them are sharper."""
+    overwrite: bool = False
+    """Whether a finished dataset of another video in the output folder is replaced without asking."""
     report: bool = True
     """Whether to write report.html, a page that shows the dataset for inspection."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.prompt import Confirm
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.frame_range import parse_frame_range
@@ -55,7 +57,8 @@ def process_video(config: ProcessConfig) -> Path:
     assert stop is not None
     space = Workspace(config.output)
     kind = audio_track.choose_features(config.audio_model)
-    keys = _stage_keys(config, file_digest(config.video), fps, kind)
+    video_digest = file_digest(config.video)
+    keys = _stage_keys(config, video_digest, fps, kind)
     finished = _finished(config.output)
     if finished is not None and keys["but features"] == finished.provenance.get("key_but_features"):
         if space.work.is_dir():
@@ -65,6 +68,8 @@ def process_video(config: ProcessConfig) -> Path:
         else:
             audio_track.replace_features(space, finished, kind, keys["track"], config.report)
         return config.output
+    if finished is not None:
+        _ask_before_replacing(config, finished, video_digest)
     space.open()
     space.invalidate()
     job = Job(replace(config, audio_model=kind), info, fps, start, stop, space, _progress)
@@ -111,7 +116,8 @@ def process_video(config: ProcessConfig) -> Path:
 def _stage_keys(config: ProcessConfig, source: str, fps: float, kind: str) -> dict[str, str]:
     """The key of every stage: a digest of all that its result depends on.
 
-    'but features' is that of the whole dataset apart from the kind of audio features.
+    'but features' is that of the whole dataset apart from the kind of audio features. 'clip' is the track's digest: of
+    the video and of what was made of it, on which a trained portrait depends.
     """
     model = config.face_landmarker
     keys = {"faces": stage_key("faces", __version__, source, fps=fps, frames=config.frames)}
@@ -130,6 +136,7 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float, kind: str) -> di
     others = [keys[name] for name in keys if name != "audio"]
     keys["but features"] = stage_key("track", *others, offset=config.audio_offset, report=config.report)
     keys["track"] = stage_key("track", keys["but features"], keys["audio"])
+    keys["clip"] = stage_key("clip", keys["layers"], keys["body"], offset=config.audio_offset)
     return keys
 
 
@@ -141,6 +148,28 @@ def _finished(folder: Path) -> TalkingTrack | None:
         return load_track(folder)
     except TalkingError:
         return None
+
+
+def _ask_before_replacing(config: ProcessConfig, finished: TalkingTrack, video_digest: str) -> None:
+    """Ask before a finished dataset of another video is replaced.
+
+    Raises:
+        TalkingError: the answer is no, or there is nobody to ask.
+    """
+    source = finished.provenance.get("source", {})
+    if config.overwrite or source.get("digest") == video_digest:
+        return
+    name = finished.provenance.get("video", "another video")
+    if sys.stdin.isatty() and Confirm.ask(
+        f"{escape(str(config.output))} is a finished dataset of {escape(name)}. Replace it?", console=CONSOLE
+    ):
+        return
+    raise TalkingError(
+        config.output,
+        expected=f"a folder for {config.video.name}",
+        found=f"a finished dataset of {name}",
+        hint="Choose another --output, or add --overwrite True to replace it.",
+    )
 
 
 def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
@@ -165,7 +194,12 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         "key_but_features": keys["but features"],
         "version": __version__,
         "video": config.video.name,
-        "source": {"width": job.info.width, "height": job.info.height, "fps": job.info.fps},
+        "source": {
+            "width": job.info.width,
+            "height": job.info.height,
+            "fps": job.info.fps,
+            "digest": file_digest(config.video),
+        },
         "frames": [job.start, job.stop],
         "crop": [crop.x, crop.y, crop.width, crop.height],
         "camera_to_worlds": {
@@ -207,7 +241,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
         mouth_activity=audio["mouth_activity"],
         frame_ids=np.round(positions * (job.info.fps / job.fps)).astype(np.int64),
         audio_path=config.output / AUDIO_NAME,
-        digest=file_digest(config.video),
+        digest=keys["clip"],
         provenance=provenance,
     )
 

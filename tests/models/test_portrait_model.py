@@ -152,6 +152,13 @@ def test_a_checkpoint_of_another_sequence_is_refused(model):
         model.load_state_dict(state)
 
 
+def test_a_checkpoint_of_other_audio_features_is_refused(model):
+    state = model.state_dict()
+    state["audio_normalization.mean"] = torch.zeros(39)
+    with pytest.raises(TalkingError, match="39 channels"):
+        model.load_state_dict(state)
+
+
 def test_a_loaded_portrait_is_not_fitted_and_speaks_as_trained(trainer, model, talking_dataset, tmp_path, monkeypatch):
     """Only training fits the regression from audio; evaluation, rendering and the viewer load its result."""
 

@@ -115,7 +115,7 @@ def test_the_dataset_is_complete(datasets):
     stream = AudioWindows(track.audio_kind, track.audio_normalization, track.fps, "clip")
     windows = np.concatenate([stream.push(read_audio(track.audio_path)), stream.finish()])
     np.testing.assert_allclose(windows, track.audio, atol=0.05)  # audio.wav has 16 bits
-    assert track.digest == hashlib.sha256(video.read_bytes()).hexdigest()
+    assert track.provenance["source"]["digest"] == hashlib.sha256(video.read_bytes()).hexdigest() != track.digest
     assert track.eyes.shape == (40, 2)
     assert track.landmarks is not None
     assert track.landmarks.shape == (40, 478, 2)
@@ -225,7 +225,38 @@ def test_refinement_of_poses_concerns_what_uses_poses_alone():
         _stage_keys(ProcessConfig(Path("v.mp4"), Path("out"), refine_poses=wanted), "digest", 25.0, "logmel")
         for wanted in (True, False)
     )
-    assert {name for name in on if on[name] != off[name]} == {"refinement", "layers", "but features", "track"}
+    assert {name for name in on if on[name] != off[name]} == {"refinement", "layers", "but features", "track", "clip"}
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ({"frames": "0:60"}, False),
+        ({"crop": "face"}, False),
+        ({"size": 128}, False),
+        ({"audio_offset": "2"}, False),
+        ({"audio_model": "mfcc"}, True),
+        ({"report": False}, True),
+    ],
+)
+def test_the_clips_digest_covers_what_was_made_of_the_video(options, same):
+    clips = [
+        _stage_keys(config, "digest", 25.0, config.audio_model)["clip"]
+        for config in (ProcessConfig(Path("v.mp4"), Path("out"), **more) for more in ({}, options))
+    ]
+    assert (clips[0] == clips[1]) == same
+
+
+def test_a_finished_dataset_of_another_video_is_not_replaced_unasked(tmp_path):
+    data = tmp_path / "data"
+    track = write_talking_dataset(data)
+    save_track(track.replace(provenance={"video": "anna.mp4", "source": {"digest": "0" * 64}}), data)
+    before, video = digests(data), write_video(tmp_path / "v.mp4")
+    with pytest.raises(TalkingError, match=r"a finished dataset of anna\.mp4.*--overwrite"):
+        process_video(ProcessConfig(video, data))
+    assert digests(data) == before
+    with pytest.raises(TalkingError, match="no face"):
+        process_video(ProcessConfig(video, data, overwrite=True))
 
 
 def test_other_features_need_no_images(tmp_path, monkeypatch):
