@@ -21,6 +21,7 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocati
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.plugins.registry import discover_methods
 from nerfstudio.scripts.train import _set_random_seed
+from nerfstudio.utils import writer
 from rich.markdown import Markdown
 
 from nerfstudio_talking.dataparsers.portrait import sequence_outputs
@@ -109,6 +110,7 @@ class BenchMethods:
         config.max_num_iterations = config.steps_per_save = steps
         config.steps_per_eval_batch = config.steps_per_eval_image = config.steps_per_eval_all_images = 10**9
         config.set_timestamp()
+        writer.EVENT_WRITERS.clear()  # those of the last training
         _set_random_seed(self.seed)
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
