@@ -99,6 +99,38 @@ def track_faces(
     )
 
 
+def find_turn(frames: Iterable[UInt8[np.ndarray, "height width 3"]]) -> int:
+    """Degrees clockwise that put the faces of some frames upright: 0, 90, 180 or 270.
+
+    The face detector decides, since FaceMesh fits an upright face into one that stands on its head. Another turn is
+    taken where it shows upright faces in most frames, a quarter more of them than there are without it.
+
+    Args:
+        frames: a few RGB images; more cost time.
+    """
+    images = [shrink_image(frame, _DETECTION_SIDE) for frame in frames]
+    upright = {}
+    with _face_detector() as detector:
+        for turn in (0, 90, 180, 270):
+            turned = (np.ascontiguousarray(np.rot90(image, -turn // 90)) for image in images)
+            upright[turn] = sum(_upright_face(detector, image) for image in turned)
+    best = max(upright, key=lambda turn: upright[turn])
+    return best if upright[best] > max(1.25 * upright[0], 0.6 * len(images)) else 0
+
+
+def _upright_face(detector: Any, image: UInt8[np.ndarray, "height width 3"]) -> float:
+    """Confidence, in [0, 1], of a face whose mouth is below its eyes, by no more than 45 degrees aside."""
+    height, width = image.shape[:2]
+    best = 0.0
+    for face in detector.process(image).detections or ():
+        points = face.location_data.relative_keypoints  # eyes, nose, mouth, ears
+        eyes = np.array([(points[0].x + points[1].x) / 2 * width, (points[0].y + points[1].y) / 2 * height])
+        across, down = np.array([points[3].x * width, points[3].y * height]) - eyes
+        if down > abs(across):
+            best = max(best, float(face.score[0]))
+    return best
+
+
 def person_masks(
     frames: Iterable[UInt8[np.ndarray, "height width 3"]], advance: Callable[[], Any] | None = None
 ) -> Iterator[UInt8[np.ndarray, "height width"]]:

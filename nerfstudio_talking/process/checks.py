@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfstudio_talking.audio.sync import NULL_LEAST as SYNC_NULL_LEAST
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.decoding.audio_source import QUIET_DB, SILENT_DB
+from nerfstudio_talking.media.repeated_frames import change, find_conversion, repeated_by_resampling
 
 SHORTEST_RANGE = 50
 """Least number of frames of a range between cuts that an error message proposes."""
@@ -98,6 +99,24 @@ def duplicate_frames(
     return np.concatenate([[False], _pixel_change(thumbnails) < tolerance])
 
 
+def require_upright(source: object, turn: int, rotate: int) -> None:
+    """Refuse a video whose faces lie on their side or stand on their head.
+
+    Args:
+        source: name of the video.
+        turn: degrees clockwise, from `face.tracking.find_turn`.
+        rotate: the turn that was asked for already.
+
+    Raises:
+        TalkingError: the faces are not upright.
+    """
+    if turn == 0:
+        return
+    found = "faces upside down" if turn == 180 else "faces on their side"
+    hint = f"Turn the video: --rotate {(rotate + turn) % 360}."
+    raise TalkingError(source, expected="upright faces", found=found, hint=hint)
+
+
 def require_faces(source: object, seen: Bool[np.ndarray, " frames"], least: float = 0.5) -> list[Finding]:
     """Refuse a clip without a face in most frames; warn about single frames without one.
 
@@ -146,25 +165,41 @@ def face_findings(
 
 
 def timing_findings(
-    duplicates: Bool[np.ndarray, " frames"], timestamps: Float[np.ndarray, " packets"] | None, fps: float
+    thumbnails: UInt8[np.ndarray, "frames height width 3"],
+    fps: float,
+    timestamps: Float[np.ndarray, " packets"] | None,
+    source_fps: float,
+    start: int = 0,
 ) -> list[Finding]:
     """Warn about repeated frames and a variable frame rate.
 
     Args:
-        duplicates: from `duplicate_frames`.
+        thumbnails: small images of the frames, about 64 pixels wide.
+        fps: frame rate that they were read at.
         timestamps: of the source's frames in seconds, where known.
-        fps: nominal frame rate of the source.
+        source_fps: nominal frame rate of the source.
+        start: number of the first frame.
     """
     findings = []
-    repeated = int(duplicates.sum())
-    if repeated > 0.02 * len(duplicates):
+    known = np.zeros(len(thumbnails), bool)
+    if timestamps is not None and len(timestamps) > 1:
+        known = repeated_by_resampling(timestamps, fps, start, len(thumbnails))
+    rate = find_conversion(change(thumbnails), fps, known[1:])
+    duplicates = duplicate_frames(thumbnails) & ~known
+    if rate is not None:
         text = (
-            f"{repeated} of {len(duplicates)} frames repeat the one before: the video was converted to a higher "
-            "frame rate. Process it at its true rate (--fps)."
+            f"The video was converted from {float(rate):.5g} to {fps:.5g} frames per second by repeating frames, which "
+            f"stay in the portrait as jerks. Process it at its true rate: --fps {float(rate):.5g}."
+        )
+        findings.append(Finding("duplicate-frames", text))
+    elif duplicates.sum() > 0.02 * len(duplicates):
+        text = (
+            f"{int(duplicates.sum())} of {len(duplicates)} frames repeat the one before: the video was converted to a "
+            "higher frame rate, or stands still. Process it at its true rate (--fps)."
         )
         findings.append(Finding("duplicate-frames", text))
     if timestamps is not None and len(timestamps) > 2:
-        steps = np.diff(timestamps) * fps
+        steps = np.diff(timestamps) * source_fps
         uneven = int((np.abs(steps - 1.0) > 0.25).sum())
         if uneven > 0.01 * len(steps):
             text = f"Variable frame rate: {uneven} of {len(steps)} steps are off; frames were taken at even times."

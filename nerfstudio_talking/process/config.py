@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -20,6 +21,8 @@ class ProcessConfig:
     """Length of the longer side of the dataset's images, pixels."""
     crop: str = "none"
     """Part of the image to use: 'none' uses all of it, 'face' a square about the face, 'X,Y,W,H' a box in pixels."""
+    rotate: Literal[0, 90, 180, 270] = 0
+    """Degrees by which the video is turned clockwise, for one that lies on its side and does not say so."""
     fps: float | None = None
     """Frame rate of the dataset, frames per second; the video's own rate, up to 60, where it is not given."""
     frames: str | None = None

@@ -49,6 +49,8 @@ def process_video(config: ProcessConfig) -> Path:
 
     config.validate()
     info = probe_video(config.video)
+    if config.rotate in (90, 270):
+        info = replace(info, width=info.height, height=info.width)
     checks.require_audio(config.video, info.has_audio)
     source = audio_source(config.video)
     checks.require_voice(config.video, source.level)
@@ -120,7 +122,7 @@ def _stage_keys(config: ProcessConfig, source: str, fps: float, kind: str) -> di
     the video and of what was made of it, on which a trained portrait depends.
     """
     model = config.face_landmarker
-    keys = {"faces": stage_key("faces", __version__, source, fps=fps, frames=config.frames)}
+    keys = {"faces": stage_key("faces", __version__, source, fps=fps, frames=config.frames, rotate=config.rotate)}
     keys["images"] = stage_key("images", keys["faces"], crop=config.crop, size=config.size)
     keys["pose"] = stage_key("pose", keys["images"])
     digest = file_digest(model) if model is not None and model.is_file() else str(model)

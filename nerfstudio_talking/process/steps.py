@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ class Job:
         """The source's frames in the range, at the constant frame rate."""
         from nerfstudio_talking.media.reading import read_frames
 
-        return read_frames(self.config.video, self.fps, self.start, self.stop)
+        frames = read_frames(self.config.video, self.fps, self.start, self.stop)
+        turns = -self.config.rotate // 90
+        return (np.ascontiguousarray(np.rot90(frame, turns)) for frame in frames) if turns else frames
 
     def images(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
         """The dataset's images, read from disk."""
@@ -66,8 +69,11 @@ class Job:
 
 def find_faces(job: Job) -> None:
     """Write landmarks, thumbnails and face counts of the source's frames to faces.npz."""
-    from nerfstudio_talking.face.tracking import track_faces
+    from nerfstudio_talking.face.tracking import find_turn, track_faces
 
+    step = min(max(job.num_frames // 6, 1), 12)
+    turn = find_turn(islice(job.source_frames(), 0, 5 * step + 1, step))
+    checks.require_upright(job.config.video, turn, job.config.rotate)
     with job.progress("Tracking the face", job.num_frames) as advance:
         track = track_faces(job.source_frames(), advance)
     job.space.save_arrays("faces", landmarks=track.landmarks, thumbnails=track.thumbnails, counts=track.counts)
@@ -88,10 +94,7 @@ def check_clip(job: Job) -> None:
     cuts = checks.find_cuts(thumbnails, landmarks)
     checks.require_no_cuts(job.config.video, cuts, len(landmarks), job.start)
     job.findings += checks.face_findings(landmarks, faces["counts"])
-    duplicates = checks.duplicate_frames(thumbnails)
-    if job.fps > 1.01 * job.info.fps:
-        duplicates[:] = False  # repetitions come from the higher rate that was asked for
-    job.findings += checks.timing_findings(duplicates, job.info.timestamps, job.info.fps)
+    job.findings += checks.timing_findings(thumbnails, job.fps, job.info.timestamps, job.info.fps, job.start)
 
 
 def clip_crop(job: Job) -> Crop:

@@ -79,17 +79,41 @@ def test_repeated_frames_are_found_and_reported():
     thumbnails[[10, 20, 21, 30]] = thumbnails[[9, 19, 19, 29]]
     repeats = checks.duplicate_frames(thumbnails)
     assert np.flatnonzero(repeats).tolist() == [10, 20, 21, 30]
-    (finding,) = checks.timing_findings(repeats, None, 25.0)
+    (finding,) = checks.timing_findings(thumbnails, 25.0, None, 25.0)
     assert finding.code == "duplicate-frames"
     assert "4 of 80" in finding.message
 
 
+def test_a_conversion_is_reported_with_the_true_rate():
+    thumbnails, _ = moving_clip(frames=50)
+    shown = np.floor(np.arange(120) * 25 / 60).astype(int)
+    (finding,) = checks.timing_findings(thumbnails[shown], 60.0, np.arange(120) / 60, 60.0)
+    assert "from 25 to 60" in finding.message and "--fps 25" in finding.message
+
+
 def test_variable_frame_rate_is_reported():
+    thumbnails, _ = moving_clip(frames=100)
     even = np.arange(100) / 30
-    assert checks.timing_findings(np.zeros(100, bool), even, 30.0) == []
+    assert checks.timing_findings(thumbnails, 30.0, even, 30.0) == []
     uneven = even + np.where(np.arange(100) % 10 == 0, 0.02, 0.0)
-    (finding,) = checks.timing_findings(np.zeros(100, bool), uneven, 30.0)
+    (finding,) = checks.timing_findings(thumbnails, 30.0, uneven, 30.0)
     assert finding.code == "variable-frame-rate"
+
+
+def test_dropped_frames_are_no_conversion():
+    thumbnails, _ = moving_clip(frames=100)
+    kept = np.array([n for n in range(100) if n % 5 != 3])
+    shown = kept[np.searchsorted(kept, np.arange(100), side="right") - 1]
+    (finding,) = checks.timing_findings(thumbnails[shown], 25.0, kept / 25, 25.0)
+    assert finding.code == "variable-frame-rate"
+
+
+def test_faces_that_lie_or_stand_on_their_head_stop():
+    checks.require_upright("clip.mp4", 0, 0)
+    with pytest.raises(TalkingError, match=r"upside down.*--rotate 180"):
+        checks.require_upright("clip.mp4", 180, 0)
+    with pytest.raises(TalkingError, match=r"on their side.*--rotate 0"):
+        checks.require_upright("clip.mp4", 270, 90)
 
 
 def test_no_face_stops_and_lost_faces_warn():

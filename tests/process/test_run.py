@@ -4,23 +4,26 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.builders import write_talking_dataset
-from helpers.paths import needs_clips, shared_file
+from helpers.paths import SAMPLE, needs_clips, shared_file
 
 from nerfstudio_talking.audio.extract import extract_features
 from nerfstudio_talking.audio.streaming import AudioWindows
 from nerfstudio_talking.dataset_io.sequence import load_sequence
 from nerfstudio_talking.dataset_io.track import load_track, save_track
+from nerfstudio_talking.face.tracking import find_turn
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.media.reading import read_audio
+from nerfstudio_talking.media.reading import read_audio, read_frames
 from nerfstudio_talking.media.writing import VideoWriter
 from nerfstudio_talking.process.config import ProcessConfig
 from nerfstudio_talking.process.run import _stage_keys, process_video
+from nerfstudio_talking.process.steps import Job
 
 CLIP = shared_file("clips/obama.mp4")
 needs_clip = needs_clips("clips/obama.mp4")
@@ -183,6 +186,19 @@ def test_silent_audio(tmp_path):
 
 def test_no_face(tmp_path):
     refuse(ProcessConfig(write_video(tmp_path / "noise.mp4"), tmp_path / "out"), "noise.mp4", "no face")
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_video_that_lies_on_its_side_or_stands_on_its_head(tmp_path, turns):
+    """Without metadata that says so; the hint is what puts it upright."""
+    path = tmp_path / "v.mp4"
+    voice = 0.1 * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    with VideoWriter(path, 25.0, 256, 256, audio=(voice, 16000)) as writer:
+        for frame in read_frames(SAMPLE / "sample.mp4", stop=14):
+            writer.write(np.ascontiguousarray(np.rot90(frame, turns)))
+    refuse(ProcessConfig(path, tmp_path / "out"), "expected upright faces", f"--rotate {90 * turns}")
+    job = Job(ProcessConfig(path, tmp_path, rotate=90 * turns), None, 25.0, 0, 14, None, None)
+    assert find_turn(islice(job.source_frames(), 0, 14, 6)) == 0
 
 
 def test_a_range_without_frames(tmp_path):
