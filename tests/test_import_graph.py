@@ -29,6 +29,7 @@ LAYERS = (
     ("baking",),
     ("inference",),
     ("viewer",),
+    ("serving",),
     ("engine", "dataparsers", "data"),
     ("pipelines",),
     ("method_configs",),

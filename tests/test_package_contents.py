@@ -21,7 +21,12 @@ build_meta.build_wheel(folder)
 build_meta.build_sdist(folder)
 """
 _LEFT_OUT = (".git", ".venv", "build", "dist", "outputs", "*.egg-info", "__pycache__", ".*_cache")
-DATA = {"nerfstudio_talking/py.typed", "nerfstudio_talking/face/canonical_face.npz"}
+PAGE = ("index.html", "app.js", "connection.js", "style.css")
+DATA = {
+    "nerfstudio_talking/py.typed",
+    "nerfstudio_talking/face/canonical_face.npz",
+    *(f"nerfstudio_talking/serving/static/{name}" for name in PAGE),
+}
 
 
 @pytest.fixture(scope="module")

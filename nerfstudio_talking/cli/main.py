@@ -27,6 +27,7 @@ from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
 from nerfstudio_talking.cli.render_frames import RenderFrames
 from nerfstudio_talking.cli.score import Score
+from nerfstudio_talking.cli.serve import Serve
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.third_party_warnings import silence_third_party_warnings
@@ -65,6 +66,7 @@ SUBCOMMANDS = {
     "render-frames": Subcommand(RenderFrames, f"render-frames --load-config {_CONFIG} --output frames"),
     "bake": Subcommand(BakePortrait, f"bake --load-config {_CONFIG}"),
     "drive": Subcommand(Drive, f"drive --load-config {_CONFIG} --audio voice.wav --output speaking.mp4"),
+    "serve": Subcommand(Serve, f"serve --load-config {_CONFIG}"),
     "export": Subcommand(Export, f"export --load-config {_CONFIG} --output face.ply --frame 100"),
     "motion": Subcommand(Motion, "motion train --data data/anna data/ben --output general.pt"),
     "motion train": Subcommand(MotionTrain, "motion train --data data/anna data/ben --output general.pt"),

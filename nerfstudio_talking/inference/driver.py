@@ -111,6 +111,16 @@ class PortraitDriver:
         return cls(model, loaded, network, None if motion is None else Path(motion))
 
     @property
+    def track(self) -> TalkingTrack:
+        """The portrait's own track: what was recorded."""
+        return self._portrait
+
+    @property
+    def motion(self) -> Path | None:
+        """The motion model or track of `pose="generated"`."""
+        return self._motion
+
+    @property
     def fps(self) -> float:
         """Frames per second: those of the clip that the portrait was trained on."""
         return self._portrait.fps
@@ -189,8 +199,13 @@ class PortraitDriver:
         scale: float = 1.0,
         normalization: NormalizationMode = "adapt",
         mouth_gain: float = 1.0,
+        make_track: MakeTrack | None = None,
     ) -> PortraitStream:
         """A stream that audio is pushed into as it arrives; see `PortraitStream`. Arguments as of `drive`.
+
+        Args:
+            make_track: makes the track of frames in place of `pose` and `smoothing`; `mouth_activity` of what it makes
+                multiplies that of the voice.
 
         Raises:
             TalkingError: the pose is 'generated', which needs the whole audio, or the portrait's audio features are
@@ -200,7 +215,7 @@ class PortraitDriver:
 
         hint = "Generated motion needs the whole audio before the first frame: use drive()."
         _check_option("pose", pose, ("ping-pong", "replay", "hold"), hint)
-        player = self._player(self._arranged_tracks(pose, smoothing), scale, mouth_gain)
+        player = self._player(make_track or self._arranged_tracks(pose, smoothing), scale, mouth_gain)
         return PortraitStream(self._windows(normalization, live=True), player, self.fps)
 
     def write_video(

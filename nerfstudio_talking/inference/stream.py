@@ -139,6 +139,17 @@ class PortraitStream:
         with self._changed:
             return 0 if self._is_abandoned else self._player.pending
 
+    @property
+    def position(self) -> float:
+        """Time in seconds of the next frame."""
+        with self._changed:
+            return self._player.num_played / self.fps
+
+    def skip(self) -> bool:
+        """Leave out the next frame, which would come too late. Whether there was one."""
+        with self._changed:
+            return not self._is_abandoned and self._player.take() is not None
+
     def push(self, samples: Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]) -> None:
         """Take the next samples: 16 kHz mono, float in [-1, 1] or int16, any number.
 

@@ -27,6 +27,7 @@ NAMES = {
     "render",
     "render-frames",
     "score",
+    "serve",
 }
 COMMANDS = sorted(NAMES - {"motion"})
 """All but the one that only holds others."""

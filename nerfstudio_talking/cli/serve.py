@@ -1,0 +1,108 @@
+"""`ns-talking serve`: portraits live in a browser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nerfstudio_talking.io.console import CONSOLE
+from nerfstudio_talking.io.errors import TalkingError
+
+
+@dataclass
+class Serve:
+    """Serve portraits live: a page in the browser, WebRTC and a WebSocket speak audio as it arrives."""
+
+    load_config: tuple[Path, ...]
+    """The config.yml of each portrait to serve; clients choose one by its name, the first one by default."""
+    host: str = "127.0.0.1"
+    """The address to listen on; any address that other machines can reach needs --token."""
+    port: int = 8010
+    """The port to listen on."""
+    token: str | None = None
+    """The secret that every request must present: open the page as /?token=SECRET."""
+    max_sessions: int = 4
+    """Number of sessions at the same time; further ones are refused."""
+    max_upload_mb: float = 32.0
+    """Largest request in megabytes."""
+    max_audio_seconds: float = 300.0
+    """Seconds of audio that an upload may last, and that may wait in a session."""
+    codec: Literal["auto", "h264", "vp8"] = "auto"
+    """Video codec of WebRTC: 'auto' takes the first one that the browser offers."""
+    scale: float = 1.0
+    """Size of the image relative to the recording."""
+    tts_command: str | None = None
+    """A text-to-speech program for text requests: it reads text from its input and writes an audio file to its output."""
+    audio_hosts: tuple[str, ...] = ()
+    """Hosts that audio may be fetched from by URL; none where empty."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins (https://example.org) of other sites whose pages may call the server."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further names that the server is called by, for instance behind a proxy."""
+    ice_servers: tuple[str, ...] = ()
+    """STUN and TURN servers (stun:example.org:3478) for clients beyond the local network; no server is asked otherwise."""
+    tls_cert: Path | None = None
+    """The certificate (PEM) for https; browsers give other machines no microphone without it."""
+    tls_key: Path | None = None
+    """The key of the certificate (PEM)."""
+    motion: Path | None = None
+    """A personal motion model or motion track for generated head motion, where one portrait is served."""
+    device: str = "auto"
+    """The device to render on: 'cpu', 'cuda' ...; 'auto' takes a GPU where there is one."""
+    baked: Literal["auto", "none"] | Path = "auto"
+    """The bake to play from: a file; 'auto': baked.pt beside config.yml, if there is no GPU; 'none': full rendering."""
+
+    def main(self) -> None:
+        """Load the portraits and serve until Ctrl-C."""
+        try:
+            import aiortc  # noqa: F401
+            from aiohttp import web  # noqa: F401
+        except ModuleNotFoundError as error:
+            hint = 'Install the extra: pip install "nerfstudio-talking[serve]".'
+            raise TalkingError("ns-talking serve", expected="aiohttp and aiortc", found=str(error), hint=hint) from error
+        from nerfstudio_talking.serving.config import ServeConfig
+
+        if (self.tls_cert is None) != (self.tls_key is None):
+            hint = "Give both, or neither."
+            raise TalkingError("--tls-cert", expected="--tls-key with it", found="one of them", hint=hint)
+        config = ServeConfig(
+            host=self.host,
+            port=self.port,
+            token=self.token,
+            allowed_origins=self.allowed_origins,
+            allowed_hosts=self.allowed_hosts,
+            max_sessions=self.max_sessions,
+            max_upload=round(self.max_upload_mb * 2**20),
+            max_audio_seconds=self.max_audio_seconds,
+            ice_servers=self.ice_servers,
+            codec=self.codec,
+            tts_command=self.tts_command,
+            audio_hosts=self.audio_hosts,
+            tls=None if self.tls_cert is None else (str(self.tls_cert), str(self.tls_key)),
+        )
+        from nerfstudio_talking.inference.driver import PortraitDriver
+        from nerfstudio_talking.serving.portraits import DrivenPortrait
+        from nerfstudio_talking.serving.registry import SessionRegistry
+        from nerfstudio_talking.serving.web.app import run
+
+        portraits = []
+        for path, name in zip(self.load_config, portrait_names(self.load_config)):
+            driver = PortraitDriver.load(path, self.device, self.baked, motion=self.motion)
+            portraits.append(DrivenPortrait(driver, name, self.scale))
+            width, height = portraits[-1].size
+            CONSOLE.print(f"{name}: {width}x{height} at {driver.fps:g} frames per second.", markup=False)
+        run(SessionRegistry(portraits, config.max_sessions, config.max_audio_seconds), config)
+
+
+def portrait_names(configs: tuple[Path, ...]) -> list[str]:
+    """A name for each portrait: the experiment's (outputs/NAME/method/time/config.yml), numbered where several have one."""
+    names: list[str] = []
+    for path in configs:
+        folders = path.absolute().parent.parts
+        name = folders[-3] if len(folders) > 3 else path.stem
+        while name in names:
+            base, _, number = name.rpartition("-")
+            name = f"{base}-{int(number) + 1}" if base and number.isdigit() else f"{name}-2"
+        names.append(name)
+    return names

@@ -1,0 +1,299 @@
+"""The audio of a session: what waits, what is committed to the clock, what is cut off. No clock of its own, no network.
+
+Audio is the master. The session's time runs in blocks of 20 ms. A block is committed some time before it is played,
+because a frame needs audio after its own time: what waits in the queue then fills it, or silence. A committed block is
+never waited for. An interruption empties the queue and silences the committed blocks that were not played yet.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int16
+
+from nerfstudio_talking.io.errors import TalkingError
+
+RATE = 16000
+"""Samples per second."""
+BLOCK = 320
+"""Samples of a block: 20 ms."""
+BLOCKS_PER_SECOND = RATE // BLOCK
+_HISTORY = 3 * BLOCKS_PER_SECOND
+"""Committed blocks that are kept."""
+_HOLD, _ATTACK = 0.2, 0.16
+"""Seconds that a mouth stays free to move after speech, and that it may start before it."""
+_NOISE_START_DB, _NOISE_RISE_DB, _NOISE_MARGIN_DB = -65.0, 3.0, 9.0
+"""The noise floor to start from, dB of full scale; how fast it may rise, dB per second; how far speech is above it."""
+_LEAST_SPEECH_DB, _DIGITAL_SILENCE_DB = -55.0, -90.0
+_UNDERRUN = BLOCKS_PER_SECOND
+"""Blocks of silence after which an open segment that gets no audio counts as ended."""
+
+EventKind = Literal["start", "end", "interrupted"]
+
+
+@dataclass(frozen=True)
+class SpeechEvent:
+    """A segment of speech begins or ends, at the time it is heard."""
+
+    kind: EventKind
+    """'start', 'end', or 'interrupted' where the segment was cut off or never begun."""
+    segment: int
+    """Number of the segment, as `push` returned it."""
+    block: int
+    """Block at which it happens."""
+
+
+@dataclass
+class _Piece:
+    """Samples that wait, or the end of a segment where there are none."""
+
+    segment: int
+    samples: Int16[np.ndarray, " samples"] | None
+
+
+@dataclass
+class _Block:
+    samples: Int16[np.ndarray, " samples"]
+    is_voiced: bool
+
+
+class SpeechDetector:
+    """Which blocks hold speech: those well above the noise floor, which follows quiet blocks at once and rises slowly.
+
+    It errs towards speech: from the first word on it must be right, and a mouth that is free in noise moves little.
+    """
+
+    def __init__(self) -> None:
+        self._noise_db = _NOISE_START_DB
+
+    def is_speech(self, samples: Int16[np.ndarray, " samples"]) -> bool:
+        """Whether the next block holds speech."""
+        level = 10 * np.log10(max(float(np.mean(np.square(samples / 32768.0))), 1e-20))
+        if level < _DIGITAL_SILENCE_DB:
+            return False
+        self._noise_db = min(self._noise_db + _NOISE_RISE_DB / BLOCKS_PER_SECOND, max(level, _NOISE_START_DB))
+        return level > max(self._noise_db + _NOISE_MARGIN_DB, _LEAST_SPEECH_DB)
+
+
+class Timeline:
+    """The audio of one session; every method may be called from any thread.
+
+    Args:
+        capacity: seconds of audio that may wait.
+        live_capacity: seconds of microphone that may wait; older audio is dropped, so that it never lags.
+    """
+
+    def __init__(self, capacity: float = 300.0, live_capacity: float = 0.2) -> None:
+        self._lock = threading.RLock()
+        self._capacity, self._live_capacity = round(capacity * RATE), round(live_capacity * RATE)
+        self._queue: deque[_Piece] = deque()
+        self._queued = 0
+        self._live: Int16[np.ndarray, " samples"] = np.zeros(0, np.int16)
+        self._blocks: deque[_Block] = deque(maxlen=_HISTORY)
+        self._committed = 0
+        self._detector = SpeechDetector()
+        self._events: deque[SpeechEvent] = deque()
+        self._num_segments = 0
+        self._open: int | None = None  # the segment that push() adds to
+        self._playing: int | None = None  # the segment that was committed last and has not ended
+        self._starved = 0
+        self._heard: int | None = None  # the segment that is heard
+        self.num_interruptions = 0
+        """How often `interrupt` was called."""
+
+    @property
+    def num_committed(self) -> int:
+        """Blocks committed so far."""
+        return self._committed
+
+    @property
+    def queued_seconds(self) -> float:
+        """Seconds of audio that wait."""
+        return (self._queued + len(self._live)) / RATE
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether a segment is heard, waits, or is committed."""
+        with self._lock:
+            return self._heard is not None or self._playing is not None or bool(self._queue)
+
+    def push(self, samples: Int16[np.ndarray, " samples"], is_last: bool = False) -> int:
+        """Queue audio of the open segment, which begins with the first call.
+
+        Args:
+            samples: 16 kHz mono.
+            is_last: whether the segment ends here.
+
+        Returns:
+            The segment's number.
+
+        Raises:
+            TalkingError: more audio would wait than the capacity; nothing was queued.
+        """
+        with self._lock:
+            if self._queued + len(samples) > self._capacity:
+                raise TalkingError(
+                    "the audio queue",
+                    expected=f"at most {self._capacity / RATE:g} s of audio that waits",
+                    found=f"{(self._queued + len(samples)) / RATE:.1f} s",
+                    hint="Wait until some of it was spoken, or interrupt.",
+                )
+            if self._open is None:
+                self._num_segments += 1
+                self._open = self._num_segments
+            segment = self._open
+            if len(samples):
+                self._queue.append(_Piece(segment, samples))
+                self._queued += len(samples)
+            if is_last:
+                self.end_segment()
+            return segment
+
+    def end_segment(self) -> None:
+        """End the open segment, if there is one."""
+        with self._lock:
+            if self._open is not None:
+                self._queue.append(_Piece(self._open, None))
+                self._open = None
+
+    def push_live(self, samples: Int16[np.ndarray, " samples"]) -> None:
+        """Queue audio of a microphone; it is heard where no segment is."""
+        with self._lock:
+            self._live = np.concatenate([self._live, samples])[-self._live_capacity :]
+
+    def commit(self, until: int) -> None:
+        """Commit blocks up to number `until` - 1."""
+        with self._lock:
+            while self._committed < until:
+                samples = self._next_block()
+                self._blocks.append(_Block(samples, self._detector.is_speech(samples)))
+                self._committed += 1
+
+    def samples(self, start: int, stop: int) -> Int16[np.ndarray, " samples"]:
+        """The samples of committed blocks; zeros where they were forgotten or are not committed yet."""
+        with self._lock:
+            first = self._committed - len(self._blocks)
+            pieces = [
+                self._blocks[index - first].samples if first <= index < self._committed else _SILENCE
+                for index in range(start, stop)
+            ]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
+
+    def block(self, index: int) -> Int16[np.ndarray, " 320"]:
+        """A block that is played now. One that was not committed yet is committed: audio waits for nothing."""
+        with self._lock:
+            self.commit(index + 1)
+            return self.samples(index, index + 1)
+
+    def activity(self, time: float) -> float:
+        """1 where there is speech around a time in seconds, else 0."""
+        with self._lock:
+            first = self._committed - len(self._blocks)
+            low = max(int((time - _HOLD) * BLOCKS_PER_SECOND) - first, 0)
+            high = int((time + _ATTACK) * BLOCKS_PER_SECOND) + 1 - first
+            return float(any(self._blocks[i].is_voiced for i in range(low, min(high, len(self._blocks)))))
+
+    def interrupt(self, index: int) -> None:
+        """Drop all audio that waits, and silence what is committed after block `index`, which is being played."""
+        with self._lock:
+            self.num_interruptions += 1
+            dropped = {piece.segment for piece in self._queue} | {self._open, self._playing, self._heard} - {None}
+            dropped |= {event.segment for event in self._events}
+            dropped.discard(None)
+            self._queue.clear()
+            self._queued, self._live = 0, np.zeros(0, np.int16)
+            self._open = self._playing = None
+            first = self._committed - len(self._blocks)
+            for number, block in enumerate(self._blocks, first):
+                block.is_voiced = False
+                if number == index + 1:
+                    block.samples = (block.samples * np.linspace(1, 0, BLOCK)).astype(np.int16)
+                elif number > index:
+                    block.samples = _SILENCE
+            self._events = deque(SpeechEvent("interrupted", segment, index) for segment in sorted(map(int, dropped)))
+
+    def due_events(self, index: int) -> list[SpeechEvent]:
+        """The events up to block `index`, each once."""
+        due = []
+        with self._lock:
+            while self._events and self._events[0].block <= index:
+                event = self._events.popleft()
+                self._heard = event.segment if event.kind == "start" else None
+                due.append(event)
+        return due
+
+    def _next_block(self) -> Int16[np.ndarray, " 320"]:
+        """Take a block from the queue, from the microphone where no segment goes on, or of silence."""
+        out, filled = np.zeros(BLOCK, np.int16), 0
+        while filled < BLOCK and self._queue:
+            piece = self._queue[0]
+            if piece.samples is None:
+                self._queue.popleft()
+                self._end(piece.segment)
+                continue
+            if self._playing != piece.segment:
+                self._playing = piece.segment
+                self._events.append(SpeechEvent("start", piece.segment, self._committed))
+            taken = piece.samples[: BLOCK - filled]
+            out[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            self._queued -= len(taken)
+            if len(taken) == len(piece.samples):
+                self._queue.popleft()
+            else:
+                piece.samples = piece.samples[len(taken) :]
+        while self._queue and self._queue[0].samples is None:  # the end of a segment that filled the block
+            self._end(self._queue.popleft().segment)
+        self._starved = self._starved + 1 if self._playing is not None and filled == 0 else 0
+        if self._starved > _UNDERRUN:
+            self._end(self._playing)
+            self._open = None
+        if filled == 0 and self._playing is None and len(self._live):
+            filled = min(BLOCK, len(self._live))
+            out[:filled], self._live = self._live[:filled], self._live[filled:]
+        return out
+
+    def _end(self, segment: int | None) -> None:
+        if segment is not None and self._playing == segment:
+            self._events.append(SpeechEvent("end", segment, self._committed + 1))
+            self._playing = None
+
+
+_SILENCE = np.zeros(BLOCK, np.int16)
+
+
+class MouthGate:
+    """How far the mouth of each frame may move: 1 around speech, 0 in silence, three frames from one to the other.
+
+    Args:
+        activity: 1 where there is speech around a time, else 0 (`Timeline.activity`).
+        fps: frames per second.
+    """
+
+    def __init__(self, activity: Callable[[float], float], fps: float) -> None:
+        self._activity, self._fps = activity, fps
+        self._values: dict[int, float] = {}
+        self._step = max(1 / 3, 1 / (0.12 * fps))
+
+    def weights(self, first: int, count: int, current: int) -> Float[np.ndarray, " count"]:
+        """Weights of frames; those before `current` were shown and stay as they were.
+
+        Args:
+            first: number of the first frame; frames are asked for in order.
+            count: of the frames.
+            current: the frame that is to be rendered.
+        """
+        values = self._values
+        for frame in [frame for frame in values if frame < first - 1]:
+            del values[frame]
+        for frame in range(first, first + count):
+            if frame >= current or frame not in values:
+                before = values.get(frame - 1, 0.0)
+                change = self._activity(frame / self._fps) - before
+                values[frame] = before + min(max(change, -self._step), self._step)
+        return np.array([values[frame] for frame in range(first, first + count)])

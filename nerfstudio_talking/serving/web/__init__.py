@@ -1,0 +1,1 @@
+"""HTTP, WebRTC and WebSocket in front of the sessions."""
