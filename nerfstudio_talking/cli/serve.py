@@ -33,7 +33,7 @@ class Serve:
     scale: float = 1.0
     """Size of the image relative to the recording."""
     tts_command: str | None = None
-    """A text-to-speech program for text requests: it reads text from its input and writes an audio file to its output."""
+    """A text-to-speech program for requests with text: it reads from its input and writes an audio file to its output."""
     audio_hosts: tuple[str, ...] = ()
     """Hosts that audio may be fetched from by URL; none where empty."""
     allowed_origins: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Serve:
     allowed_hosts: tuple[str, ...] = ()
     """Further names that the server is called by, for instance behind a proxy."""
     ice_servers: tuple[str, ...] = ()
-    """STUN and TURN servers (stun:example.org:3478) for clients beyond the local network; no server is asked otherwise."""
+    """STUN and TURN servers (stun:example.org:3478) for clients beyond the local network; none is asked otherwise."""
     tls_cert: Path | None = None
     """The certificate (PEM) for https; browsers give other machines no microphone without it."""
     tls_key: Path | None = None
@@ -60,7 +60,9 @@ class Serve:
             from aiohttp import web  # noqa: F401
         except ModuleNotFoundError as error:
             hint = 'Install the extra: pip install "nerfstudio-talking[serve]".'
-            raise TalkingError("ns-talking serve", expected="aiohttp and aiortc", found=str(error), hint=hint) from error
+            raise TalkingError(
+                "ns-talking serve", expected="aiohttp and aiortc", found=str(error), hint=hint
+            ) from error
         from nerfstudio_talking.serving.config import ServeConfig
 
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -96,7 +98,7 @@ class Serve:
 
 
 def portrait_names(configs: tuple[Path, ...]) -> list[str]:
-    """A name for each portrait: the experiment's (outputs/NAME/method/time/config.yml), numbered where several have one."""
+    """A name for each portrait: its experiment's (outputs/NAME/method/time/config.yml), numbered where several share it."""
     names: list[str] = []
     for path in configs:
         folders = path.absolute().parent.parts

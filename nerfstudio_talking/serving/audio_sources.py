@@ -121,7 +121,9 @@ async def fetch_audio(url: str, hosts: tuple[str, ...], max_bytes: int, max_seco
     try:
         address = URL(url)
     except ValueError as error:
-        raise TalkingError("the audio's address", expected="a URL", found=str(error), hint="Upload the file.") from error
+        raise TalkingError(
+            "the audio's address", expected="a URL", found=str(error), hint="Upload the file."
+        ) from error
     if address.scheme not in ("http", "https") or address.host not in hosts:
         expected = "http or https and one of: " + ", ".join(hosts) if hosts else "an upload: no host is allowed"
         hint = "Upload the file, or start the server with --audio-hosts."

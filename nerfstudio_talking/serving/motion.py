@@ -16,7 +16,7 @@ from nerfstudio_talking.motion.driving_track import driving_track
 from nerfstudio_talking.serving.timeline import MouthGate
 
 MotionMode = Literal["recorded", "generated", "still"]
-"""Head motion of a session: the recorded one forth and back, a generated one forth and back, or a head that only blinks."""
+"""Head motion of a session: the recorded one, or a generated one, forth and back; or a head that only blinks."""
 _AFTER = ATTENTION_FRAMES - ATTENTION_FRAMES // 2 - 1
 _BLEND = 0.6
 """Seconds from one motion to another."""

@@ -89,7 +89,9 @@ class Session:
 
     # requests
 
-    def speak(self, samples: Int16[np.ndarray, " samples"] | Float[np.ndarray, " samples"], is_last: bool = True) -> int:
+    def speak(
+        self, samples: Int16[np.ndarray, " samples"] | Float[np.ndarray, " samples"], is_last: bool = True
+    ) -> int:
         """Queue audio, 16 kHz mono; the number of its segment.
 
         Raises:

@@ -202,9 +202,9 @@ class Timeline:
         """Drop all audio that waits, and silence what is committed after block `index`, which is being played."""
         with self._lock:
             self.num_interruptions += 1
-            dropped = {piece.segment for piece in self._queue} | {self._open, self._playing, self._heard} - {None}
-            dropped |= {event.segment for event in self._events}
-            dropped.discard(None)
+            unfinished = (self._open, self._playing, self._heard)
+            dropped = {segment for segment in unfinished if segment is not None}
+            dropped |= {item.segment for item in (*self._queue, *self._events)}
             self._queue.clear()
             self._queued, self._live = 0, np.zeros(0, np.int16)
             self._open = self._playing = None
@@ -215,7 +215,7 @@ class Timeline:
                     block.samples = (block.samples * np.linspace(1, 0, BLOCK)).astype(np.int16)
                 elif number > index:
                     block.samples = _SILENCE
-            self._events = deque(SpeechEvent("interrupted", segment, index) for segment in sorted(map(int, dropped)))
+            self._events = deque(SpeechEvent("interrupted", segment, index) for segment in sorted(dropped))
 
     def due_events(self, index: int) -> list[SpeechEvent]:
         """The events up to block `index`, each once."""

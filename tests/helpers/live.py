@@ -56,7 +56,7 @@ class ClickSpeaker:
         self.mode: MotionMode = "recorded"
 
     def push(self, samples: np.ndarray) -> None:
-        self._samples = np.concatenate([self._samples, samples])[-10 * RATE :]
+        self._samples = np.concatenate([self._samples, samples])[-RATE:]
         self._fed += len(samples)
 
     @property
@@ -75,7 +75,9 @@ class ClickSpeaker:
         if self.fails:
             raise RuntimeError("a broken portrait")
         time = self.position
-        start, stop = (s - self._fed + len(self._samples) for s in frame_audio_span(self._num_played, self._portrait.fps))
+        start, stop = (
+            s - self._fed + len(self._samples) for s in frame_audio_span(self._num_played, self._portrait.fps)
+        )
         self._num_played += 1
         own = self._samples[max(start, 0) : max(stop, 0)]
         return time, self._portrait.frame(float(np.abs(own.astype(float)).max(initial=0)) / 16000)

@@ -32,7 +32,6 @@ def create_app(registry: SessionRegistry, config: ServeConfig) -> web.Applicatio
     app.on_response_prepare.append(guard.add_headers)
     routes = Routes(registry, config)
     app.add_routes([*routes.table(), web.get("/stream", StreamSocket(registry).handle)])
-    app.router.add_route("OPTIONS", "/{path:.*}", _nothing)
 
     async def lifetime(_: web.Application) -> AsyncIterator[None]:
         registry.start()
@@ -91,10 +90,6 @@ def run(registry: SessionRegistry, config: ServeConfig) -> None:
         hint = "Choose another --port, or stop what uses it."
         what = f"{config.host}:{config.port}"
         raise TalkingError(what, expected="a free address", found=error.strerror or str(error), hint=hint) from error
-
-
-async def _nothing(request: web.Request) -> web.Response:
-    return web.Response(status=204)
 
 
 async def _sweep(registry: SessionRegistry) -> None:

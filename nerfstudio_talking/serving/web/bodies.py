@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.serving.config import ServeConfig
@@ -69,7 +70,7 @@ async def _form(request: web.Request, limit: int, too_large: web.HTTPException) 
                 body.file = bytes(data)
             elif part.name:
                 body.fields[part.name] = data.decode("utf-8", errors="replace")
-    except (ValueError, AssertionError) as error:
+    except (ValueError, AssertionError, HttpProcessingError) as error:
         raise _unreadable(str(error)[:200]) from error
     raise _unreadable(f"more than {_MAX_PARTS} parts")
 

@@ -96,7 +96,7 @@ class Routes:
         sdp, kind = body.fields.get("sdp"), body.fields.get("type")
         if not isinstance(sdp, str) or kind != "offer":
             return problem(400, "An offer has the fields sdp and type, which is 'offer'.")
-        session = await self._open(body)
+        session = self._open(body)
         try:
             config = self._config
             on_closed = _once(lambda: self._registry.close(session))
@@ -109,12 +109,10 @@ class Routes:
             {"code": 0, "sdp": answer, "type": "answer", "sessionid": session.id, "synthetic": NOTICE}
         )
 
-    async def _open(self, body: Body) -> Session:
+    def _open(self, body: Body) -> Session:
         """A session of the portrait that a request names."""
         name, motion = body.fields.get("avatar"), body.fields.get("motion", "recorded")
-        session = self._registry.open(name if isinstance(name, str) and name else None, str(motion))
-        self._registry.on_close(session, lambda: self._drop_recording(session))
-        return session
+        return self._registry.open(name if isinstance(name, str) and name else None, str(motion))
 
     async def human(self, request: web.Request) -> web.Response:
         """Speak: an uploaded file, a file of an allowed host, or text."""
@@ -186,6 +184,8 @@ class Routes:
         if kind == "start_record":
             if recorder is not None and recorder.is_running:
                 return problem(409, "The session is being recorded.")
+            if recorder is None:
+                self._registry.on_close(session, lambda: self._drop_recording(session))
             self._drop_recording(session)
             self._num_recordings += 1
             path = Path(self._folder.name) / f"{self._num_recordings}.mp4"

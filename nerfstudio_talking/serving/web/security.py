@@ -48,11 +48,11 @@ class Guard:
             names |= {"localhost", "127.0.0.1", "[::1]", "::1"}
         self._names = {name.lower() for name in names}
 
-    def middleware(self):  # noqa: ANN201 - aiohttp's own type
+    def middleware(self):
         """The check as aiohttp calls it."""
 
         @web.middleware
-        async def check(request: web.Request, handler):  # noqa: ANN001, ANN202
+        async def check(request: web.Request, handler):
             refused = self.refusal(request)
             if refused is not None:
                 return refused
@@ -106,7 +106,7 @@ def _given_token(request: web.Request) -> str | None:
     return request.query.get("token") or request.cookies.get(TOKEN_COOKIE)
 
 
-async def _answer(request: web.Request, handler) -> web.StreamResponse:  # noqa: ANN001
+async def _answer(request: web.Request, handler) -> web.StreamResponse:
     """The handler's answer, or one that says what went wrong."""
     try:
         return await handler(request)

@@ -145,7 +145,7 @@ async def connect(
         for track in (SessionAudioTrack(session), SessionVideoTrack(session)):
             pc.addTrack(track)
         await asyncio.wait_for(_negotiate(pc, sdp, codec), _CONNECT_SECONDS)
-    except Exception as error:  # noqa: BLE001 - aiortc raises whatever a malformed description leads to
+    except Exception as error:
         await pc.close()
         raise TalkingError(
             "the offer",
@@ -158,8 +158,8 @@ async def connect(
 
 
 async def _negotiate(pc: RTCPeerConnection, sdp: str, codec: WebrtcCodec) -> None:
-    await pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
     _prefer(pc, codec)
+    await pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type="offer"))
     await pc.setLocalDescription(await pc.createAnswer())
 
 

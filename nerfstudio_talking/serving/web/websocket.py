@@ -22,7 +22,7 @@ from nerfstudio_talking.serving.timeline import BLOCKS_PER_SECOND, RATE, SpeechE
 from nerfstudio_talking.serving.web.security import problem
 
 HEADER = struct.Struct("<BBHIq")
-"""Of a binary message: kind (1 frame, 2 audio), flags (1: can be decoded by itself), 0, number, time in microseconds."""
+"""Of a binary message: kind (1 frame, 2 audio), flags (1: decodable by itself), 0, number, time in microseconds."""
 FRAME, AUDIO, KEY = 1, 2, 1
 _MAX_MESSAGE = 2**18
 _SEND_SECONDS, _HEARTBEAT = 5.0, 10.0
@@ -66,13 +66,19 @@ class StreamSocket:
                 }
             )
             pump = asyncio.create_task(_Pump(socket, session, codec).run())
-            pump.add_done_callback(lambda _: asyncio.ensure_future(socket.close()))
+            pump.add_done_callback(lambda _: _hang_up(request))
             await _receive(socket, session)
         finally:
             if pump is not None:
                 pump.cancel()
             self._registry.close(session)
         return socket
+
+
+def _hang_up(request: web.Request) -> None:
+    """Drop the connection, without a goodbye that a reader who takes nothing would not take either."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _receive(socket: web.WebSocketResponse, session: Session) -> None:
