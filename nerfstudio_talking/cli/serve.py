@@ -33,7 +33,7 @@ class Serve:
     scale: float = 1.0
     """Size of the image relative to the recording."""
     tts_command: str | None = None
-    """A text-to-speech program for requests with text: it reads from its input and writes an audio file to its output."""
+    """A text-to-speech program for requests with text: it reads its input and writes an audio file to its output."""
     audio_hosts: tuple[str, ...] = ()
     """Hosts that audio may be fetched from by URL; none where empty."""
     allowed_origins: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class Serve:
 
 
 def portrait_names(configs: tuple[Path, ...]) -> list[str]:
-    """A name for each portrait: its experiment's (outputs/NAME/method/time/config.yml), numbered where several share it."""
+    """A name for each portrait: its experiment's (outputs/NAME/method/time/config.yml), numbered where shared."""
     names: list[str] = []
     for path in configs:
         folders = path.absolute().parent.parts

@@ -71,7 +71,10 @@ class FramePlayer:
         windows = np.stack(self._windows[: position + _AFTER + 1])
         activity = np.zeros(len(windows), dtype=np.float32)  # only the frame at `position` is rendered
         activity[position] = self._mouth_gain * self._activity[position]
-        track = self._make_track(self._first, windows).replace(mouth_activity=activity)
+        track = self._make_track(self._first, windows)
+        if track.mouth_activity is not None:  # what makes tracks limits the mouth, or opens it wider
+            activity *= track.mouth_activity
+        track = track.replace(mouth_activity=activity)
         self.num_played += 1
         unneeded = max(self.num_played - _BEFORE, 0) - self._first
         del self._windows[:unneeded], self._activity[:unneeded]

@@ -1,23 +1,21 @@
-"""Head motion, eyes and mouth of a session without end: a loop of recorded or generated motion, and a closed mouth."""
+"""Head motion and eyes of a session without end: a loop of recorded or generated motion, with blinks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 from scipy.spatial.transform import Rotation
 
 from nerfstudio_talking.dataset_io.track import TalkingTrack
-from nerfstudio_talking.field_components.audio_encoder import ATTENTION_FRAMES
 from nerfstudio_talking.motion.blinks import fit_blinking, sample_eyes
 from nerfstudio_talking.motion.driving_track import driving_track
-from nerfstudio_talking.serving.timeline import MouthGate
 
 MotionMode = Literal["recorded", "generated", "still"]
 """Head motion of a session: the recorded one, or a generated one, forth and back; or a head that only blinks."""
-_AFTER = ATTENTION_FRAMES - ATTENTION_FRAMES // 2 - 1
 _BLEND = 0.6
 """Seconds from one motion to another."""
 _EYES_SECONDS = 120
@@ -66,12 +64,12 @@ class _Row:
 
 
 class SessionMotion:
-    """Makes the tracks of a session's frames: audio windows under the gate of the mouth, on a loop of motion.
+    """Makes the tracks of a session's frames: its audio windows on a loop of motion.
 
     Args:
         loops: by the name of the mode; 'still' stays on the frame of the loop where it began.
-        rest: the audio window of a closed mouth; None leaves silence to the portrait.
-        gate: weights of the audio windows.
+        fps: frames per second.
+        mouth_limit: how far the mouth may move at a time in seconds (`Timeline.mouth_limit`).
         mode: of the motion at the start.
         phase: frame of the loop to begin with.
     """
@@ -79,12 +77,14 @@ class SessionMotion:
     def __init__(
         self,
         loops: dict[str, MotionLoop],
-        rest: Float32[np.ndarray, "window channels"] | None,
-        gate: MouthGate,
+        fps: float,
+        mouth_limit: Callable[[float], float],
         mode: MotionMode = "recorded",
         phase: int = 0,
     ) -> None:
-        self._loops, self._rest, self._gate = loops, rest, gate
+        self._loops, self._fps, self._mouth_limit = loops, fps, mouth_limit
+        self.mouth_gain = 1.0
+        """Factor of the mouth's motion; may be set at any time."""
         self.mode: MotionMode = mode
         """May be set at any time; the head moves over to the new motion within 0.6 s."""
         self._shown_mode: MotionMode = mode
@@ -97,10 +97,7 @@ class SessionMotion:
     def make_track(self, first: int, windows: Float32[np.ndarray, "frames window channels"]) -> TalkingTrack:
         """The track of frames `first`, `first` + 1, ...; the audio encoder's neighbours are among them."""
         count = len(windows)
-        current = first + count - 1 - _AFTER
-        if self._rest is not None:
-            weights = self._gate.weights(first, count, current)[:, None, None].astype(np.float32)
-            windows = weights * windows + (1 - weights) * self._rest
+        limits = [self.mouth_gain * self._mouth_limit(frame / self._fps) for frame in range(first, first + count)]
         for frame in [frame for frame in self._rows if frame < first]:
             del self._rows[frame]
         for frame in range(first, first + count):
@@ -110,6 +107,7 @@ class SessionMotion:
         return self._loop.track.replace(
             camera_to_worlds=np.stack([row.camera_to_world for row in rows]),
             audio=windows,
+            mouth_activity=np.array(limits, dtype=np.float32),
             eyes=np.stack([row.eyes for row in rows]),
             body=None if rows[0].body is None else np.stack([row.body for row in rows]),  # type: ignore[arg-type]
             expression=None if rows[0].expression is None else np.stack([row.expression for row in rows]),  # type: ignore[arg-type]
@@ -161,31 +159,3 @@ def _between(a: _Row, b: _Row, share: float) -> _Row:
     eyes, body, expression = mix(a.eyes, b.eyes), mix(a.body, b.body), mix(a.expression, b.expression)
     assert eyes is not None
     return _Row(camera, eyes, body, expression)
-
-
-def closed_mouth_frame(
-    lips: Float[np.ndarray, " frames"] | None, predicted: Float[np.ndarray, "frames coefficients"] | None
-) -> int | None:
-    """The recorded frame whose audio closes the mouth naturally: the most typical one among those with closed lips.
-
-    Of the tenth of the frames with the smallest lip opening, the half whose audio predicts the smaller gaps is taken,
-    and of these the frame whose predicted mouth shape is nearest to their mean. The very smallest gap would be a mouth
-    that is pressed or pursed for a consonant.
-
-    Args:
-        lips: tracked lip opening, NaN where no face is seen.
-        predicted: mouth shape that each frame's audio predicts, lip gap first.
-    """
-    if lips is None or not np.isfinite(lips).any():
-        closed = np.arange(0 if predicted is None else len(predicted))
-    else:
-        closed = np.flatnonzero(lips <= np.nanquantile(lips, 0.1))
-    if len(closed) == 0:
-        return None
-    if predicted is None:
-        assert lips is not None
-        return int(closed[np.argmin(lips[closed])])
-    gaps = predicted[closed, 0]
-    chosen = closed[gaps <= np.median(gaps)]
-    distance = np.square(predicted[chosen] - predicted[chosen].mean(axis=0)).sum(axis=1)
-    return int(chosen[np.argmin(distance)])

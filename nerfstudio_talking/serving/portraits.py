@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Int16, UInt8
 
-from nerfstudio_talking.serving.motion import MotionMode, SessionMotion, closed_mouth_frame, motion_loop
-from nerfstudio_talking.serving.timeline import BLOCK, RATE, MouthGate, Timeline
+from nerfstudio_talking.serving.motion import MotionMode, SessionMotion, motion_loop
+from nerfstudio_talking.serving.timeline import BLOCK, RATE, Timeline
 
 if TYPE_CHECKING:
     from nerfstudio_talking.dataset_io.track import TalkingTrack
@@ -54,6 +53,10 @@ class Speaker(Protocol):
         """Change the head motion; from any thread."""
         ...
 
+    def set_mouth_gain(self, gain: float) -> None:
+        """Change the factor of the mouth's motion; from any thread."""
+        ...
+
 
 class Portrait(Protocol):
     """A person who can speak in several sessions at once."""
@@ -91,13 +94,11 @@ class DrivenPortrait:
         if driver.motion is not None:
             self._loops["generated"] = motion_loop(_generated(driver, seed), _SMOOTHING, seed)
         self.motions: tuple[MotionMode, ...] = (*self._loops, "still")  # type: ignore[assignment]
-        self._rest = rest_window(driver)
         self.poster = self._first_frame()
 
     def open(self, timeline: Timeline, motion: MotionMode = "recorded") -> Speaker:
-        """Frames of one session: stream, motion, gate of the mouth and a refiner's memory are its own."""
-        gate = MouthGate(timeline.activity, self.fps)
-        mover = SessionMotion(self._loops, self._rest, gate, motion)
+        """Frames of one session: stream, motion and a refiner's memory are its own."""
+        mover = SessionMotion(self._loops, self.fps, timeline.mouth_limit, motion)
         return DrivenSpeaker(self._driver.stream(scale=self._scale, make_track=mover.make_track), mover)
 
     def _first_frame(self) -> Frame:
@@ -143,20 +144,9 @@ class DrivenSpeaker:
         """Change the head motion."""
         self._motion.mode = mode
 
-
-@torch.no_grad()
-def rest_window(driver: PortraitDriver) -> Float32[np.ndarray, "window channels"] | None:
-    """The audio window that closes the portrait's mouth, from its own recording; None where nothing tells which."""
-    from nerfstudio_talking.field_components.audio_encoder import ATTENTION_FRAMES
-
-    track, predictor, predicted = driver.track, driver.model.mouth_shape_predictor, None
-    if predictor is not None:
-        device = next(predictor.parameters()).device
-        audio = torch.from_numpy(track.audio).to(device)
-        shapes = [predictor(a, a[:, None].repeat(1, ATTENTION_FRAMES, 1, 1)) for a in audio.split(256)]
-        predicted = torch.cat(shapes).double().cpu().numpy()
-    frame = closed_mouth_frame(track.lips, predicted)
-    return None if frame is None else track.audio[frame]
+    def set_mouth_gain(self, gain: float) -> None:
+        """Change the factor of the mouth's motion."""
+        self._motion.mouth_gain = gain
 
 
 def _generated(driver: PortraitDriver, seed: int) -> TalkingTrack:

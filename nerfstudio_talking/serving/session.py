@@ -114,7 +114,7 @@ class Session:
     @property
     def is_speaking(self) -> bool:
         """Whether speech is heard or waits."""
-        return self.timeline.is_speaking or self.timeline.activity(self.position) > 0
+        return self.timeline.is_speaking or self.timeline.is_audible(self.current_block)
 
     def set_motion(self, mode: str) -> bool:
         """Change the head motion; whether the portrait has such a one."""

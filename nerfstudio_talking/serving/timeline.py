@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int16
+from jaxtyping import Int16
 
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -25,11 +24,11 @@ BLOCK = 320
 BLOCKS_PER_SECOND = RATE // BLOCK
 _HISTORY = 3 * BLOCKS_PER_SECOND
 """Committed blocks that are kept."""
-_HOLD, _ATTACK = 0.2, 0.16
-"""Seconds that a mouth stays free to move after speech, and that it may start before it."""
-_NOISE_START_DB, _NOISE_RISE_DB, _NOISE_MARGIN_DB = -65.0, 3.0, 9.0
-"""The noise floor to start from, dB of full scale; how fast it may rise, dB per second; how far speech is above it."""
-_LEAST_SPEECH_DB, _DIGITAL_SILENCE_DB = -55.0, -90.0
+_AUDIBLE = 100.0
+"""Root mean square of a block that can be heard: -50 dB of full scale."""
+_AUDIBLE_BLOCKS = 15
+_CLOSING, _MARGIN = 0.08, 0.12
+"""Seconds in which an interruption closes the mouth, and for which it stays closed after the audio that was cut off."""
 _UNDERRUN = BLOCKS_PER_SECOND
 """Blocks of silence after which an open segment that gets no audio counts as ended."""
 
@@ -56,30 +55,6 @@ class _Piece:
     samples: Int16[np.ndarray, " samples"] | None
 
 
-@dataclass
-class _Block:
-    samples: Int16[np.ndarray, " samples"]
-    is_voiced: bool
-
-
-class SpeechDetector:
-    """Which blocks hold speech: those well above the noise floor, which follows quiet blocks at once and rises slowly.
-
-    It errs towards speech: from the first word on it must be right, and a mouth that is free in noise moves little.
-    """
-
-    def __init__(self) -> None:
-        self._noise_db = _NOISE_START_DB
-
-    def is_speech(self, samples: Int16[np.ndarray, " samples"]) -> bool:
-        """Whether the next block holds speech."""
-        level = 10 * np.log10(max(float(np.mean(np.square(samples / 32768.0))), 1e-20))
-        if level < _DIGITAL_SILENCE_DB:
-            return False
-        self._noise_db = min(self._noise_db + _NOISE_RISE_DB / BLOCKS_PER_SECOND, max(level, _NOISE_START_DB))
-        return level > max(self._noise_db + _NOISE_MARGIN_DB, _LEAST_SPEECH_DB)
-
-
 class Timeline:
     """The audio of one session; every method may be called from any thread.
 
@@ -94,9 +69,9 @@ class Timeline:
         self._queue: deque[_Piece] = deque()
         self._queued = 0
         self._live: Int16[np.ndarray, " samples"] = np.zeros(0, np.int16)
-        self._blocks: deque[_Block] = deque(maxlen=_HISTORY)
+        self._blocks: deque[Int16[np.ndarray, " 320"]] = deque(maxlen=_HISTORY)
         self._committed = 0
-        self._detector = SpeechDetector()
+        self._muted: deque[tuple[float, float]] = deque(maxlen=4)  # from and to, seconds
         self._events: deque[SpeechEvent] = deque()
         self._num_segments = 0
         self._open: int | None = None  # the segment that push() adds to
@@ -170,8 +145,7 @@ class Timeline:
         """Commit blocks up to number `until` - 1."""
         with self._lock:
             while self._committed < until:
-                samples = self._next_block()
-                self._blocks.append(_Block(samples, self._detector.is_speech(samples)))
+                self._blocks.append(self._next_block())
                 self._committed += 1
 
     def samples(self, start: int, stop: int) -> Int16[np.ndarray, " samples"]:
@@ -179,7 +153,7 @@ class Timeline:
         with self._lock:
             first = self._committed - len(self._blocks)
             pieces = [
-                self._blocks[index - first].samples if first <= index < self._committed else _SILENCE
+                self._blocks[index - first] if first <= index < self._committed else _SILENCE
                 for index in range(start, stop)
             ]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
@@ -190,13 +164,19 @@ class Timeline:
             self.commit(index + 1)
             return self.samples(index, index + 1)
 
-    def activity(self, time: float) -> float:
-        """1 where there is speech around a time in seconds, else 0."""
+    def is_audible(self, index: int) -> bool:
+        """Whether anything can be heard in the 0.3 s up to block `index`, and since the last interruption."""
         with self._lock:
-            first = self._committed - len(self._blocks)
-            low = max(int((time - _HOLD) * BLOCKS_PER_SECOND) - first, 0)
-            high = int((time + _ATTACK) * BLOCKS_PER_SECOND) + 1 - first
-            return float(any(self._blocks[i].is_voiced for i in range(low, min(high, len(self._blocks)))))
+            cut = round(self._muted[-1][0] * BLOCKS_PER_SECOND) + 2 if self._muted else 0
+        samples = self.samples(min(max(index + 1 - _AUDIBLE_BLOCKS, cut), index), index + 1).astype(np.float64)
+        return bool((np.square(samples.reshape(-1, BLOCK)).mean(axis=1) > _AUDIBLE**2).any())
+
+    def mouth_limit(self, time: float) -> float:
+        """How far the mouth may move at a time in seconds: 1, and 0 after an interruption for as long as frames would
+        still show the audio that was cut off."""
+        with self._lock:
+            limits = [max((start - time) / _CLOSING + 1, (time - end) / _CLOSING) for start, end in self._muted]
+        return max(min([1.0, *limits]), 0.0)
 
     def interrupt(self, index: int) -> None:
         """Drop all audio that waits, and silence what is committed after block `index`, which is being played."""
@@ -208,13 +188,11 @@ class Timeline:
             self._queue.clear()
             self._queued, self._live = 0, np.zeros(0, np.int16)
             self._open = self._playing = None
+            self._muted.append((index / BLOCKS_PER_SECOND, self._committed / BLOCKS_PER_SECOND + _MARGIN))
             first = self._committed - len(self._blocks)
-            for number, block in enumerate(self._blocks, first):
-                block.is_voiced = False
-                if number == index + 1:
-                    block.samples = (block.samples * np.linspace(1, 0, BLOCK)).astype(np.int16)
-                elif number > index:
-                    block.samples = _SILENCE
+            for number in range(max(index + 1, first), self._committed):
+                faded = (self._blocks[number - first] * np.linspace(1, 0, BLOCK)).astype(np.int16)
+                self._blocks[number - first] = faded if number == index + 1 else _SILENCE
             self._events = deque(SpeechEvent("interrupted", segment, index) for segment in sorted(dropped))
 
     def due_events(self, index: int) -> list[SpeechEvent]:
@@ -265,35 +243,3 @@ class Timeline:
 
 
 _SILENCE = np.zeros(BLOCK, np.int16)
-
-
-class MouthGate:
-    """How far the mouth of each frame may move: 1 around speech, 0 in silence, three frames from one to the other.
-
-    Args:
-        activity: 1 where there is speech around a time, else 0 (`Timeline.activity`).
-        fps: frames per second.
-    """
-
-    def __init__(self, activity: Callable[[float], float], fps: float) -> None:
-        self._activity, self._fps = activity, fps
-        self._values: dict[int, float] = {}
-        self._step = max(1 / 3, 1 / (0.12 * fps))
-
-    def weights(self, first: int, count: int, current: int) -> Float[np.ndarray, " count"]:
-        """Weights of frames; those before `current` were shown and stay as they were.
-
-        Args:
-            first: number of the first frame; frames are asked for in order.
-            count: of the frames.
-            current: the frame that is to be rendered.
-        """
-        values = self._values
-        for frame in [frame for frame in values if frame < first - 1]:
-            del values[frame]
-        for frame in range(first, first + count):
-            if frame >= current or frame not in values:
-                before = values.get(frame - 1, 0.0)
-                change = self._activity(frame / self._fps) - before
-                values[frame] = before + min(max(change, -self._step), self._step)
-        return np.array([values[frame] for frame in range(first, first + count)])

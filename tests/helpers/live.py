@@ -54,6 +54,7 @@ class ClickSpeaker:
         self._first, self._num_played, self._fed = 0, 0, 0
         self.fails = False
         self.mode: MotionMode = "recorded"
+        self.mouth_gain = 1.0
 
     def push(self, samples: np.ndarray) -> None:
         self._samples = np.concatenate([self._samples, samples])[-RATE:]
@@ -84,3 +85,6 @@ class ClickSpeaker:
 
     def set_motion(self, mode: MotionMode) -> None:
         self.mode = mode
+
+    def set_mouth_gain(self, gain: float) -> None:
+        self.mouth_gain = gain

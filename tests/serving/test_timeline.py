@@ -1,4 +1,4 @@
-"""The audio of a session: committed in time, cut off at once, and the gate of the mouth."""
+"""The audio of a session: committed in time, cut off at once, and what the mouth shows of that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.serving.timeline import BLOCK, RATE, MouthGate, SpeechDetector, SpeechEvent, Timeline
+from nerfstudio_talking.serving.timeline import BLOCK, RATE, SpeechEvent, Timeline
 
 
 def ramp(count: int, first: int = 1) -> np.ndarray:
@@ -112,36 +112,23 @@ def test_an_interruption_silences_what_is_committed_and_what_waits():
     assert [event.kind for event in timeline.due_events(40)] == ["start", "end"]
 
 
-def test_speech_is_active_around_itself_and_silence_is_not():
+def test_audio_can_be_heard_for_a_moment_after_it():
     timeline = Timeline()
-    timeline.commit(50)
-    timeline.push(loud(0.2), is_last=True)
-    timeline.commit(150)
-    active = [time for time in np.arange(0, 2.9, 0.02) if timeline.activity(time)]
-    assert 0.8 < active[0] < 0.88 and 1.36 < active[-1] < 1.44
-    timeline.interrupt(60)
-    assert not any(timeline.activity(time) for time in np.arange(0, 2.9, 0.02))
+    timeline.commit(20)
+    timeline.push(loud(0.1), is_last=True)
+    timeline.commit(60)
+    assert [timeline.is_audible(index) for index in (5, 19, 20, 38, 39)] == [False, False, True, True, False]
 
 
-def test_a_steady_noise_is_no_speech_after_a_while():
-    detector = SpeechDetector()
-    noise = (150 * np.random.default_rng(0).standard_normal((500, BLOCK))).astype(np.int16)
-    found = [detector.is_speech(block) for block in noise]
-    assert not any(found[300:])
-    assert detector.is_speech(loud(0.02))
-
-
-def test_speech_is_found_from_its_first_block():
-    detector = SpeechDetector()
-    assert not detector.is_speech(np.zeros(BLOCK, np.int16))
-    assert all(detector.is_speech(loud(0.02)) for _ in range(100))
-
-
-def test_the_gate_opens_and_closes_within_three_frames_and_keeps_what_was_shown():
-    speech = {"on": 0.0}
-    gate = MouthGate(lambda time: speech["on"], 25.0)
-    np.testing.assert_allclose(gate.weights(0, 4, 0), 0)
-    speech["on"] = 1.0
-    np.testing.assert_allclose(gate.weights(0, 6, 2), [0, 0, 1 / 3, 2 / 3, 1, 1])
-    speech["on"] = 0.0
-    np.testing.assert_allclose(gate.weights(1, 6, 4), [0, 1 / 3, 2 / 3, 1 / 3, 0, 0], atol=1e-12)
+def test_an_interruption_closes_the_mouth_until_the_audio_that_was_cut_off_is_over():
+    timeline = Timeline()
+    timeline.push(loud(2.0))
+    timeline.commit(60)
+    assert timeline.mouth_limit(1.0) == 1
+    timeline.interrupt(50)
+    times = (0.98, 1.0, 1.04, 1.08, 1.2, 1.32, 1.36, 1.4, 3.0)
+    limits = [timeline.mouth_limit(time) for time in times]
+    np.testing.assert_allclose(limits, [1, 1, 0.5, 0, 0, 0, 0.5, 1, 1], atol=1e-9)
+    timeline.interrupt(52)  # a second one does not open it
+    assert timeline.mouth_limit(1.06) == pytest.approx(0.25)
+    assert timeline.mouth_limit(1.1) == 0

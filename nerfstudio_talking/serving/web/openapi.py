@@ -44,7 +44,11 @@ def openapi_document(with_text: bool) -> dict[str, Any]:
         },
         "/interrupt_talk": _post("Be silent: drop audio and frames that wait.", _SESSION, ["sessionid"]),
         "/is_speaking": _post("Whether speech is heard or waits.", _SESSION, ["sessionid"]),
-        "/motion": _post("Change the head motion.", {**_SESSION, "mode": motion}, ["sessionid", "mode"]),
+        "/motion": _post(
+            "Change the head motion, or the factor of the mouth's.",
+            {**_SESSION, "mode": motion, "mouth_gain": {"type": "number", "minimum": 0, "maximum": 3}},
+            ["sessionid"],
+        ),
         "/close": _post("End a session.", _SESSION, ["sessionid"]),
         "/record": _post("Begin or end a recording.", record, ["sessionid", "type"]),
         "/record/{sessionid}": _get("The recording, while its session is open.", "video/mp4", [_parameter("path")]),

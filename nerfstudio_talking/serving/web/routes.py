@@ -36,6 +36,7 @@ _PAGE = {
 }
 _MAX_TEXT = 2000
 _MAX_LISTENERS = 4
+_MAX_GAIN = 3.0
 
 
 def ok(data: Any = None) -> web.Response:
@@ -162,11 +163,16 @@ class Routes:
         return ok(self._find(await read_body(request, self._config)).is_speaking)
 
     async def motion(self, request: web.Request) -> web.Response:
-        """Change the head motion."""
+        """Change the head motion, or the factor of the mouth's."""
         body = await read_body(request, self._config)
         session = self._find(body)
-        if not session.set_motion(str(body.fields.get("mode"))):
+        mode, gain = body.fields.get("mode"), body.fields.get("mouth_gain")
+        if mode is not None and not session.set_motion(str(mode)):
             return problem(400, "The mode is one of: " + ", ".join(session.portrait.motions))
+        if gain is not None:
+            if not isinstance(gain, int | float) or not 0 <= gain <= _MAX_GAIN:
+                return problem(400, f"The mouth_gain is a number from 0 to {_MAX_GAIN:g}.")
+            session.speaker.set_mouth_gain(float(gain))
         return ok()
 
     async def close(self, request: web.Request) -> web.Response:
