@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-from nerfstudio_talking.dataparsers.portrait import PortraitDataParser
+from nerfstudio_talking.dataparsers.portrait import PortraitDataParser, PortraitDataParserConfig
 from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_sequence
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 
 
 @dataclass
-class AdNerfDataParserConfig(DataParserConfig):
+class AdNerfDataParserConfig(PortraitDataParserConfig):
     """Options of the dataparser of AD-NeRF, RAD-NeRF, ER-NeRF and SyncTalk folders."""
 
     _target: type = field(default_factory=lambda: AdNerfDataParser)
@@ -22,9 +22,13 @@ class AdNerfDataParserConfig(DataParserConfig):
     data: Path = Path()
     """Path of the dataset folder, which holds transforms_train.json."""
     audio: str | None = None
-    """File name of the audio features in that folder; the usual names are tried where it is not given."""
-    fps: float = 25.0
-    """Frame rate of the images, frames per second; the family assumes 25."""
+    """File name of the audio features in that folder; the usual names are tried where it is not given. It is kept in
+    the folder for later commands."""
+    fps: float | None = None
+    """Frame rate of the images, frames per second; 25, which the family assumes, where it is not given. It is kept in
+    the folder for later commands."""
+    dataset_options: ClassVar[dict[str, float | str | None]] = {"audio": None, "fps": 25.0}
+    """What is kept in the folder."""
 
 
 class AdNerfDataParser(PortraitDataParser):

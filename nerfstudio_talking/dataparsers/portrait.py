@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
-from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataparserOutputs
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
+from rich.markup import escape
 
 from nerfstudio_talking.cameras.head_box import head_box
+from nerfstudio_talking.dataset_io.dataset_options import OPTIONS_NAME, load_options, save_options
 from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
+from nerfstudio_talking.io.console import CONSOLE
 
 
 def sequence_box(sequence: TalkingSequence, most: int = 24) -> SceneBox:
@@ -45,6 +50,37 @@ def sequence_outputs(sequence: TalkingSequence, split: str, scene_box: SceneBox 
     )
 
 
+@dataclass
+class PortraitDataParserConfig(DataParserConfig):
+    """What the configurations of our dataparsers share: options that belong to the dataset, and not to one run."""
+
+    dataset_options: ClassVar[dict[str, float | str | None]] = {}
+    """The options that are kept in the dataset's folder, and what they are where never given."""
+
+    def settle(self) -> None:
+        """Fill in the options that were not given from the dataset's folder; those that were given are kept there.
+
+        Raises:
+            TalkingError: the folder's options are damaged.
+        """
+        path = self.data / OPTIONS_NAME
+        stored = load_options(self.data)
+        given = {name: getattr(self, name) for name in self.dataset_options}
+        changed = {name: value for name, value in given.items() if value not in (None, self.dataset_options[name])}
+        options = stored.updated(**given) if path.is_file() else stored.updated(**changed)
+        if options != stored and self.data.is_dir():
+            try:
+                save_options(options, self.data)
+            except OSError as error:
+                text = f"{path} cannot be written ({error.strerror}): other commands do not know of these options."
+                CONSOLE.print(f"[yellow]{escape(text)}", soft_wrap=True)
+        for name, default in self.dataset_options.items():
+            value = getattr(options, name)
+            if given[name] is None and value is not None:
+                CONSOLE.print(escape(f"{name} {value}, from {path}."), soft_wrap=True)
+            setattr(self, name, given[name] or value or default)
+
+
 class PortraitDataParser(DataParser):
     """A dataparser that reads its sequence, and computes the head box, once for both splits."""
 
@@ -58,7 +94,10 @@ class PortraitDataParser(DataParser):
 
     @cached_property
     def _sequence(self) -> TalkingSequence:
-        return self.load_sequence()
+        sequence = self.load_sequence()
+        if sequence.parsing_paths is None:
+            CONSOLE.print("[yellow]The dataset has no parsing maps: what needs them is left out.", soft_wrap=True)
+        return sequence
 
     @cached_property
     def _scene_box(self) -> SceneBox:

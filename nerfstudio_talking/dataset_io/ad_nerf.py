@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32, Int64
 from nerfstudio_talking.audio.extract import AudioFeatures, extract_features
 from nerfstudio_talking.audio.features.registry import ready_arrays
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.dataset_io.dataset_options import load_options
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.measurements import lip_opening_68
@@ -39,7 +40,7 @@ def is_ad_nerf(folder: Path) -> bool:
     return (folder / "transforms_train.json").is_file()
 
 
-def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _FPS) -> TalkingSequence:
+def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float | None = None) -> TalkingSequence:
     """Read an AD-NeRF-family folder.
 
     Frames of transforms_train.json and transforms_val.json are joined in the order of their ids and share one clock;
@@ -47,13 +48,15 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
 
     Args:
         folder: the dataset folder.
-        audio: file name of the audio features; where None, the first of `ready_arrays` that exists, else log-mel
-            features of aud.wav.
-        fps: frames per second; the family assumes 25 throughout.
+        audio: file name of the audio features; where None, that of the folder's options (`dataset_options`), else the
+            first of `ready_arrays` that exists, else log-mel features of aud.wav.
+        fps: frames per second; where None, those of the folder's options, else 25, which the family assumes.
 
     Raises:
         TalkingError: a file is missing or does not fit the others.
     """
+    options = load_options(folder)
+    audio, fps = audio or options.audio, float(fps or options.fps or _FPS)
     splits = {name: _read_transforms(folder / f"transforms_{name}.json", name == "train") for name in ("train", "val")}
     header = splits["train"]
     entries: dict[int, dict[str, Any]] = {}
@@ -72,8 +75,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
     audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids], dtype=np.int64)
     features = _audio_features(folder, audio, audio_ids, fps)
     landmarks = _landmarks(folder, ids)
-    parsing = [folder / "parsing" / f"{i}.png" for i in ids]
-    has_parsing = all(path.is_file() for path in parsing)
+    parsing = _parsing_paths(folder, ids)
     background = next((folder / name for name in ("bc.jpg", "bc.png") if (folder / name).is_file()), None)
     torso_frames, torso = _torso_references(folder, ids, poses, in_train)
     wav = next((folder / name for name in ("aud.wav", "audio.wav") if (folder / name).is_file()), None)
@@ -92,7 +94,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         audio_ids=audio_ids,
         audio_path=wav,
         digest=_digest(folder, width, height),
-        provenance={"layout": "ad-nerf", "parsing": has_parsing},
+        provenance={"layout": "ad-nerf", "parsing": parsing is not None},
     )
     evaluate = np.flatnonzero(~in_train)
     return TalkingSequence(
@@ -100,7 +102,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float = _
         image_paths=images,
         train_frames=np.flatnonzero(in_train),
         eval_frames=evaluate if len(evaluate) else np.flatnonzero(in_train)[-1:],
-        parsing_paths=parsing if has_parsing else None,
+        parsing_paths=parsing,
         parsing_format="ad-nerf",
         background=None if background is None else read_image(background, "RGB"),
         torso_references=torso,
@@ -167,6 +169,27 @@ def _image_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path]:
         found=f"{best[0]} of them missing",
         hint="The ids in transforms_*.json must be the numbers of the images.",
     )
+
+
+def _parsing_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path] | None:
+    """The parsing map of each frame, .png or .jpg; None where there is none at all.
+
+    Raises:
+        TalkingError: some are missing.
+    """
+    choices = [[folder / "parsing" / f"{i}.{ending}" for ending in ("png", "jpg")] for i in ids]
+    found = [next((path for path in paths if path.is_file()), None) for paths in choices]
+    paths = [path for path in found if path is not None]
+    if not paths:
+        return None
+    if len(paths) < len(ids):
+        raise TalkingError(
+            choices[found.index(None)][0],
+            expected=f"a parsing map for each of the {len(ids)} frames",
+            found=f"{len(ids) - len(paths)} of them missing",
+            hint="Make them, or move the folder parsing/ away to train without parsing maps.",
+        )
+    return paths
 
 
 def _audio_features(

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from nerfstudio_talking.dataset_io.dataset_options import load_options
 from nerfstudio_talking.dataset_io.parsing_labels import PARSING_CLASSES, from_ad_nerf, from_bisenet
 from nerfstudio_talking.dataset_io.track import (
     BACKGROUND_NAME,
@@ -23,6 +24,8 @@ from nerfstudio_talking.dataset_io.track import (
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import image_size, read_image
 
+TRAIN_FRACTION = 10 / 11
+"""Share of the frames that the field trains on."""
 ParsingFormat = Literal["ids", "ad-nerf", "bisenet"]
 _HINT = "Process the video again: `ns-talking process VIDEO --output DIR`."
 
@@ -51,7 +54,7 @@ class TalkingSequence:
     """Positions in the track of the torso references."""
 
 
-def split_frames(num_frames: int, train_fraction: float = 10 / 11) -> tuple[np.ndarray, np.ndarray]:
+def split_frames(num_frames: int, train_fraction: float = TRAIN_FRACTION) -> tuple[np.ndarray, np.ndarray]:
     """Split frames as the field does: the first int(N * 10/11) train, the rest evaluate. Neither part is empty.
 
     The only frame of a clip of one is in both parts.
@@ -83,8 +86,13 @@ def load_parsing(sequence: TalkingSequence, frame: int) -> UInt8[np.ndarray, "he
     return image
 
 
-def load_sequence(folder: Path, train_fraction: float = 10 / 11) -> TalkingSequence:
+def load_sequence(folder: Path, train_fraction: float | None = None) -> TalkingSequence:
     """Read a dataset folder of our own layout (see `dataset_io.track`).
+
+    Args:
+        folder: the dataset folder.
+        train_fraction: share of the frames that are trained on; where None, that of the folder's options
+            (`dataset_options`), else 10/11.
 
     Raises:
         TalkingError: a file is missing, truncated or of another size.
@@ -113,7 +121,8 @@ def load_sequence(folder: Path, train_fraction: float = 10 / 11) -> TalkingSeque
         torso_frames = np.array(json.loads(record_path.read_text(encoding="utf-8"))["frames"], dtype=np.int64)
     except (OSError, ValueError, KeyError) as error:
         raise TalkingError(record_path, expected="the references' frames", found=str(error), hint=_HINT) from error
-    train, evaluate = split_frames(track.num_frames, train_fraction)
+    share = train_fraction or load_options(folder).train_fraction or TRAIN_FRACTION
+    train, evaluate = split_frames(track.num_frames, share)
     return TalkingSequence(
         track=track,
         image_paths=images,

@@ -36,7 +36,11 @@ class TalkingTrainerConfig(TrainerConfig):
 
     def save_config(self) -> None:
         """Write config.yml. Where the run's folder holds checkpoints of the same configuration, as after the same
-        command with the same `--timestamp` was broken off, the run resumes."""
+        command with the same `--timestamp` was broken off, the run resumes. The dataset's options are settled first."""
+        manager: Any = self.pipeline.datamanager
+        if hasattr(manager.dataparser, "settle"):
+            manager.dataparser.data = manager.data or manager.dataparser.data
+            manager.dataparser.settle()
         path, folder = self.get_base_dir() / "config.yml", self.get_checkpoint_dir()
         fresh = self.load_dir is None and self.load_checkpoint is None
         begun = path.is_file() and any(folder.glob("step-*.ckpt"))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.eval_utils import eval_setup
 
-from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
 from nerfstudio_talking.models.portrait_model import PortraitModel
@@ -37,19 +35,6 @@ def read_run(load_config: Path) -> TrainerConfig:
     if not isinstance(config, TrainerConfig):
         raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", hint=_HINT)
     return config
-
-
-def run_sequence(load_config: Path) -> TalkingSequence:
-    """The sequence that a run was trained on, read with the options of its training.
-
-    Raises:
-        TalkingError: there is no such run, or its data cannot be read.
-    """
-    manager: Any = read_run(load_config).pipeline.datamanager
-    parser = manager.dataparser
-    if manager.data is not None:
-        parser.data = manager.data
-    return parser.setup().load_sequence()
 
 
 def write_baked_config(load_config: Path, bake: Path) -> Path:

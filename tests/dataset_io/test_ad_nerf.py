@@ -59,6 +59,18 @@ def test_features_of_its_own_come_with_their_normalisation(tmp_path):
     np.testing.assert_array_equal(track.audio_normalization.mean, expected.normalization.mean)
 
 
+def test_parsing_maps_may_be_jpg(tmp_path):
+    from PIL import Image
+
+    write_ad_nerf_dataset(tmp_path / "d")
+    for path in list((tmp_path / "d/parsing").iterdir()):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    clip = load_ad_nerf_sequence(tmp_path / "d")
+    assert {CLASS_ID["skin"], CLASS_ID["cloth"], 0} <= set(np.unique(load_parsing(clip, 3)))
+
+
 def test_esperanto_has_one_name(tmp_path):
     write_ad_nerf_dataset(tmp_path / "d", audio="aud_eo.npy")
     assert load_ad_nerf_sequence(tmp_path / "d").track.audio_kind == "esperanto"
@@ -79,6 +91,10 @@ def test_poses_solved_at_another_size(tmp_path):
     [
         (lambda d: (d / "gt_imgs/4.jpg").unlink(), "1 of them missing"),
         (lambda d: (d / "aud_ds.npy").unlink(), "aud_ds.npy"),
+        (
+            lambda d: (d / "parsing/4.png").unlink(),
+            r"4\.png: expected a parsing map for each of the 11 frames; found 1",
+        ),
         (lambda d: np.save(d / "aud_ds.npy", np.zeros((3, 4))), None),
         (lambda d: (d / "aud_ds.npy").write_bytes(b"x"), "numpy array"),
         (lambda d: (d / "au.csv").write_text("a,b\n1,2"), "AU45_r"),
