@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int16
 
 from nerfstudio_talking.io.errors import TalkingError
 
+if TYPE_CHECKING:
+    from nerfstudio_talking.media.writing import Samples
+
 RATE = 16000
 """Samples per second of the audio."""
+_HIGHEST_RATE = 48000
 Audio = Path | str | Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]
 """A file that holds audio, or 16 kHz mono samples: float in [-1, 1], or int16."""
 
@@ -23,6 +28,27 @@ def audio_blocks(audio: Audio) -> Iterable[np.ndarray]:
     from nerfstudio_talking.media.reading import read_audio_blocks
 
     return read_audio_blocks(audio)
+
+
+def written_audio(audio: Audio) -> tuple[Samples, int]:
+    """The audio as it goes into a video, in constant memory, and its rate: a file in its own channels and rate.
+
+    Rates above 48 kHz become that; numbers of channels that have no usual layout become mono, and so do two that cancel
+    each other out.
+    """
+    from nerfstudio_talking.audio.streaming import as_samples
+
+    if isinstance(audio, np.ndarray):
+        return as_samples(audio), RATE
+    from nerfstudio_talking.media.decoding.audio_source import audio_source
+    from nerfstudio_talking.media.decoding.audio_streams import channel_chunks
+    from nerfstudio_talking.media.writing import LAYOUTS
+
+    source = audio_source(audio)
+    cancels = source.channels == 2 and source.channel is not None
+    channels = 1 if cancels or source.channels not in LAYOUTS else source.channels
+    rate = min(source.rate, _HIGHEST_RATE)
+    return channel_chunks(audio, rate, channels), rate
 
 
 def whole_audio(audio: Audio) -> Float[np.ndarray, " samples"]:

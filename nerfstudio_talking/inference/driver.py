@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from nerfstudio_talking.inference.audio_input import RATE, Audio, audio_blocks, too_short, whole_audio
+from nerfstudio_talking.inference.audio_input import RATE, Audio, audio_blocks, too_short, whole_audio, written_audio
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -241,14 +241,12 @@ class PortraitDriver:
         Raises:
             TalkingError: as of `drive`, or the file cannot be written.
         """
-        from nerfstudio_talking.audio.streaming import as_samples
         from nerfstudio_talking.media.write_behind import write_behind
         from nerfstudio_talking.media.writing import VideoWriter
 
         frames = self.drive(audio, **options)
-        track = as_samples(audio) if isinstance(audio, np.ndarray) else audio_blocks(audio)
         size = self.frame_size(options.get("scale", 1.0))
-        with VideoWriter(output, self.fps, *size, audio=(track, RATE), crf=crf) as writer:
+        with VideoWriter(output, self.fps, *size, audio=written_audio(audio), crf=crf) as writer:
 
             def write(frame: Frame) -> None:
                 writer.write(frame)

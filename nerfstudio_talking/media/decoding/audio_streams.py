@@ -15,7 +15,7 @@ from av.audio.stream import AudioStream
 
 from nerfstudio_talking.media.decoding.audio_source import AudioSource, audio_source, planes
 from nerfstudio_talking.media.decoding.opening import open_media, unreadable
-from nerfstudio_talking.media.writing import has_video, video_stream_of
+from nerfstudio_talking.media.writing import LAYOUTS, has_video, video_stream_of
 
 _AUDIO_GAP = 0.1
 """Gaps in the audio longer than this many seconds are filled with silence; shorter ones are clock jitter."""
@@ -45,7 +45,7 @@ def channel_chunks(path: Path | str, rate: int, channels: int) -> Iterator[np.nd
     Args:
         path: any container.
         rate: samples per second of the result.
-        channels: those of the file; 1 gives what `audio_chunks` gives.
+        channels: those of the file, as of `writing.LAYOUTS`; 1 gives what `audio_chunks` gives.
 
     Raises:
         TalkingError: as of `audio_chunks`.
@@ -57,7 +57,7 @@ def channel_chunks(path: Path | str, rate: int, channels: int) -> Iterator[np.nd
         return values if len(values) == channels else np.repeat(values.mean(axis=0, keepdims=True), channels, axis=0)
 
     mix = source.mono if channels == 1 else keep
-    layout = "mono" if channels == 1 else source.layout
+    layout = LAYOUTS[channels]
     for chunk in _chunks(path, source, rate, layout, mix, None):
         yield chunk.T
 
