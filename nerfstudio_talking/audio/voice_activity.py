@@ -34,6 +34,8 @@ OPENING, CLOSING = 0.1, 0.08
 """Seconds before speech in which the mouth opens, and after it in which it closes."""
 LOOK_AHEAD = (_BRIDGED + _BEFORE + _MEDIAN // 2 + 2) / STREAM_RATE + (_PART + _PERIODS[1]) / 2 / RATE
 """Seconds of audio after a time that the activity then depends on, at most."""
+_NOISE_KNOWN = 300
+"""Rows after which the noise is known: before, a voice that is heard from the start on may be taken for it."""
 _START_DB = 8.0
 """Active level of speech recorded at a usual level, as of `ActiveLevel`."""
 
@@ -128,6 +130,7 @@ class _SpeechRows:
         self._majority: list[bool] = []
         self._last_voiced = -(10**9)
         self._row = 0
+        self._taken = 0
 
     def push(self, samples: Float32[np.ndarray, " samples"]) -> list[bool]:
         """Take the next samples; whether the rows that they complete hold speech."""
@@ -145,7 +148,9 @@ class _SpeechRows:
         """Add the next row."""
         above_noise = self._level.update(max(loudness, SILENCE_DB + 1))  # digital silence is noise of that level
         below = self._level.level_db - loudness
-        self._voiced.append(above_noise and below < _VOICED_DB and periodic > _PERIODICITY)
+        self._taken += 1
+        not_noise = above_noise or self._taken < _NOISE_KNOWN
+        self._voiced.append(not_noise and below < _VOICED_DB and periodic > _PERIODICITY)
         self._loud.append(above_noise and below < _LOUD_DB)
         if len(self._voiced) >= _MEDIAN:
             self._majority.append(sum(self._voiced[-_MEDIAN:]) > _MEDIAN // 2)

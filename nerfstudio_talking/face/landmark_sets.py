@@ -75,6 +75,7 @@ ALIGNMENT_POINTS = tuple(
 # Counterparts among the 68 points of the 300-W annotation.
 OUTER_EYE_CORNERS_68 = (36, 45)
 MIDDLE_LIP_PAIR_68 = (62, 66)
+MOUTH_CORNERS_68, OUTER_LIP_PAIR_68 = (48, 54), (51, 57)
 MOUTH_POINTS_68 = (*range(48, 68), *range(6, 11))
 """Lips, then chin."""
 MOUTH_68_TO_MESH = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87)

@@ -19,10 +19,15 @@ from jaxtyping import Bool, Float, Float32
 from nerfstudio_talking.face.landmark_sets import (
     INNER_LIP_PAIRS,
     LID_PAIRS,
+    LOWER_LIP_BOTTOM,
     MIDDLE_LIP_PAIR,
     MIDDLE_LIP_PAIR_68,
+    MOUTH_CORNERS,
+    MOUTH_CORNERS_68,
     OUTER_EYE_CORNERS,
     OUTER_EYE_CORNERS_68,
+    OUTER_LIP_PAIR_68,
+    UPPER_LIP_TOP,
     mouth_points,
 )
 
@@ -63,21 +68,26 @@ def lip_distance(shapes: Float[np.ndarray, "frames 478 3"]) -> Float[np.ndarray,
     return shapes[:, _UPPER_LIPS, 1].mean(1) - shapes[:, _LOWER_LIPS, 1].mean(1)
 
 
-def middle_lip_distance(
-    shapes: Float[np.ndarray, "frames coordinates"], num_points: int
-) -> Float[np.ndarray, " frames"]:
-    """Distance of the middle inner-lip pair alone in mouth shapes, metres, in any direction and never negative.
+def mouth_measures(shapes: Float[np.ndarray, "frames coordinates"], num_points: int) -> Float[np.ndarray, "frames 3"]:
+    """Gap, width and lip thickness of mouth shapes, metres, in any direction and never negative.
 
-    Differs from `lip_distance`, whose three pairs a mouth shape made from 68 landmarks does not have.
+    The gap is the distance of the middle inner-lip pair alone; it differs from `lip_distance`, whose three pairs a
+    mouth shape made from 68 landmarks does not have. The width is that of the corners. The thickness is that of both
+    lips in the middle: with the width it is what a camera in front sees of protrusion, which narrows the mouth and
+    shows more of the lips.
 
     Args:
         shapes: x and y of the `mouth_points` in the head's frame, metres, one point after the other.
         num_points: size of the landmark set that the shapes were made from: 478 (or 468), or 68.
     """
     points = mouth_points(num_points)
-    upper, lower = (points.index(point) for point in (MIDDLE_LIP_PAIR_68 if num_points == 68 else MIDDLE_LIP_PAIR))
+    if num_points == 68:
+        pairs = (MIDDLE_LIP_PAIR_68, MOUTH_CORNERS_68, OUTER_LIP_PAIR_68)
+    else:
+        pairs = (MIDDLE_LIP_PAIR, MOUTH_CORNERS, (UPPER_LIP_TOP, LOWER_LIP_BOTTOM))
     xy = shapes.reshape(len(shapes), -1, 2)
-    return np.linalg.norm(xy[:, upper] - xy[:, lower], axis=-1)
+    gap, width, height = (np.linalg.norm(xy[:, points.index(a)] - xy[:, points.index(b)], axis=-1) for a, b in pairs)
+    return np.stack([gap, width, np.maximum(height - gap, 0)], axis=1)
 
 
 def eye_corner_distance(shape: Float[np.ndarray, "478 xyz"]) -> float:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from nerfstudio_talking.audio.amplitude import NUM_KNOTS, amplitude_curves, apply_curves
 from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_regression
 from nerfstudio_talking.cameras.depth_plane import intersect_depth_plane
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.landmark_sets import mouth_points
-from nerfstudio_talking.face.measurements import middle_lip_distance
-from nerfstudio_talking.face.mouth_shape import fit_mouth_shape_basis
+from nerfstudio_talking.face.measurements import mouth_measures
+from nerfstudio_talking.face.mouth_shape import NUM_MEASURES, fit_mouth_shape_basis
 from nerfstudio_talking.field_components.audio_encoder import AudioEncoder
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -23,13 +22,12 @@ _MAX_SUPPORT = 2000
 """Largest number of frames that the regression keeps; a longer clip is thinned evenly."""
 _FEWEST_SILENT = 10
 """Silent frames below which they do not show a person's rest."""
+_FEWEST_VOICED = 50
+"""Frames of speech below which all frames give the amplitude."""
 _CODE_DIM = 32
 """Length of the audio encoder's code, from which a linear layer reads the mouth shape."""
 _REGRESSION = ("mean", "std", "support", "dual", "bias")
 """Arrays of `AudioRegression` that a checkpoint holds."""
-
-
-_Array = TypeVar("_Array", np.ndarray, Tensor)
 
 
 def mouth_coordinates(track: TalkingTrack) -> Float[np.ndarray, "frames coordinates"] | None:
@@ -60,8 +58,8 @@ def track_mouth_shapes(
     shapes = mouth_coordinates(track)
     if shapes is None or track.landmarks is None:
         raise ValueError("the track has no landmarks")
-    gap = middle_lip_distance(shapes, track.landmarks.shape[1])
-    tracked = fit_mouth_shape_basis(shapes[train_frames], gap[train_frames], count).encode(shapes, gap)
+    measures = mouth_measures(shapes, track.landmarks.shape[1])
+    tracked = fit_mouth_shape_basis(shapes[train_frames], measures[train_frames], count).encode(shapes, measures)
     seen = np.asarray(~np.isnan(tracked).any(1))
     for column in tracked.T:
         column[~seen] = np.interp(np.flatnonzero(~seen), np.flatnonzero(seen), column[seen])
@@ -69,7 +67,7 @@ def track_mouth_shapes(
 
 
 def rest_mouth_shape(
-    tracked: Float[np.ndarray, "frames count"], activity: Float[np.ndarray, " frames"] | None
+    tracked: Float[np.ndarray, "frames count"], activity: Float[np.ndarray, " frames"]
 ) -> Float[np.ndarray, " count"]:
     """The mouth shape of a person who does not speak: the mean of the silent frames whose lips are closed most.
 
@@ -78,9 +76,9 @@ def rest_mouth_shape(
 
     Args:
         tracked: mouth shapes, lip gap first.
-        activity: voice activity of the same frames; None where it is unknown.
+        activity: voice activity of the same frames; 1 throughout where it is unknown.
     """
-    silent = tracked[:0] if activity is None else tracked[activity <= 0]
+    silent = tracked[activity <= 0]
     chosen, share = (silent, 0.25) if len(silent) >= _FEWEST_SILENT else (tracked, 0.05)
     return chosen[chosen[:, 0] <= np.quantile(chosen[:, 0], share)].mean(0)
 
@@ -92,8 +90,8 @@ class MouthShapePredictor(nn.Module):
     mouth shape (teacher forcing) or, with probability `predicted_mouth_prob`, on the prediction of a regression that
     was fitted without that frame (scheduled sampling). An extra `is_predicted` channel says which of the two it is.
 
-    What is predicted is shown as far as there is voice: in silence the mouth is at this person's rest, whatever breath
-    and noise sound like.
+    Predictions are brought to the recording's amplitude (`audio.amplitude`) and shown as far as there is voice: in
+    silence the mouth is at this person's rest, whatever breath and noise sound like.
 
     The constructor only gives the buffers their sizes. Training begins with `fit`; a checkpoint brings the fitted
     regression, so that rendering never fits anything.
@@ -120,6 +118,7 @@ class MouthShapePredictor(nn.Module):
     prediction_std: Tensor
     channel_scale: Tensor
     rest: Tensor
+    curves: Tensor
 
     def __init__(
         self,
@@ -147,12 +146,10 @@ class MouthShapePredictor(nn.Module):
             self.register_buffer(name, torch.zeros(track.num_frames, count), persistent=False)
         self.register_buffer("prediction_std", torch.zeros(count), persistent=False)
         # networks lean on large inputs, and the gap is what opens the lips
-        channel_scale = torch.full((count,), 0.5).index_fill(0, torch.tensor(0), 2.0)
+        channel_scale = torch.tensor([2.0, 1.0, 1.0] + [0.5] * count)[:count]
         self.register_buffer("channel_scale", channel_scale, persistent=False)
-        shape, seen = track_mouth_shapes(track, train_frames, count)
-        known = np.intersect1d(train_frames, np.flatnonzero(seen))
-        activity = None if track.mouth_activity is None else track.mouth_activity[known]
-        self.register_buffer("rest", torch.from_numpy(rest_mouth_shape(shape[known], activity)).float(), False)
+        self.register_buffer("rest", torch.zeros(count))
+        self.register_buffer("curves", torch.zeros(count, 2, NUM_KNOTS))
         self.encoder = AudioEncoder(track.audio.shape[2], _CODE_DIM, dropout, noise)
         self.to_mouth_shape = nn.Linear(_CODE_DIM, count)
         self._is_fitted = self._has_targets = False
@@ -168,19 +165,25 @@ class MouthShapePredictor(nn.Module):
         tracked, seen = track_mouth_shapes(track, train_frames, len(self.bias))
         usable = np.intersect1d(train_frames, np.flatnonzero(seen))
         windows = self.regression_inputs(torch.from_numpy(track.audio).float()).numpy().astype(np.float64)
-        # only the gap is stretched: the rest is predicted worse and would move the lips at wrong times
-        regression, held_out = fit_audio_regression(windows[usable], tracked[usable], stretched=1, most=_MAX_SUPPORT)
-        predicted = tracked.copy()
-        activity = np.ones(len(usable)) if track.mouth_activity is None else track.mouth_activity[usable]
-        predicted[usable] = blend_with_rest(held_out, self.rest.cpu().numpy(), activity[:, None])
+        regression, held_out = fit_audio_regression(windows[usable], tracked[usable], stretched=0, most=_MAX_SUPPORT)
+        activity = np.ones(track.num_frames) if track.mouth_activity is None else track.mouth_activity
+        voiced = activity[usable] > 0.5
+        if voiced.sum() < _FEWEST_VOICED:
+            voiced[:] = True
+        curves = amplitude_curves(held_out[voiced], tracked[usable][voiced], NUM_MEASURES)
         values = {name: getattr(regression, name) for name in _REGRESSION} | {
             "tracked": tracked,
-            "predicted": predicted,
+            "predicted": tracked,
+            "rest": rest_mouth_shape(tracked[usable], activity[usable]),
+            "curves": curves,
         }
         for name, value in values.items():
             getattr(self, name).copy_(torch.from_numpy(value).float())
+        shown = self.shown(torch.from_numpy(held_out).to(self.rest), torch.from_numpy(activity[usable]).to(self.rest))
+        self.predicted[torch.from_numpy(usable)] = shown
         # the gap stays exact: a portrait that learns to distrust it opens the mouth too little
-        self.prediction_std.copy_(torch.from_numpy(regression.error).float().index_fill(0, torch.tensor(0), 0.0))
+        self.prediction_std.copy_((shown - self.tracked[torch.from_numpy(usable)]).std(0, correction=0))
+        self.prediction_std[0] = 0.0
         self._has_targets = True
 
     @property
@@ -268,12 +271,18 @@ class MouthShapePredictor(nn.Module):
             activity: `TalkingTrack.mouth_activity`: 0 shows the mouth at rest, 1 as predicted, more exaggerates.
         """
         predicted = 0.5 * (self.from_regression(audio) + self.from_encoder(windows))
-        return self.from_prediction(blend_with_rest(predicted, self.rest, activity[:, None]))
+        return self.from_prediction(self.shown(predicted, activity))
 
+    def shown(
+        self, predicted: Float[Tensor, "frames count"], activity: Float[Tensor, " frames"]
+    ) -> Float[Tensor, "frames count"]:
+        """Mouth shapes that are shown for predicted ones: of the recording's amplitude, at rest where no one speaks.
 
-def blend_with_rest(predicted: _Array, rest: _Array, activity: _Array) -> _Array:
-    """Mouth shapes that leave the rest by a share of what is predicted."""
-    return rest + activity * (predicted - rest)
+        Args:
+            predicted: least-squares predictions.
+            activity: as of `forward`.
+        """
+        return self.rest + activity[:, None] * (apply_curves(predicted, self.curves) - self.rest)
 
 
 def _unfitted(expected: str, hint: str) -> TalkingError:

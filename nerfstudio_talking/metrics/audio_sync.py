@@ -1,4 +1,4 @@
-"""Scores of lips against the audio: the sync score, SyncNet, and whether lips close in silence."""
+"""Scores of lips against the audio: the sync score, SyncNet, and how lips behave in silence and in speech."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing_extensions import Self
 from nerfstudio_talking.audio.sync import sync_score
 from nerfstudio_talking.face.measurements import lip_opening
 from nerfstudio_talking.metrics.base import GT_PREFIX, MetricOptions, ScoreInfo, Unavailable, VideoMetric
-from nerfstudio_talking.metrics.functional.silence import closed_in_silence, silent_frames
+from nerfstudio_talking.metrics.functional.lip_motion import spread_ratio
+from nerfstudio_talking.metrics.functional.silence import (
+    closed_in_silence,
+    closed_on_closures,
+    lip_closures,
+    motion_in_silence,
+    speech_activity,
+)
 from nerfstudio_talking.metrics.functional.syncnet import SyncNet, syncnet_score
 
 
@@ -122,8 +129,8 @@ class SyncNetScore(VideoMetric):
         }
 
 
-class LipsClosedInSilence(LipsAgainstAudio):
-    """Share of the silent frames whose lips are closed: see `functional.silence.closed_in_silence`."""
+class LipsInSilence(LipsAgainstAudio):
+    """Whether the lips are closed and still while nobody speaks: see `functional.silence`."""
 
     name = "lips_closed_in_silence"
     display_name = "lips closed in silence"
@@ -131,15 +138,48 @@ class LipsClosedInSilence(LipsAgainstAudio):
     higher_is_better = True
     target = "gt"
     number_format = ".2f"
+    more = (ScoreInfo("lip_motion_in_silence", "lip motion in silence", "wide vowels per second", False, ".2f", "gt"),)
 
     def compute(self) -> dict[str, float]:
-        """The shares; NaN with fewer than five silent frames."""
+        """Share of closed frames and mean speed; NaN with fewer than five silent frames."""
         gt_lips = self.series("gt_lips")
-        silent = silent_frames(self.padded_samples, self.fps, len(gt_lips), self.rate)
+        silent = speech_activity(self.padded_samples, self.fps, len(gt_lips), self.rate) <= 0
         scale = wide_opening(gt_lips)
+        scores = {}
+        for prefix in ("", GT_PREFIX):
+            lips = self.series(f"{prefix}lips")
+            scores[f"{prefix}{self.name}"] = closed_in_silence(lips, silent, scale)
+            scores[f"{prefix}lip_motion_in_silence"] = motion_in_silence(lips, silent, scale, self.fps)
+        return scores
+
+
+class LipsInSpeech(LipsAgainstAudio):
+    """Whether the lips close and open in speech as the speaker's did: see `functional.silence`."""
+
+    name = "lips_closed_on_closures"
+    display_name = "lips closed on /p b m/"
+    unit = "share of the speaker's closures"
+    higher_is_better = True
+    number_format = ".2f"
+    more = (
+        ScoreInfo("lip_closures", "lip closures in speech", number_format=".0f", target="gt"),
+        ScoreInfo("articulation_ratio", "lip opening in speech, spread over the ground truth's", number_format=".2f"),
+    )
+
+    def compute(self) -> dict[str, float]:
+        """Share of the ground truth's closures that are kept, the number of closures, and the ratio of the spreads; NaN
+        with fewer than three closures or without speech."""
+        lips, gt_lips = self.series("lips"), self.series("gt_lips")
+        activity = speech_activity(self.padded_samples, self.fps, len(gt_lips), self.rate)
+        scale = wide_opening(gt_lips)
+        closures = {
+            prefix: lip_closures(side, activity, scale, self.fps) for prefix, side in (("", lips), (GT_PREFIX, gt_lips))
+        }
+        speech = activity > 0
         return {
-            f"{prefix}{self.name}": closed_in_silence(self.series(f"{prefix}lips"), silent, scale)
-            for prefix in ("", GT_PREFIX)
+            self.name: closed_on_closures(lips, closures[GT_PREFIX], scale),
+            **{f"{prefix}lip_closures": float(len(found)) for prefix, found in closures.items()},
+            "articulation_ratio": spread_ratio(lips[speech], gt_lips[speech]),
         }
 
 

@@ -54,7 +54,7 @@ class PortraitModelConfig(ModelConfig):
     landmarks (short clips); 'code' is a free code learned from the images (minutes of speech, or clips without
     landmarks)."""
     mouth_shape_dim: int = 6
-    """Number of mouth-shape coefficients (PCA of the tracked lips and chin)."""
+    """Number of mouth-shape coefficients: lip gap, mouth width, lip thickness, then PCA of lips and chin."""
     predicted_mouth_prob: float = 0.5
     """Probability that a training frame is conditioned on the audio-predicted mouth shape (as at test time) instead of
     the tracked one (scheduled sampling)."""

@@ -73,12 +73,16 @@ def test_opening_of_68_points():
 
 
 @pytest.mark.parametrize(("num_points", "upper", "lower"), [(478, 13, 14), (68, 62, 66)])
-def test_middle_lip_distance_of_a_mouth_shape(num_points, upper, lower):
+def test_measures_of_a_mouth_shape(num_points, upper, lower):
     points = mouth_points(num_points)
     shapes = np.zeros((1, len(points), 2))
     shapes[0, points.index(upper)] = (0.0, 0.004)
     shapes[0, points.index(lower)] = (0.003, 0.0)
-    assert measurements.middle_lip_distance(shapes.reshape(1, -1), num_points)[0] == pytest.approx(0.005)
+    right, left, top, bottom = (48, 54, 51, 57) if num_points == 68 else (61, 291, 0, 17)
+    shapes[0, points.index(right)], shapes[0, points.index(left)] = (-0.03, 0.01), (0.03, 0.01)
+    shapes[0, points.index(top)], shapes[0, points.index(bottom)] = (0.0, 0.01), (0.0, -0.015)
+    found = measurements.mouth_measures(shapes.reshape(1, -1), num_points)[0]
+    np.testing.assert_allclose(found, (0.005, 0.06, 0.025 - 0.005))
 
 
 def test_no_face_is_nan():

@@ -6,7 +6,7 @@ import torch
 from helpers.faces import talking_meshes
 from helpers.voices import FPS, late, speech
 
-from nerfstudio_talking.metrics.audio_sync import LipsClosedInSilence, LipSync, SyncNetScore
+from nerfstudio_talking.metrics.audio_sync import LipsInSilence, LipsInSpeech, LipSync, SyncNetScore
 from nerfstudio_talking.metrics.base import MetricOptions, Unavailable
 from nerfstudio_talking.metrics.functional import syncnet
 
@@ -56,7 +56,7 @@ def test_audio_that_ends_early_is_silence() -> None:
 
 
 def test_without_audio_there_is_no_score() -> None:
-    for metric in (LipSync, LipsClosedInSilence):
+    for metric in (LipSync, LipsInSilence, LipsInSpeech):
         with pytest.raises(Unavailable, match="no audio"):
             metric.make(MetricOptions(FPS))
         assert metric.make(MetricOptions(FPS, (np.zeros(16000, np.float32), 16000))).rate == 16000
@@ -69,11 +69,37 @@ def test_lips_closed_in_silence_of_both_videos() -> None:
     gt_lips[:25] = 1.0
     rendered_lips = gt_lips.copy()
     rendered_lips[40:] = 1.0
-    metric = LipsClosedInSilence(FPS, samples)
+    metric = LipsInSilence(FPS, samples)
     for a, b in zip(talking_meshes(rendered_lips), talking_meshes(gt_lips)):
         metric.update(a, b)
     # silent are 23 frames, since two after the audio are left to the closing lips
-    assert metric.compute() == {"lips_closed_in_silence": pytest.approx(13 / 23), "gt_lips_closed_in_silence": 1.0}
+    assert metric.compute() == {
+        "lips_closed_in_silence": pytest.approx(13 / 23),
+        "gt_lips_closed_in_silence": 1.0,
+        "lip_motion_in_silence": pytest.approx(25 / 22),
+        "gt_lip_motion_in_silence": 0.0,
+    }
+
+
+def test_lips_in_speech_of_both_videos() -> None:
+    """The voice lasts two seconds; the speaker closes the lips four times in it, the rendering twice, and moves half
+    as far otherwise."""
+    samples = np.zeros(48000, np.float32)
+    samples[:32000] = 0.3 * np.sin(np.arange(32000) * 0.3)
+    gt_lips = np.ones(75)
+    gt_lips[[8, 18, 28, 38]] = 0.0
+    rendered_lips = np.full(75, 1.0)
+    rendered_lips[[8, 19]] = 0.0
+    metric = LipsInSpeech(FPS, samples)
+    for a, b in zip(talking_meshes(rendered_lips), talking_meshes(gt_lips)):
+        metric.update(a, b)
+    speech = slice(0, 52)  # until two frames after the audio
+    assert metric.compute() == {
+        "lips_closed_on_closures": pytest.approx(0.5),
+        "lip_closures": 2.0,
+        "gt_lip_closures": 4.0,
+        "articulation_ratio": pytest.approx(rendered_lips[speech].std() / gt_lips[speech].std(), rel=1e-3),
+    }
 
 
 def test_syncnet_of_the_videos_that_are_given() -> None:

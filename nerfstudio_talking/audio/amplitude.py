@@ -1,0 +1,55 @@
+"""Amplitude of predicted mouth shapes: as large as the recording's, closures included.
+
+Least squares shrinks what it predicts towards the mean: a prediction of correlation r has r times the spread of its
+target, and lips that touch in every third frame of the recording touch in none of the prediction's. A monotone curve
+gives the prediction the distribution that the recording has, and leaves its order in time as it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+NUM_KNOTS = 33
+"""Knots of a curve: quantiles, evenly spaced."""
+
+
+def amplitude_curves(
+    predicted: Float[np.ndarray, "frames count"],
+    target: Float[np.ndarray, "frames count"],
+    num_measures: int,
+    least_correlation: float = 0.15,
+) -> Float[np.ndarray, "count 2 knots"]:
+    """For each coefficient the curve from the quantiles of its prediction to those of its target.
+
+    Noise is never turned up: where a coefficient's correlation with its prediction is too low, and for those that are
+    no measures, the curve changes nothing.
+
+    Args:
+        predicted: coefficients by regressions that have not seen the frames.
+        target: coefficients of the same frames.
+        num_measures: how many coefficients, the first ones, get a curve.
+        least_correlation: correlation up to which a coefficient gets none.
+    """
+    shares = np.linspace(0, 1, NUM_KNOTS)
+    x = np.quantile(predicted, shares, axis=0).T
+    # a curve needs ascending knots: a constant prediction has none
+    x = x + np.arange(NUM_KNOTS) * (1e-6 * (1 + predicted.std(0)))[:, None]
+    y = np.quantile(target, shares, axis=0).T
+    for column in range(predicted.shape[1]):
+        spread = predicted[:, column].std() * target[:, column].std()
+        product = (predicted[:, column] - predicted[:, column].mean()) @ (target[:, column] - target[:, column].mean())
+        if column >= num_measures or product <= least_correlation * len(target) * spread or spread < 1e-12:
+            y[column] = x[column]
+    return np.stack([x, y], axis=1)
+
+
+def apply_curves(values: Float[Tensor, "frames count"], curves: Float[Tensor, "count 2 knots"]) -> Tensor:
+    """Coefficients after their curves; beyond a curve's ends they keep its last values: those of the recording."""
+    x, y = curves[:, 0].contiguous(), curves[:, 1]
+    inside = values.T.contiguous().clamp(x[:, :1], x[:, -1:])
+    right = torch.searchsorted(x, inside).clamp(1, x.shape[1] - 1)
+    x0, x1, y0, y1 = (table.gather(1, index) for table in (x, y) for index in (right - 1, right))
+    return (y0 + (inside - x0) / (x1 - x0) * (y1 - y0)).T
