@@ -29,7 +29,6 @@ splat_portrait = MethodSpecification(
         SplatPortraitModelConfig(max_gaussians=100_000, gaussians_per_pixel=0.5),
         FullImageDataManagerConfig(dataparser=TalkingPortraitDataParserConfig()),
         _adam_group,
-        mixed_precision=False,  # its networks are tiny: nothing would be gained
     ),
     description="Audio-driven portrait of Gaussian splats: head, inner mouth and torso under blend modes.",
 )
@@ -41,7 +40,6 @@ splat_portrait_small = MethodSpecification(
         SplatPortraitModelConfig(),
         FullImageDataManagerConfig(dataparser=TalkingPortraitDataParserConfig()),
         _adam_group,
-        mixed_precision=False,  # its networks are tiny: nothing would be gained
     ),
     description="splat-portrait for CPUs: fewer Gaussians and steps.",
 )

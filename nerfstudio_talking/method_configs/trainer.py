@@ -41,7 +41,6 @@ def portrait_trainer(
     model: PortraitModelConfig,
     datamanager: CachedDataManagerConfig,
     make_group: Callable[[str, float], dict[str, Any]] = adam_group,
-    mixed_precision: bool = True,
 ) -> TalkingTrainerConfig:
     """The trainer configuration of a portrait.
 
@@ -51,7 +50,6 @@ def portrait_trainer(
         model: the model, which names its parameter groups and their learning rates.
         datamanager: the datamanager.
         make_group: makes optimizer and schedule of a parameter group from its name and learning rate.
-        mixed_precision: whether CUDA computes networks in half precision.
     """
     return TalkingTrainerConfig(
         method_name=name,
@@ -60,7 +58,7 @@ def portrait_trainer(
         steps_per_eval_all_images=1_000_000,
         steps_per_save=2000,
         max_num_iterations=steps,
-        mixed_precision=mixed_precision,
+        mixed_precision=False,  # positions on the image plane do not fit half precision
         pipeline=PortraitPipelineConfig(datamanager=datamanager, model=model),
         optimizers={group: make_group(group, rate) for group, rate in model.learning_rates().items()},
         viewer=ViewerConfig(num_rays_per_chunk=1 << 15, quit_on_train_completion=True),

@@ -85,6 +85,7 @@ class BenchMethods:
             pipeline.eval()
             loader = pipeline.datamanager.fixed_indices_eval_dataloader
             scores = pipeline.get_average_image_metrics(loader, "scores")
+            pipeline.eval()  # scoring leaves it in training mode
             model = pipeline.model
             assert isinstance(model, PortraitModel)
             values = " | ".join(
