@@ -29,6 +29,14 @@ _STEEPEST = 4.0
 """Greatest area of the head's surface behind a pixel, over the pixel's, that gets as many more Gaussians."""
 _TORSO_BEHIND = 0.05
 """How far the torso lies behind the head's origin, metres."""
+_BACKING_SHARE = 0.12
+"""Share of the head's Gaussians that lies behind its visible surface."""
+_BACKING_DEPTH = 0.008
+"""How far the backing lies behind the visible surface, metres."""
+_RIM_DEPTH = 0.07
+"""How far the head continues behind its outline, metres."""
+_RIM_INSET = 3 / 256
+"""How far within the outline the colours of what lies behind it are read, over the image's width."""
 _MOUTH_BEHIND = 0.012
 """How far the inside of the mouth lies behind the lips, metres."""
 
@@ -111,7 +119,10 @@ def initial_portrait(
     surface = head_surface(shape, pose, track.camera, head_mask)
     region = head_mask | (surface.on_mesh & np.asarray(ndimage.binary_dilation(head_mask, iterations=2)))
     moved = {name: np.stack([surface.over_mesh(motion) for motion in value]) for name, value in motions.items()}
-    head = _on_surface(surface, region, moved, image, counts[0], generator)
+    backing = int(_BACKING_SHARE * counts[0])
+    visible = _on_surface(surface, region, moved, image, counts[0] - backing, generator)
+    lips = class_mask(parsing, ("lips", "inner_mouth"))
+    head = _join(visible, _backing(surface, region, lips, moved, image, backing, generator))
     mouth = _inner_mouth(sequence, shape, motions, counts[1], generator)
     return head, mouth, _torso(sequence, frame, counts[2], plane_distance + _TORSO_BEHIND, generator)
 
@@ -148,6 +159,59 @@ def _on_surface(
     spacing = np.sqrt(share) * np.linalg.norm(pose[:, 3]) / camera.focal
     moved = {name: np.moveaxis(value[:, rows, columns], 1, 0) for name, value in motions.items()}
     return InitialGaussians(means, _RADIUS * spacing, image[rows, columns] / 255.0, moved)
+
+
+def _backing(
+    surface: HeadSurface,
+    region: Bool[np.ndarray, "height width"],
+    lips: Bool[np.ndarray, "height width"],
+    motions: dict[str, Float[np.ndarray, "_ height width 3"]],
+    image: UInt8[np.ndarray, "height width 3"],
+    count: int,
+    generator: np.random.Generator,
+) -> InitialGaussians:
+    """Gaussians that only a free viewpoint sees: a coarse layer behind the surface, and the head behind its outline.
+
+    The layer closes what would show through between the Gaussians of a surface seen at a slant; it leaves the mouth
+    out. From the outline the head runs back as a quarter of an ellipse, with the colours of the pixels just within it.
+    """
+    camera, pose, width = surface.camera, surface.pose, region.shape[1]
+    closed = ndimage.binary_closing(region)
+    inner = ndimage.binary_erosion(closed, iterations=max(round(_RIM_INSET * width), 1))
+    outline = closed & ~ndimage.binary_erosion(closed)
+    layer = inner & ~ndimage.binary_dilation(lips, iterations=max(round(0.03 * width), 1))
+    if not inner.any() or not layer.any():
+        layer = inner = region
+    behind = count // 2
+    pixels, (rows, columns) = _spread(layer.astype(np.float64), behind, generator)
+    depth = surface.depth[rows, columns] + _BACKING_DEPTH
+    edge, (rim_rows, rim_columns) = _spread(outline.astype(np.float64), count - behind, generator)
+    back = _RIM_DEPTH * generator.random(len(edge))
+    middle = np.argwhere(closed).mean(0)[::-1]
+    narrowed = middle + (edge - middle) * np.sqrt(1 - 0.75 * (back / _RIM_DEPTH) ** 2)[:, None]
+    rim_depth = surface.depth[inner].max() + back
+    nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
+    rim_colors = image[nearest[0][rim_rows, rim_columns], nearest[1][rim_rows, rim_columns]]
+    where, depths = np.concatenate([pixels, narrowed]), np.concatenate([depth, rim_depth])
+    means = (camera.unproject(where) * depths[:, None]) @ pose[:, :3].T + pose[:, 3]
+    metres = np.linalg.norm(pose[:, 3]) / camera.focal  # of a pixel
+    spacing = metres * np.sqrt(np.concatenate([
+        np.full(behind, layer.sum() / max(behind, 1)),
+        np.full(len(edge), outline.sum() * (_RIM_DEPTH / metres) / max(len(edge), 1)),
+    ]))  # fmt: skip
+    moved = {
+        name: np.concatenate([np.moveaxis(value[:, rows, columns], 1, 0), np.zeros((len(edge), len(value), 3))])
+        for name, value in motions.items()
+    }
+    colors = np.concatenate([image[rows, columns], rim_colors]) / 255.0
+    radii = np.minimum(1.5 * _RADIUS * spacing, _BACKING_DEPTH)  # not through the visible surface
+    return InitialGaussians(means, radii, colors, moved)
+
+
+def _join(first: InitialGaussians, second: InitialGaussians) -> InitialGaussians:
+    pairs = ((first.means, second.means), (first.radii, second.radii), (first.colors, second.colors))
+    motions = {name: np.concatenate([value, second.motions[name]]) for name, value in first.motions.items()}
+    return InitialGaussians(*(np.concatenate(pair) for pair in pairs), motions)
 
 
 def _inner_mouth(

@@ -155,7 +155,8 @@ def project_torch(
 def _fastest_for(*tensors: Tensor) -> Implementation:
     if any(x.dtype != torch.float32 for x in tensors):
         return "torch"
-    return fastest_on(tensors[0].device)
+    device = tensors[0].device
+    return "torch" if device.type == "cuda" and fastest_on(device) != "gsplat" else fastest_on(device)
 
 
 def _limits(camera: PinholeCamera) -> tuple[float, float]:

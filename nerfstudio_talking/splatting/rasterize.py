@@ -25,7 +25,9 @@ class Rasterized(NamedTuple):
 def fastest_on(device: torch.device) -> Implementation:
     """What `auto` stands for on a device."""
     if device.type == "cuda":
-        return "gsplat"
+        from nerfstudio_talking.splatting.rasterize_gsplat import gsplat_has_kernels
+
+        return "gsplat" if gsplat_has_kernels() else "numba"
     return "numba" if device.type == "cpu" else "torch"
 
 
@@ -56,13 +58,14 @@ def rasterize(
         width: of the image, pixels.
         height: of the image, pixels.
         background: what lies behind; nothing (zeros) where None.
-        implementation: `numba` on CPUs, `gsplat` on CUDA, `torch` anywhere (dense and slow); `auto` chooses.
+        implementation: `numba` on a CPU, to which tensors on CUDA are copied; `gsplat` on CUDA; `torch` anywhere (dense
+            and slow); `auto` chooses.
         absgrad_of: a tensor that backward gives an attribute `absgrad` of its own shape, the absolute gradients of the
             means summed over the pixels, for density control (AbsGS, Ye et al. 2024); usually `means` or its base.
             Not with `torch`.
 
     Raises:
-        ValueError: numba is asked for on another device than a CPU, or absolute gradients of `torch`.
+        ValueError: numba is asked for on another device than a CPU or CUDA, or absolute gradients of `torch`.
     """
     if implementation == "auto":
         implementation = fastest_on(means.device)
@@ -71,12 +74,13 @@ def rasterize(
             raise ValueError("the dense rasterizer has no absolute gradients: choose 'numba' or 'gsplat'")
         image, through = rasterize_torch(means, conics, opacities, colors, depths, radii, width, height)
     elif implementation == "numba":
-        if means.device.type != "cpu":
+        if means.device.type not in ("cpu", "cuda"):
             raise ValueError(f"numba rasterizes on CPUs, not on {means.device}")
         from nerfstudio_talking.splatting.rasterize_numba import NumbaRasterizer
 
-        arguments = means, conics, opacities, colors, depths, radii, width, height, absgrad_of
-        image, through = NumbaRasterizer.apply(*arguments)  # type: ignore[misc]
+        tensors = (x.cpu() for x in (means, conics, opacities, colors, depths, radii))
+        image, through = NumbaRasterizer.apply(*tensors, width, height, absgrad_of)  # type: ignore[misc]
+        image, through = image.to(means.device), through.to(means.device)
     else:
         from nerfstudio_talking.splatting.rasterize_gsplat import rasterize_gsplat
 

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
+
 import torch
 from jaxtyping import Float, Int
+from rich.markup import escape
 from torch import Tensor
 
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.splatting.constants import TILE
+
+
+@functools.cache
+def gsplat_has_kernels() -> bool:
+    """Whether gsplat's CUDA kernels can be had; the first call may compile them, which takes minutes.
+
+    gsplat compiles them with `nvcc` unless a wheel brought them. Where that fails, one line says why.
+    """
+    try:
+        from gsplat.cuda._backend import _C
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:  # what torch's compiler raises
+        reason = str(error).strip().split("\n")[0]
+    else:
+        if _C is not None:
+            return True
+        reason = "gsplat found no CUDA toolkit (nvcc)"
+    CONSOLE.print(
+        f"[yellow]gsplat has no CUDA kernels here: {escape(reason)}. Gaussians are rasterized on the CPU. "
+        "A CUDA toolkit of torch's version, or gsplat's own wheel for it, makes it much faster."
+    )
+    return False
 
 
 def rasterize_gsplat(

@@ -54,7 +54,8 @@ class NumbaRasterizer(torch.autograd.Function):
         kernels.sum_pairs(ids, pair_geometry, pair_colors, geometry, of_colors)
         grads = torch.from_numpy(geometry)
         if absolute:
-            ctx.absgrad_of.absgrad = grads[:, 6:].reshape(ctx.absgrad_of.shape)
+            of = ctx.absgrad_of
+            of.absgrad = grads[:, 6:].reshape(of.shape).to(of.device)
         return grads[:, :2], grads[:, 2:5], grads[:, 5], torch.from_numpy(of_colors), None, None, None, None, None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 
 import numba
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from nerfstudio_talking.splatting.constants import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
 from nerfstudio_talking.splatting.rasterize import fastest_on, rasterize
+from nerfstudio_talking.splatting.rasterize_gsplat import gsplat_has_kernels
 
 SCENE = dict[str, torch.Tensor]
 
@@ -200,10 +202,40 @@ def test_radius_zero_is_not_drawn_and_other_devices_are_refused():
     scene["radii"] = torch.zeros(4, dtype=torch.int32)
     assert float(draw(scene, 8, 8, "numba", torch.float32)["alpha"].abs().max()) == 0.0
     assert fastest_on(torch.device("cpu")) == "numba"
-    assert fastest_on(torch.device("cuda")) == "gsplat"
     meta = {name: value.to("meta") for name, value in scene.items()}
     with pytest.raises(ValueError, match="CPUs"):
         rasterize(**meta, width=8, height=8, implementation="numba")
+
+
+@pytest.mark.parametrize(
+    ("backend", "chosen"), [(object(), "gsplat"), (None, "numba"), (RuntimeError("no nvcc"), "numba")]
+)
+def test_cuda_without_gsplats_kernels_rasterizes_on_the_cpu(backend, chosen, monkeypatch, capsys):
+    """gsplat's kernels are there; gsplat finds no compiler; the compiler fails."""
+
+    class Backend(types.ModuleType):
+        @property
+        def _C(self) -> object:
+            if isinstance(backend, Exception):
+                raise backend
+            return backend
+
+    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", Backend("gsplat.cuda._backend"))
+    gsplat_has_kernels.cache_clear()
+    try:
+        assert fastest_on(torch.device("cuda")) == chosen
+    finally:
+        gsplat_has_kernels.cache_clear()
+    assert ("rasterized on the CPU" in " ".join(capsys.readouterr().out.split())) == (chosen == "numba")
+
+
+@pytest.mark.gpu
+def test_numba_takes_gaussians_from_cuda():
+    """Where gsplat has no kernels: image and gradients are those of the same Gaussians on the CPU."""
+    scene = make_scene(60, 40, 33)
+    theirs = draw({name: value.cuda() for name, value in scene.items()}, 40, 33, "numba", torch.float32)
+    for name, expected in draw(scene, 40, 33, "numba", torch.float32).items():
+        assert theirs[name].is_cuda and torch.equal(theirs[name].cpu(), expected), name
 
 
 @pytest.mark.slow
