@@ -78,3 +78,16 @@ def blurred(talking_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         with Image.open(path) as image:
             image.filter(ImageFilter.GaussianBlur(1.5)).save(folder / f"{path.stem}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def alexnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Torchvision's AlexNet with random weights, convolutions only: its file, and its features."""
+    import torch
+    from torchvision.models import alexnet
+
+    torch.manual_seed(0)
+    features = alexnet(weights=None).features.eval()
+    path = tmp_path_factory.mktemp("weights") / "alexnet.pth"
+    torch.save({f"features.{name}": value for name, value in features.state_dict().items()}, path)
+    return path, features

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from nerfstudio_talking.metrics.functional.images import lpips_loss
 
 _TAPS, _SIGMA = 11, 1.5
+_LIPS_WINDOW, _LEAST_WINDOW = 0.25, 32
+"""Side of the window about the lips over the image's width, and its least length, pixels."""
 _C1, _C2 = 0.01**2, 0.03**2
 
 
@@ -18,6 +22,47 @@ def weighted_absolute_error(
 ) -> Float[Tensor, ""]:
     """Mean absolute error with a weight per pixel; the weights are not normalised."""
     return ((rendered - gt).abs().mean(-1) * weights).mean()
+
+
+def window_about(region: Bool[Tensor, "height width"], side: int) -> tuple[slice, slice] | None:
+    """Rows and columns of a square window about the middle of a region, moved into the image; None without a region.
+
+    Args:
+        region: pixels of the region.
+        side: side of the window, pixels; the image's own where that is less.
+    """
+    found = region.nonzero()
+    if not len(found):
+        return None
+    slices = []
+    for middle, size in zip(found.float().mean(0).tolist(), region.shape):
+        length = min(side, size)
+        start = min(max(round(middle - length / 2), 0), size - length)
+        slices.append(slice(start, start + length))
+    return slices[0], slices[1]
+
+
+def lips_loss(
+    rendered: Float[Tensor, "images height width 3"],
+    gt: Float[Tensor, "images height width 3"],
+    lips: Bool[Tensor, "images height width"],
+    network: nn.Module,
+) -> Float[Tensor, ""]:
+    """Mean LPIPS of square windows about the lips; 0 where none are seen.
+
+    Args:
+        rendered: colours in [0, 1].
+        gt: ground truth.
+        lips: pixels of lips and inner mouth.
+        network: LPIPS.
+    """
+    side = max(round(_LIPS_WINDOW * lips.shape[2]), _LEAST_WINDOW)
+    windows = [(i, window_about(region, side)) for i, region in enumerate(lips)]
+    pairs = [(rendered[i][at], gt[i][at]) for i, at in windows if at is not None]
+    if not pairs:
+        return rendered.new_zeros(())
+    ours, theirs = (torch.stack(images).permute(0, 3, 1, 2) for images in zip(*pairs))
+    return lpips_loss(ours, theirs, network)
 
 
 def structural_similarity(

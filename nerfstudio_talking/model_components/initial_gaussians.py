@@ -12,7 +12,13 @@ from scipy import ndimage
 
 from nerfstudio_talking.cameras.body_frame import middle_frame
 from nerfstudio_talking.cameras.image_plane import apply_affine
-from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import (
+    CLASS_ID,
+    HEAD_CLASSES,
+    MOUTH_CLASSES,
+    TORSO_CLASSES,
+    class_mask,
+)
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.face.landmark_sets import CHIN_TIP, INNER_LIP_CORNERS, MIDDLE_LIP_PAIR
 from nerfstudio_talking.face.linear_face_model import face_shapes
@@ -121,8 +127,7 @@ def initial_portrait(
     moved = {name: np.stack([surface.over_mesh(motion) for motion in value]) for name, value in motions.items()}
     backing = int(_BACKING_SHARE * counts[0])
     visible = _on_surface(surface, region, moved, image, counts[0] - backing, generator)
-    lips = class_mask(parsing, ("lips", "inner_mouth"))
-    head = _join(visible, _backing(surface, region, lips, moved, image, backing, generator))
+    head = _join(visible, _backing(surface, region, parsing, moved, image, backing, generator))
     mouth = _inner_mouth(sequence, shape, motions, counts[1], generator)
     return head, mouth, _torso(sequence, frame, counts[2], plane_distance + _TORSO_BEHIND, generator)
 
@@ -164,7 +169,7 @@ def _on_surface(
 def _backing(
     surface: HeadSurface,
     region: Bool[np.ndarray, "height width"],
-    lips: Bool[np.ndarray, "height width"],
+    parsing: UInt8[np.ndarray, "height width"],
     motions: dict[str, Float[np.ndarray, "_ height width 3"]],
     image: UInt8[np.ndarray, "height width 3"],
     count: int,
@@ -173,10 +178,12 @@ def _backing(
     """Gaussians that only a free viewpoint sees: a coarse layer behind the surface, and the head behind its outline.
 
     The layer closes what would show through between the Gaussians of a surface seen at a slant; it leaves the mouth
-    out. From the outline the head runs back as a quarter of an ellipse, with the colours of the pixels just within it.
+    out. From the outline, without the ears, the head runs back as a part of an ellipse, with the colours of the pixels
+    just within it.
     """
     camera, pose, width = surface.camera, surface.pose, region.shape[1]
-    closed = ndimage.binary_closing(region)
+    lips, ears = class_mask(parsing, MOUTH_CLASSES), class_mask(parsing, ("ears",))
+    closed = ndimage.binary_opening(region & ~ears) if (region & ~ears).any() else region
     inner = ndimage.binary_erosion(closed, iterations=max(round(_RIM_INSET * width), 1))
     outline = closed & ~ndimage.binary_erosion(closed)
     layer = inner & ~ndimage.binary_dilation(lips, iterations=max(round(0.03 * width), 1))

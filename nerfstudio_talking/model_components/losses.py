@@ -171,10 +171,8 @@ def patch_loss(
     return 1 - ssim  # type: ignore[operator]
 
 
-class PatchComparison:
-    """`patch_loss` with LPIPS where its weights are found, else with SSIM; says once which.
-
-    The network is no part of a model, so that checkpoints stay without it.
+class LpipsNetwork:
+    """AlexNet for LPIPS, looked for once. It is no part of a model, so that checkpoints stay without it.
 
     Args:
         weights: torchvision's AlexNet; the torch cache is searched where None.
@@ -185,20 +183,20 @@ class PatchComparison:
         self._network: nn.Module | None = None
         self._is_loaded = False
 
-    def __call__(
-        self, rendered: Float[Tensor, "patches 3 side side"], gt: Float[Tensor, "patches 3 side side"]
-    ) -> Float[Tensor, ""]:
-        """The loss of rendered patches in [0, 1].
+    def on(self, device: torch.device) -> nn.Module | None:
+        """The network on a device; None where no weights are found. The first call says which.
 
         Raises:
             TalkingError: the given file of weights is missing or is another network's.
         """
         if not self._is_loaded:
             path = find_weights(self.weights, ALEXNET_FILES)
-            self._network = None if path is None else lpips_network(path).to(rendered.device).requires_grad_(False)
+            self._network = None if path is None else lpips_network(path).to(device).requires_grad_(False)
             self._is_loaded = True
-            CONSOLE.print(f"Lips phase: patches are compared by {'SSIM' if path is None else 'LPIPS'}.")
-        return patch_loss(rendered, gt, self._network)
+            CONSOLE.print(
+                "Lips are compared without LPIPS: no weights." if path is None else "Lips are compared by LPIPS."
+            )
+        return self._network
 
 
 def _inside(opacity: Float[Tensor, " rays"]) -> Float[Tensor, " rays"]:

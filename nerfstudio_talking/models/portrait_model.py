@@ -8,7 +8,7 @@ a `Cameras` as nerfstudio's splatfacto does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -263,6 +263,23 @@ class PortraitModel(Model):
         if "mouth_shape_error" in outputs:
             losses["mouth_shape_loss"] = self.config.mouth_shape_loss_mult * outputs["mouth_shape_error"]
         return losses
+
+    def refuse_infinite(self, losses: Mapping[str, Tensor], batch: dict[str, Any]) -> None:
+        """Stop a training whose losses are not finite.
+
+        Raises:
+            TalkingError: a loss is infinite or no number; names the loss and the frames.
+        """
+        if torch.isfinite(sum(losses.values(), torch.zeros((), device=self.device))):
+            return
+        indices = batch["indices"][:, 0].unique() if "indices" in batch else np.atleast_1d(batch["image_idx"])
+        frames = ", ".join(str(int(self.sequence.train_frames[int(i)])) for i in indices[:8])
+        raise TalkingError(
+            f"frame {frames} of the dataset",
+            expected="a finite loss",
+            found=", ".join(name for name, value in losses.items() if not torch.isfinite(value)) + " is not finite",
+            hint="Resume from the last checkpoint with smaller learning rates.",
+        )
 
     def photometric_loss(
         self, rgb: Float[Tensor, "*pixels 3"], image: Float[Tensor, "*pixels 3"], batch: dict[str, Any]

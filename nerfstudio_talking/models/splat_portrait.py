@@ -1,7 +1,7 @@
 """`splat-portrait`: head, inner mouth and torso as Gaussians before a background image, rendered as whole images.
 
-Head and inner mouth live in the head's frame; the torso lives in the recording camera's frame, body at rest, and
-follows the body's tracked motion. All of them are moved, faded and shaded by the frame's conditions through blend modes
+Head and inner mouth live in the head's frame; the torso in the recording camera's, and follows the body. All are
+moved, faded and shaded by the frame's conditions through blend modes
 (fields/deformable_gaussians.py). What no condition tells (a glance, a raised brow) is taken in training by a short code
 per frame, which is zero afterwards, and by small corrections of head and body pose, so that it does not blur the face.
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -21,17 +21,16 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from nerfstudio_talking.cameras.image_plane import apply_affine
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.parsing_labels import MOUTH_CLASSES
 from nerfstudio_talking.field_components.conditioning import FrameCondition, pose_code
 from nerfstudio_talking.field_components.frame_residuals import FrameResiduals
 from nerfstudio_talking.fields.deformable_gaussians import DeformableGaussians
-from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.model_components.density_control import DensityControl
-from nerfstudio_talking.model_components.image_losses import structural_similarity, weighted_absolute_error
+from nerfstudio_talking.model_components.image_losses import lips_loss, structural_similarity, weighted_absolute_error
+from nerfstudio_talking.model_components.losses import LpipsNetwork
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
-from nerfstudio_talking.splatting.gaussians import Gaussians, concatenate
+from nerfstudio_talking.splatting.gaussians import Gaussians, concatenate, move_in_image
 from nerfstudio_talking.splatting.projection import project_gaussians
 from nerfstudio_talking.splatting.rasterize import Implementation, rasterize
 
@@ -78,6 +77,10 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Whether head pose and body motion of training frames are corrected along with the picture."""
     ssim_loss_mult: float = 0.2
     """Weight of 1 - SSIM; the absolute error weighs one minus this."""
+    lpips_loss_mult: float = 0.01
+    """Weight of LPIPS of a window about the lips; without its weights there is no such loss."""
+    lpips_weights: Path | None = None
+    """Torchvision's AlexNet for LPIPS; the torch cache is searched where not given."""
     region_weight: float = 1.0
     """Additional weight of the pixels of lips, inner mouth and eyes in the absolute error."""
     scale_loss_mult: float = 0.02
@@ -121,6 +124,7 @@ class SplatPortraitModel(PortraitModel):
     pose_mean: Tensor
     pose_std: Tensor
     region_classes: Tensor
+    lip_classes: Tensor
 
     def populate_modules(self) -> None:
         """Build the groups of Gaussians; `prepare_training` or a checkpoint gives them their values."""
@@ -152,6 +156,8 @@ class SplatPortraitModel(PortraitModel):
         self.register_buffer("pose_mean", codes.mean(0), persistent=False)
         self.register_buffer("pose_std", codes.std(0).nan_to_num() + 1e-6, persistent=False)
         self.register_classes("region_classes", (*MOUTH_CLASSES, "eyes"))
+        self.register_classes("lip_classes", MOUTH_CLASSES)
+        self._lpips = LpipsNetwork(config.lpips_weights)
         self._density: DensityControl | None = None
 
     def prepare_training(self) -> None:
@@ -312,11 +318,7 @@ class SplatPortraitModel(PortraitModel):
             body: affine motion of the body in the image.
         """
         torso = self._group("torso")(conditions)
-        depth = (-torso.means[:, 2:]).clamp_min(1e-3)
-        per_metre = depth.new_tensor(self.track.camera.uv_per_metre)
-        moved = apply_affine(torso.means[:, :2] / depth * per_metre, body)
-        means = torch.cat([moved / per_metre * depth, -depth], 1)
-        return torso._replace(means=means).transform(pose)
+        return move_in_image(torso, body, self.track.camera.uv_per_metre).transform(pose)
 
     def _saliency(self) -> Float[Tensor, "gaussians gated"]:
         """Saliency of each gated modality for every Gaussian; zero where a group does not know the modality."""
@@ -345,8 +347,11 @@ class SplatPortraitModel(PortraitModel):
     def _regularisers(self, frame: Tensor) -> dict[str, Float[Tensor, ""]]:
         """Terms of the loss that read parameters; here, since DistributedDataParallel sees what the forward uses."""
         scales = torch.cat([self._group(name).scales() for name in _SHARES])
+        opacity = {}
+        if self.config.opacity_loss_mult > 0:
+            opacity["opacity"] = torch.cat([self._group(name).opacity_logits for name in _SHARES]).sigmoid().mean()
         return {
-            "opacity": torch.cat([self._group(name).opacity_logits for name in _SHARES]).sigmoid().mean(),
+            **opacity,
             "roughness": torch.stack([self._group(name).roughness() for name in _SHARES]).mean(),
             "excess_scale": F.relu(scales - self.config.max_scale).mean(),
             "residual": self.frames.codes[frame].square().mean(),
@@ -375,15 +380,11 @@ class SplatPortraitModel(PortraitModel):
         losses["scale_loss"] = config.scale_loss_mult * outputs["excess_scale"].mean()
         losses["residual_loss"] = config.residual_loss_mult * outputs["residual"].mean()
         losses["refinement_loss"] = config.refinement_loss_mult * outputs["refinement"].mean()
-        if not torch.isfinite(sum(losses.values(), torch.zeros((), device=self.device))):
-            indices = np.atleast_1d(np.asarray(batch["image_idx"]))
-            frames = ", ".join(str(int(self.sequence.train_frames[i])) for i in indices)
-            raise TalkingError(
-                f"frame {frames} of the dataset",
-                expected="a finite loss",
-                found=", ".join(name for name, value in losses.items() if not torch.isfinite(value)) + " is not finite",
-                hint="Resume from the last checkpoint with smaller learning rates.",
-            )
+        network = self._lpips.on(self.device) if config.lpips_loss_mult > 0 and "parsing" in batch else None
+        if network is not None:
+            lips = self.lip_classes[self.parsing_of(batch)].view(gt.shape[:-1])
+            losses["lpips_loss"] = config.lpips_loss_mult * lips_loss(rendered, gt, lips, network)
+        self.refuse_infinite(losses, batch)
         return losses
 
     def photometric_loss(

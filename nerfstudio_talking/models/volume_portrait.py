@@ -20,7 +20,7 @@ from nerfstudio_talking.cameras.image_plane import plane_positions
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
-from nerfstudio_talking.model_components.losses import PatchComparison, opacity_entropy, rays_to_patches
+from nerfstudio_talking.model_components.losses import LpipsNetwork, opacity_entropy, patch_loss, rays_to_patches
 from nerfstudio_talking.model_components.occupancy_grid import OccupancyGrid
 from nerfstudio_talking.model_components.renderers import over
 from nerfstudio_talking.model_components.volume_renderer import FrameRays
@@ -86,7 +86,7 @@ class VolumePortraitModel(PortraitModel):
         """Build the occupancy grid; subclasses build the field."""
         super().populate_modules()
         self.occupancy = OccupancyGrid(self.config.occupancy_resolution, self.config.occupancy_threshold)
-        self._patch_loss = PatchComparison(self.config.lpips_weights)
+        self._lpips = LpipsNetwork(self.config.lpips_weights)
 
     @property
     def mlp_implementation(self) -> Literal["tcnn", "torch"]:
@@ -172,5 +172,6 @@ class VolumePortraitModel(PortraitModel):
         if "patch_size" in batch:
             side = int(batch["patch_size"])
             rendered, gt = (rays_to_patches(x, side) for x in (outputs["rgb"], batch["image"].to(self.device)))
-            losses["patch_loss"] = config.patch_loss_mult * self._patch_loss(rendered, gt)
+            losses["patch_loss"] = config.patch_loss_mult * patch_loss(rendered, gt, self._lpips.on(self.device))
+        self.refuse_infinite(losses, batch)
         return losses

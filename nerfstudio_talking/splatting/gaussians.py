@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerfstudio_talking.cameras.image_plane import apply_affine
+
 _FIRST, _SECOND = (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)
 """Row and column of each entry of an upper triangle."""
 
@@ -34,6 +36,20 @@ class Gaussians(NamedTuple):
 def concatenate(*groups: Gaussians) -> Gaussians:
     """All Gaussians of some groups, in order."""
     return Gaussians(*(torch.cat(columns) for columns in zip(*groups)))
+
+
+def move_in_image(gaussians: Gaussians, motion: Float[Tensor, "2 3"], uv_per_metre: tuple[float, float]) -> Gaussians:
+    """Gaussians in front of a camera moved by an affine motion of the image; each keeps its depth and its shape.
+
+    Args:
+        gaussians: in the camera's frame (OpenGL axes: the camera looks along -z).
+        motion: affine motion in the image plane's coordinates, [-1, 1].
+        uv_per_metre: those coordinates per metre at a depth of one metre.
+    """
+    depth = (-gaussians.means[:, 2:]).clamp_min(1e-3)
+    per_metre = depth.new_tensor(uv_per_metre)
+    moved = apply_affine(gaussians.means[:, :2] / depth * per_metre, motion)
+    return gaussians._replace(means=torch.cat([moved / per_metre * depth, -depth], 1))
 
 
 def rotate_covariances(

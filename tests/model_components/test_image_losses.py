@@ -15,10 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nerfstudio_talking.metrics.functional.images import lpips_distance
+from nerfstudio_talking.metrics.functional.networks import lpips_network
 from nerfstudio_talking.model_components.image_losses import (
+    lips_loss,
     structural_similarity,
     structural_similarity_torch,
     weighted_absolute_error,
+    window_about,
 )
 
 _TAPS = torch.exp(-((torch.arange(11, dtype=torch.float64) - 5) ** 2) / 4.5)
@@ -211,3 +215,32 @@ def test_half_precision_leaves_similarity_as_it_is(value):
     assert leaf.grad is not None
     assert similarity == structural_similarity_torch(x, y)
     assert torch.isfinite(leaf.grad).all()
+
+
+def test_a_window_about_the_lips_stays_in_the_image():
+    region = torch.zeros(40, 60, dtype=torch.bool)
+    assert window_about(region, 10) is None
+    region[20:23, 30:35] = True
+    assert window_about(region, 10) == (slice(16, 26), slice(27, 37))
+    assert window_about(region, 50) == (slice(0, 40), slice(7, 57))
+    corner = torch.zeros_like(region)
+    corner[39, 59] = True
+    assert window_about(corner, 10) == (slice(30, 40), slice(50, 60))
+
+
+def test_lips_loss_is_lpips_of_the_windows(alexnet):
+    """Only the windows count; frames without lips do not."""
+    network = lpips_network(alexnet[0])
+    rendered, gt = torch.rand(2, 2, 160, 160, 3, generator=torch.Generator().manual_seed(0))
+    lips = torch.zeros(2, 160, 160, dtype=torch.bool)
+    assert float(lips_loss(rendered, gt, lips, network)) == 0
+    lips[1, 80:84, 76:88] = True
+    leaf = rendered.clone().requires_grad_()
+    loss = lips_loss(leaf, gt, lips, network)
+    loss.backward()
+    assert leaf.grad is not None
+    rows, columns = leaf.grad[1].abs().sum(-1).nonzero().unbind(1)
+    assert float(leaf.grad[0].abs().max()) == 0
+    assert (int(rows.min()), int(rows.max())) == (62, 101) and (int(columns.min()), int(columns.max())) == (62, 101)
+    window = [image[1, 62:102, 62:102] for image in (rendered, gt)]
+    assert float(loss) == pytest.approx(lpips_distance(window[0], window[1], network), rel=1e-4)

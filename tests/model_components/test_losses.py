@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.model_components.losses import (
-    PatchComparison,
+    LpipsNetwork,
     background_weights,
     body_share_loss,
     layer_opacity_loss,
@@ -144,15 +144,15 @@ def test_patch_loss_is_one_minus_ssim_without_a_network():
     assert float(patch_loss(rendered, gt, None)) == pytest.approx(1 - expected, abs=1e-4)
 
 
-def test_patch_comparison_says_once_what_it_compares_by(monkeypatch, tmp_path, capsys):
+def test_lpips_is_looked_for_once_and_says_what_was_found(monkeypatch, tmp_path, capsys, alexnet):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    comparison = PatchComparison()
-    patches = torch.rand(2, 3, 16, 16)
-    assert float(comparison(patches, patches)) == pytest.approx(0, abs=1e-6)
-    comparison(patches, patches)
-    assert capsys.readouterr().out.count("SSIM") == 1
+    nothing, found = LpipsNetwork(), LpipsNetwork(alexnet[0])
+    device = torch.device("cpu")
+    assert nothing.on(device) is None and nothing.on(device) is None
+    assert capsys.readouterr().out.count("no weights") == 1
+    assert found.on(device) is found.on(device) is not None
     with pytest.raises(TalkingError, match="no such file"):
-        PatchComparison(tmp_path / "alexnet.pth")(patches, patches)
+        LpipsNetwork(tmp_path / "alexnet.pth").on(device)
 
 
 def test_cross_entropies_leave_autocast(monkeypatch):

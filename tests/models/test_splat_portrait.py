@@ -193,6 +193,16 @@ def test_a_loss_that_is_not_finite_names_the_frame(talking_dataset):
         pipeline.model.get_loss_dict(pipeline.model(cameras), batch)
 
 
+def test_lpips_of_the_lips_is_part_of_the_loss_where_its_weights_are(talking_dataset, alexnet):
+    config = small_config(talking_dataset)
+    config.pipeline.model.lpips_weights = alexnet[0]
+    pipeline = build(config)
+    pipeline.train()
+    losses = pipeline.get_train_loss_dict(0)[1]
+    assert losses["lpips_loss"].requires_grad and float(losses["lpips_loss"]) > 0
+    assert not any("lpips" in name for name in pipeline.state_dict())
+
+
 def test_the_torso_follows_the_body_in_the_image(trained):
     _, pipeline, _ = trained
     model = pipeline.model.eval()
