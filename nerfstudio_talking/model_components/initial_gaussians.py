@@ -183,10 +183,10 @@ def _backing(
     """
     camera, pose, width = surface.camera, surface.pose, region.shape[1]
     lips, ears = class_mask(parsing, MOUTH_CLASSES), class_mask(parsing, ("ears",))
-    closed = ndimage.binary_opening(region & ~ears) if (region & ~ears).any() else region
-    inner = ndimage.binary_erosion(closed, iterations=max(round(_RIM_INSET * width), 1))
-    outline = closed & ~ndimage.binary_erosion(closed)
-    layer = inner & ~ndimage.binary_dilation(lips, iterations=max(round(0.03 * width), 1))
+    closed = np.asarray(ndimage.binary_opening(region & ~ears), bool) if (region & ~ears).any() else region
+    inner = np.asarray(ndimage.binary_erosion(closed, iterations=max(round(_RIM_INSET * width), 1)), bool)
+    outline = closed & ~np.asarray(ndimage.binary_erosion(closed), bool)
+    layer = inner & ~np.asarray(ndimage.binary_dilation(lips, iterations=max(round(0.03 * width), 1)), bool)
     if not inner.any() or not layer.any():
         layer = inner = region
     behind = count // 2
@@ -197,7 +197,7 @@ def _backing(
     middle = np.argwhere(closed).mean(0)[::-1]
     narrowed = middle + (edge - middle) * np.sqrt(1 - 0.75 * (back / _RIM_DEPTH) ** 2)[:, None]
     rim_depth = surface.depth[inner].max() + back
-    nearest = ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True)
+    nearest = np.asarray(ndimage.distance_transform_edt(~inner, return_distances=False, return_indices=True))
     rim_colors = image[nearest[0][rim_rows, rim_columns], nearest[1][rim_rows, rim_columns]]
     where, depths = np.concatenate([pixels, narrowed]), np.concatenate([depth, rim_depth])
     means = (camera.unproject(where) * depths[:, None]) @ pose[:, :3].T + pose[:, 3]
@@ -218,7 +218,8 @@ def _backing(
 def _join(first: InitialGaussians, second: InitialGaussians) -> InitialGaussians:
     pairs = ((first.means, second.means), (first.radii, second.radii), (first.colors, second.colors))
     motions = {name: np.concatenate([value, second.motions[name]]) for name, value in first.motions.items()}
-    return InitialGaussians(*(np.concatenate(pair) for pair in pairs), motions)
+    means, radii, colors = (np.concatenate(pair) for pair in pairs)
+    return InitialGaussians(means, radii, colors, motions)
 
 
 def _inner_mouth(

@@ -21,7 +21,7 @@ def gsplat_has_kernels() -> bool:
     gsplat compiles them with `nvcc` unless a wheel brought them. Where that fails, one line says why.
     """
     try:
-        from gsplat.cuda._backend import _C
+        from gsplat.cuda._backend import _C  # pyright: ignore[reportAttributeAccessIssue]
     except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:  # what torch's compiler raises
         reason = str(error).strip().split("\n")[0]
     else:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
@@ -42,7 +43,7 @@ class BenchMethods:
     """Names of the methods."""
     seconds: float = 60.0
     """Training time of each method and dataset, seconds."""
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     """Device to train and render on."""
     probe: int = 60
     """Number of steps of the first run, whose second half is timed."""

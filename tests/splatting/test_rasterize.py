@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+from typing import Any
 
 import numba
 import numpy as np
@@ -56,9 +57,8 @@ def draw(scene: SCENE, width: int, height: int, implementation: str, dtype: torc
     background, weights = torch.rand(2, height, width, channels, generator=generator, dtype=torch.float64)
     share = torch.rand(height, width, 1, generator=generator, dtype=torch.float64)
     background, weights, share = (value.to(scene["means"].device) for value in (background, weights, share))
-    out = rasterize(
-        **leaves, width=width, height=height, background=background.to(dtype), implementation=implementation
-    )  # type: ignore[arg-type]
+    options: Any = {"implementation": implementation}
+    out = rasterize(**leaves, width=width, height=height, background=background.to(dtype), **options)
     ((out.image * weights.to(dtype)).sum() + (out.alpha * share.to(dtype)).sum()).backward()
     grads = {name: leaf.grad for name, leaf in leaves.items() if leaf.requires_grad}
     return {"image": out.image.detach(), "alpha": out.alpha.detach(), **grads}

@@ -2,8 +2,8 @@
 
     ns-talking motion train --data A B C --output general.pt
     ns-talking motion finetune --model general.pt --data PERSON --frames 300 --output person.pt
-    python scripts/benchmarks/motion_figures.py --general general.pt --personal person.pt --data PERSON --others A B C \
-        --output results.json
+    python scripts/benchmarks/figures/motion_figures.py --general general.pt --personal person.pt \
+        --data PERSON --others A B C --output results.json
 
 Expression and lips: the model against the mean face, a copy of the training motion at random phases, and
 the general model. Head motion: the distance of motion statistics (`motion.statistics`) from the held-out recording, of

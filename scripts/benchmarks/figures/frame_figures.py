@@ -1,6 +1,6 @@
 """Scores of a trained portrait on its held-out frames: image quality, and whether lips and eyes follow.
 
-    python scripts/benchmarks/figures.py --load-config outputs/.../config.yml --output results [--voice V.wav]
+    python scripts/benchmarks/figures/frame_figures.py --load-config .../config.yml --output results [--voice V.wav]
 
 Renders every evaluation frame with the audio and eyes of its own time, measures rendered and true frames with the same
 face tracker, and writes a JSON file and a contact sheet (ground truth above, rendering below). With a voice it also

@@ -2,7 +2,7 @@
 
     ns-talking render-frames --load-config PORTRAIT/config.yml --output FRAMES
     ns-train memory-gan --data DIR --pipeline.datamanager.rendered FRAMES --machine.seed 1 ...
-    python scripts/benchmarks/refiner_figures.py --data DIR --rendered FRAMES \
+    python scripts/benchmarks/figures/refiner_figures.py --data DIR --rendered FRAMES \
         --refiners A/config.yml B/config.yml --output figures.json
 
 What is refined is what --pipeline.datamanager.rendered was in the training, and as there the personal mesh where it is
