@@ -16,14 +16,18 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
+from rich.markup import escape
 
 from nerfstudio_talking.audio.extract import AudioFeatures, extract_features
 from nerfstudio_talking.audio.features.registry import ready_arrays
+from nerfstudio_talking.audio.features.streams import RATE
+from nerfstudio_talking.audio.ready_arrays import read_feature_array
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.dataset_options import load_options
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.measurements import lip_opening_68
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import image_size, read_image
@@ -195,34 +199,14 @@ def _parsing_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path
 def _audio_features(
     folder: Path, name: str | None, audio_ids: Int64[np.ndarray, " frames"], fps: float
 ) -> AudioFeatures:
-    choices = [(name, Path(name).stem)] if name else ready_arrays()
-    for file, kind in choices:
+    for file in [name] if name else [file for file, _ in ready_arrays()]:
         path = folder / file
         if not path.is_file():
             continue
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise TalkingError(path, expected="a numpy array", found=str(error), hint="Extract it again.") from error
-        if array.ndim == 2:  # one vector per frame, as SyncTalk's AVE
-            array = array[:, None]
-        if array.ndim != 3:
-            raise TalkingError(
-                path, expected="an array (frames, window, channels)", found=str(array.shape), hint="Extract it again."
-            )
-        if array.shape[2] == 16 and array.shape[1] in (29, 32, 44):  # stored channels first
-            array = array.transpose(0, 2, 1)
-        beyond = int(audio_ids.max()) - (len(array) - 1)
-        if beyond > 25:
-            raise TalkingError(
-                path,
-                expected=f"at least {audio_ids.max() + 1} rows",
-                found=f"{len(array)}",
-                hint="The features belong to another clip; extract them again from aud.wav.",
-            )
-        # DeepSpeech windows often end a frame or two before the image does
-        windows = array[np.minimum(audio_ids, len(array) - 1)].astype(np.float32)
-        return AudioFeatures(windows, kind, mouth_activity=_mouth_activity(folder, audio_ids, fps))
+        windows, kind, note = read_feature_array(path, _num_audio_frames(folder, audio_ids, fps), fps, exact=False)
+        if note is not None:
+            CONSOLE.print(f"[yellow]{escape(note)}", soft_wrap=True)
+        return AudioFeatures(windows[audio_ids], kind, mouth_activity=_mouth_activity(folder, audio_ids, fps))
     wav = folder / "aud.wav"
     if name or not wav.is_file():
         raise TalkingError(
@@ -236,6 +220,16 @@ def _audio_features(
     features = extract_features(read_audio(wav), fps, int(audio_ids.max()) + 1, "logmel")
     assert features.mouth_activity is not None
     return replace(features, windows=features.windows[audio_ids], mouth_activity=features.mouth_activity[audio_ids])
+
+
+def _num_audio_frames(folder: Path, audio_ids: Int64[np.ndarray, " frames"], fps: float) -> int:
+    """Number of frames that a ready array describes: those of the audio, of which the dataset may use a part."""
+    used = int(audio_ids.max()) + 1
+    if not (folder / "aud.wav").is_file():
+        return used
+    from nerfstudio_talking.media.reading import read_audio
+
+    return max(used, round(len(read_audio(folder / "aud.wav")) / RATE * fps))
 
 
 def _mouth_activity(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.speech_models import FakeModel, fake_transformers
 
-from nerfstudio_talking.audio.extract import extract_features, read_feature_array
+from nerfstudio_talking.audio.extract import extract_features
 from nerfstudio_talking.audio.features import pretrained
 from nerfstudio_talking.audio.features.registry import find_computed_kind
 from nerfstudio_talking.audio.features.spectral import log_mel, mfcc
@@ -141,34 +141,6 @@ def test_ready_arrays(tmp_path: Path, shape: tuple[int, ...], kind: str) -> None
     assert features.kind == kind and features.windows.ndim == 3 and features.windows.dtype == np.float32
     assert features.normalization is None
     np.testing.assert_allclose(np.sort(features.windows, axis=None), np.sort(array.astype(np.float32), axis=None))
-
-
-def test_ready_arrays_of_another_length(tmp_path: Path) -> None:
-    path = tmp_path / "aud.npy"
-    array = np.arange(20 * 16 * 29, dtype=np.float32).reshape(20, 16, 29)
-    np.save(path, array)
-    features, _, note = read_feature_array(path, 22)
-    assert note is not None and "2 rows fewer" in note
-    np.testing.assert_array_equal(features[20], array[19])
-    np.testing.assert_array_equal(features[21], array[19])
-    features, _, note = read_feature_array(path, 19)
-    assert note is not None and "1 rows more" in note and len(features) == 19
-    assert read_feature_array(path, 20)[2] is None
-    with pytest.raises(TalkingError, match="expected 23 rows"):
-        read_feature_array(path, 23)
-    with pytest.warns(UserWarning, match="repeated"):
-        extract_features(np.zeros(1), 25, 21, str(path))
-
-
-def test_arrays_that_are_none(tmp_path: Path) -> None:
-    text, words, flat, holes = (tmp_path / f"{name}.npy" for name in ("text", "words", "flat", "holes"))
-    text.write_text("no array")
-    np.save(words, np.array(["a", "b"]))
-    np.save(flat, np.zeros(5))
-    np.save(holes, np.full((5, 16, 29), np.nan))
-    for path in (tmp_path / "none.npy", text, words, flat, holes):
-        with pytest.raises(TalkingError, match=path.name):
-            read_feature_array(path, 5)
 
 
 def test_kinds_that_cannot_be_computed() -> None:
