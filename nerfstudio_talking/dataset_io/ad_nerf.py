@@ -7,7 +7,6 @@ family's scripts write and its loaders read, are accepted.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from dataclasses import replace
@@ -23,6 +22,7 @@ from nerfstudio_talking.audio.features.registry import ready_arrays
 from nerfstudio_talking.audio.features.streams import RATE
 from nerfstudio_talking.audio.ready_arrays import read_feature_array
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.dataset_io.ad_nerf_faces import read_eyes, read_landmarks
 from nerfstudio_talking.dataset_io.dataset_options import load_options
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack
@@ -35,8 +35,6 @@ from nerfstudio_talking.media.images import image_size, read_image
 IMAGE_FOLDERS = ("gt_imgs", "com_imgs", "ori_imgs")
 _FPS = 25.0
 _TORSO_REFERENCES = 3
-_BLENDSHAPE_BLINKS = (8, 9)
-"""Columns of SyncTalk's bs.npy that hold eyeBlinkLeft and eyeBlinkRight (MediaPipe's order without `_neutral`)."""
 
 
 def is_ad_nerf(folder: Path) -> bool:
@@ -78,7 +76,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float | N
     poses = np.array([np.array(entries[int(i)]["transform_matrix"], dtype=np.float64)[:3] for i in ids])
     audio_ids = np.array([int(entries[int(i)].get("aud_id", i)) for i in ids], dtype=np.int64)
     features = _audio_features(folder, audio, audio_ids, fps)
-    landmarks = _landmarks(folder, ids)
+    landmarks = read_landmarks(folder, ids)
     parsing = _parsing_paths(folder, ids)
     background = next((folder / name for name in ("bc.jpg", "bc.png") if (folder / name).is_file()), None)
     torso_frames, torso = _torso_references(folder, ids, poses, in_train)
@@ -91,7 +89,7 @@ def load_ad_nerf_sequence(folder: Path, audio: str | None = None, fps: float | N
         audio_kind=features.kind,
         audio_normalization=features.normalization,
         mouth_activity=features.mouth_activity,
-        eyes=_eyes(folder, ids),
+        eyes=read_eyes(folder, ids),
         lips=None if landmarks is None else lip_opening_68(landmarks),
         landmarks=landmarks,
         frame_ids=ids,
@@ -242,45 +240,6 @@ def _mouth_activity(
     from nerfstudio_talking.media.reading import read_audio
 
     return voice_activity(read_audio(folder / "aud.wav"), fps, int(audio_ids.max()) + 1)[audio_ids]
-
-
-def _eyes(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 1"]:
-    """Eye opening from OpenFace's AU45 (0 to 5, a blink is above 1), or SyncTalk's blendshapes; else 1 (open)."""
-    if (folder / "au.csv").is_file():
-        with (folder / "au.csv").open(newline="", encoding="utf-8") as file:
-            rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(file)]
-        if not rows or "AU45_r" not in rows[0]:
-            raise TalkingError(
-                folder / "au.csv",
-                expected="a column AU45_r (OpenFace FeatureExtraction)",
-                found=", ".join(list(rows[0])[:6]) if rows else "no rows",
-                hint="Run OpenFace again, or remove the file: eyes are then taken as open.",
-            )
-        # OpenFace counts frames from 1, and leaves out those without a face
-        at = np.array([int(float(row.get("frame", i + 1))) - 1 for i, row in enumerate(rows)])
-        closed = np.array([float(row["AU45_r"]) for row in rows])
-        order = np.argsort(at)
-        closed = np.interp(ids, at[order], closed[order])
-        return (1 - np.clip(closed, 0, 2) / 2).astype(np.float32)[:, None]
-    if (folder / "bs.npy").is_file():
-        shapes = np.load(folder / "bs.npy", allow_pickle=False)
-        blink = shapes[np.minimum(ids, len(shapes) - 1)][:, list(_BLENDSHAPE_BLINKS)].mean(1)
-        return (1 - np.clip(blink, 0, 1)).astype(np.float32)[:, None]
-    return np.ones((len(ids), 1), dtype=np.float32)
-
-
-def _landmarks(folder: Path, ids: Int64[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 68 2"] | None:
-    paths = [folder / "ori_imgs" / f"{i}.lms" for i in ids]
-    if sum(path.is_file() for path in paths) < 0.9 * len(paths):
-        return None
-    points = np.full((len(ids), 68, 2), np.nan, dtype=np.float32)
-    for row, path in enumerate(paths):
-        if path.is_file():
-            values = np.loadtxt(path, dtype=np.float32)
-            if values.shape != (68, 2):
-                raise TalkingError(path, expected="68 rows of x y", found=str(values.shape), hint="Remove the file.")
-            points[row] = values
-    return points
 
 
 def _torso_references(
