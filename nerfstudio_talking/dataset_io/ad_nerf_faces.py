@@ -1,4 +1,4 @@
-"""Eyes and landmarks of AD-NeRF-family folders: au.csv of OpenFace, bs.npy of SyncTalk, .lms of the family's scripts."""
+"""Eyes and landmarks of AD-NeRF-family folders: OpenFace's au.csv, SyncTalk's bs.npy, .lms of the family's scripts."""
 
 from __future__ import annotations
 
