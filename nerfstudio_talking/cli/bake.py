@@ -32,6 +32,8 @@ class BakePortrait:
     """Greatest loss of PSNR against ground truth, dB, over the image and in the mouth's box."""
     validation_frames: int = 12
     """Number of held-out frames that are compared."""
+    data: Path | None = None
+    """The portrait's dataset folder, where it is no longer the one of its training."""
     bake: tyro.conf.OmitArgPrefixes[BakeConfig] = field(default_factory=BakeConfig)
     """Settings of the first try."""
 
@@ -43,7 +45,7 @@ class BakePortrait:
         from nerfstudio_talking.baking.validation import validate_bake
         from nerfstudio_talking.inference.checkpoints import load_portrait, write_baked_config
 
-        _, loaded = load_portrait(self.load_config)
+        _, loaded = load_portrait(self.load_config, self.data)
         model = bakeable(loaded)
         model.to("cpu").eval()
         output = self.output or self.load_config.parent / BAKE_NAME

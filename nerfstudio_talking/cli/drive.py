@@ -49,6 +49,8 @@ class Drive:
     """The bake to play from: a file; 'auto': baked.pt beside config.yml, if there is no GPU; 'none': full rendering."""
     refine: Path | None = None
     """The config.yml of a refiner (`ns-train memory-gan`) that every frame passes through."""
+    data: Path | None = None
+    """The portrait's dataset folder, where it is no longer the one of its training."""
 
     def main(self) -> None:
         """Render and write, frame by frame."""
@@ -63,7 +65,7 @@ class Drive:
                 hint="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
             )
         next(iter(read_audio_blocks(self.audio)))  # fails before the portrait is loaded
-        driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion)
+        driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion, self.data)
         with get_progress("Speaking", suffix="frames/s") as progress:
             task = progress.add_task("Speaking", total=driver.num_frames(self.audio))
             count = driver.write_video(

@@ -28,6 +28,8 @@ class Export:
     """Frame of the portrait's sequence, counted from 0."""
     axes: Literal["y-down", "y-up"] = "y-down"
     """Axes of the file: 'y-down' has the face look along -z, as viewers expect; 'y-up' along +z (OpenGL)."""
+    data: Path | None = None
+    """The portrait's dataset folder, where it is no longer the one of its training."""
 
     def main(self) -> None:
         """Write the file."""
@@ -44,7 +46,7 @@ class Export:
         from nerfstudio_talking.models.splat_portrait import SplatPortraitModel
         from nerfstudio_talking.splatting.ply import write_ply
 
-        _, model = load_portrait(self.load_config)
+        _, model = load_portrait(self.load_config, self.data)
         if not isinstance(model, SplatPortraitModel):
             hint = "Train one with `ns-train splat-portrait`."
             found = f"a portrait without Gaussians ({type(model).__name__})"

@@ -33,6 +33,8 @@ class Render:
     """Depth in metres at the near end of the colour map; the smallest depth of the frame where not given."""
     depth_far_plane: float | None = None
     """Depth in metres at the far end of the colour map; the largest depth of the frame where not given."""
+    data: Path | None = None
+    """The portrait's dataset folder, where it is no longer the one of its training."""
 
     def main(self) -> None:
         """Render beside the target; the portrait's pipeline adds the audio."""
@@ -44,8 +46,8 @@ class Render:
 
         target = self.output_path if self.output_path.suffix else self.output_path.with_suffix(".mp4")
         container_format(target)
-        latest_checkpoint(self.load_config)
         read_camera_path(self.camera_path_filename)
+        latest_checkpoint(self.load_config)
         ensure_ffmpeg()
         unfinished = target.with_name(f"{target.stem}.unfinished{target.suffix}")
         try:
@@ -58,4 +60,8 @@ class Render:
     def _render(self, output: Path) -> None:
         from nerfstudio.scripts.render import RenderCameraPath  # imports every method of nerfstudio
 
-        RenderCameraPath(**{**vars(self), "output_path": output}).main()
+        from nerfstudio_talking.inference.checkpoints import located_config
+
+        options = {name: value for name, value in vars(self).items() if name != "data"}
+        with located_config(self.load_config, self.data) as config:
+            RenderCameraPath(**{**options, "load_config": config, "output_path": output}).main()

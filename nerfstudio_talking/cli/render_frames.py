@@ -18,12 +18,14 @@ class RenderFrames:
     """The config.yml of the trained portrait."""
     output: Path
     """The folder for the frames; an interrupted rendering resumes in it."""
+    data: Path | None = None
+    """The portrait's dataset folder, where it is no longer the one of its training."""
 
     def main(self) -> None:
         """Render the frames that are missing."""
         from nerfstudio_talking.inference.render_frames import render_frames
 
-        count = render_frames(self.load_config, self.output)
+        count = render_frames(self.load_config, self.output, self.data)
         output = escape(str(self.output))
         CONSOLE.print(f"[green]Wrote {output}: {count} frames.", soft_wrap=True)
         CONSOLE.print(f"Train a refiner on them with --pipeline.datamanager.rendered {output}", soft_wrap=True)

@@ -25,7 +25,7 @@ from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.ad_nerf_faces import read_eyes, read_landmarks
 from nerfstudio_talking.dataset_io.dataset_options import load_options
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence
-from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.dataset_io.track import TRACK_JSON, TalkingTrack
 from nerfstudio_talking.face.measurements import lip_opening_68
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.digests import file_digest
@@ -34,6 +34,7 @@ from nerfstudio_talking.media.images import image_size, read_image
 
 IMAGE_FOLDERS = ("gt_imgs", "com_imgs", "ori_imgs")
 _FPS = 25.0
+_GIVE = "Give an AD-NeRF dataset."
 _TORSO_REFERENCES = 3
 
 
@@ -122,7 +123,9 @@ def _digest(folder: Path, width: int, height: int) -> str:
 def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
     if not path.is_file():
         if needed:
-            raise TalkingError(path, expected="camera poses", found="no such file", hint="Give an AD-NeRF dataset.")
+            ours = (path.parent / TRACK_JSON).is_file()
+            hint = "Leave ad-nerf-data out: it is a dataset of `ns-talking process`." if ours else _GIVE
+            raise TalkingError(path, expected="camera poses", found="no such file", hint=hint)
         return {"frames": []}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -174,6 +174,9 @@ def load_track(folder: Path) -> TalkingTrack:
     json_path, npz_path = folder / TRACK_JSON, folder / TRACK_NPZ
     if not json_path.is_file():
         found = "no such folder" if not folder.is_dir() else f"no {TRACK_JSON} in it: never finished, or not a dataset"
+        if (folder / "transforms_train.json").is_file():
+            found = "one of the AD-NeRF family"
+            hint = "Add ad-nerf-data at the end of the command."
         raise TalkingError(folder, expected="a dataset folder", found=found, hint=hint)
     try:
         record = json.loads(json_path.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -33,6 +34,10 @@ class TalkingTrainerConfig(TrainerConfig):
         if getattr(datamanager, "lips_phase_start", 0) is None:
             datamanager.lips_phase_start = int(self.lips_phase_fraction * self.max_num_iterations)  # type: ignore[attr-defined]
         return super().setup(**kwargs)
+
+    def get_base_dir(self) -> Path:
+        """The run's folder: where its configuration was found, if it was moved or copied there."""
+        return self.__dict__.get("found_at") or super().get_base_dir()
 
     def save_config(self) -> None:
         """Write config.yml. Where the run's folder holds checkpoints of the same configuration, as after the same

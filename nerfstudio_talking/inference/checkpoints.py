@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
@@ -17,11 +20,13 @@ from nerfstudio_talking.models.portrait_model import PortraitModel
 
 BAKED_CONFIG_NAME = "config_baked.yml"
 """Name of the configuration that renders from a bake, beside config.yml."""
+_CHECKPOINTS = "step-*.ckpt"
 _HINT = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
 
 
 def read_run(load_config: Path) -> TrainerConfig:
-    """The configuration of a training run, without its weights.
+    """The configuration of a training run, without its weights. Where checkpoints lie beside config.yml, these are the
+    run's, whatever folder it was trained in.
 
     Raises:
         TalkingError: there is no such file, or it is no run's configuration.
@@ -34,7 +39,53 @@ def read_run(load_config: Path) -> TrainerConfig:
         raise TalkingError(load_config, expected="a config.yml", found=str(error).split("\n")[0], hint=_HINT) from error
     if not isinstance(config, TrainerConfig):
         raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", hint=_HINT)
+    folder = load_config.parent
+    beside = any((folder / config.relative_model_dir).glob(_CHECKPOINTS))
+    if beside and folder.resolve() != config.get_base_dir().resolve():
+        config.found_at = folder  # type: ignore[attr-defined]  # read by TalkingTrainerConfig.get_base_dir
     return config
+
+
+def set_data(config: TrainerConfig, load_config: Path, data: Path | None) -> None:
+    """Let a run's configuration name another place of its dataset.
+
+    Raises:
+        TalkingError: no place is given, and the one that the run was trained on is gone.
+    """
+    manager: Any = config.pipeline.datamanager
+    if data is not None:
+        config.data = manager.data = manager.dataparser.data = data
+        return
+    trained_on = manager.data or manager.dataparser.data
+    if not trained_on.is_dir():
+        raise TalkingError(
+            trained_on,
+            expected=f"the dataset that {load_config} was trained on",
+            found="no such folder",
+            hint="Give the place where it is now: --data DIR. Relative paths count from the folder of ns-train.",
+        )
+
+
+@contextmanager
+def located_config(load_config: Path, data: Path | None = None) -> Iterator[Path]:
+    """A config.yml for nerfstudio's own scripts, which look for checkpoint and dataset where they were in training.
+
+    Args:
+        load_config: config.yml of a portrait.
+        data: where its dataset is now; None where it was.
+
+    Raises:
+        TalkingError: there is no such run, or its dataset is gone.
+    """
+    config = read_run(load_config)
+    set_data(config, load_config, data)
+    if data is None and not hasattr(config, "found_at"):
+        yield load_config
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / load_config.name
+        path.write_text(yaml.dump(config), encoding="utf-8")
+        yield path
 
 
 def write_baked_config(load_config: Path, bake: Path) -> Path:
@@ -67,21 +118,26 @@ def latest_checkpoint(load_config: Path) -> Path:
         TalkingError: there is no such run, or it has no checkpoint yet.
     """
     folder = read_run(load_config).get_checkpoint_dir()
-    checkpoints = sorted(folder.glob("step-*.ckpt"))
+    checkpoints = sorted(folder.glob(_CHECKPOINTS))
     if not checkpoints:
         hint = "Train first; paths in config.yml count from the folder that ns-train ran in, so run from there."
         raise TalkingError(folder, expected="a checkpoint step-*.ckpt", found="none", hint=hint)
     return checkpoints[-1]
 
 
-def load_portrait(load_config: Path) -> tuple[VanillaPipeline, PortraitModel]:
+def load_portrait(load_config: Path, data: Path | None = None) -> tuple[VanillaPipeline, PortraitModel]:
     """The pipeline and model of a training run, ready to render.
 
+    Args:
+        load_config: config.yml of a portrait.
+        data: where its dataset is now; None where it was in training.
+
     Raises:
-        TalkingError: there is no such run, it has no checkpoint yet, or it is not a portrait.
+        TalkingError: there is no such run, it has no checkpoint yet, its dataset is gone, or it is not a portrait.
     """
     latest_checkpoint(load_config)  # nerfstudio would end the process without one
-    config, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
+    with located_config(load_config, data) as located:
+        config, pipeline, _, _ = eval_setup(located, test_mode="inference")
     model = pipeline.model
     if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, PortraitModel):
         raise TalkingError(

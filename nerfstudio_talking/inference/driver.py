@@ -72,6 +72,7 @@ class PortraitDriver:
         bake: Literal["auto", "none"] | Path = "auto",
         refiner: Path | None = None,
         motion: Path | None = None,
+        data: Path | None = None,
     ) -> PortraitDriver:
         """Load a trained portrait.
 
@@ -82,6 +83,7 @@ class PortraitDriver:
                 there is one; 'none' renders in full.
             refiner: config.yml of a refiner (`ns-train memory-gan`) that every frame passes through.
             motion: for `pose="generated"`: a personal motion model, or a motion track made from the same audio.
+            data: the portrait's dataset folder, where it is no longer the one of its training.
 
         Raises:
             TalkingError: a file is missing or is something else, or there is no such device.
@@ -92,7 +94,7 @@ class PortraitDriver:
         if motion is not None and not Path(motion).is_file():
             hint = "Make one with `ns-talking motion finetune`, or `ns-talking motion generate`."
             raise TalkingError(motion, expected="a personal motion model or track", found="no such file", hint=hint)
-        _, model = load_portrait(config)
+        _, model = load_portrait(config, data)
         if device != "auto":
             try:
                 model.to(device)

@@ -15,13 +15,14 @@ from nerfstudio_talking.media.frame_folder import RenderedRecord, fill_folder
 from nerfstudio_talking.models.portrait_model import PortraitModel
 
 
-def render_frames(load_config: Path, output: Path) -> int:
+def render_frames(load_config: Path, output: Path, data: Path | None = None) -> int:
     """Render the sequence of a portrait, training and evaluation frames, into a folder; an interrupted run resumes.
 
     Args:
         load_config: config.yml of a trained portrait.
         output: folder of the frames, 000000.png and so on, with a record of their origin (`RenderedRecord`), which is
             written last.
+        data: where the dataset is now; None where it was in training.
 
     Returns:
         The number of frames.
@@ -30,7 +31,7 @@ def render_frames(load_config: Path, output: Path) -> int:
         TalkingError: there is no such portrait, or the folder holds other images.
     """
     checkpoint = latest_checkpoint(load_config)
-    _, model = load_portrait(load_config)
+    _, model = load_portrait(load_config, data)
     track = model.track
     record = RenderedRecord(
         checkpoint=file_digest(checkpoint),

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from helpers.refiners import config_path, portrait_config
+import torch
+from helpers.ad_nerf_folders import write_ad_nerf_dataset
+from helpers.builders import write_talking_dataset
+from helpers.refiners import config_path, portrait_config, run
 
-from nerfstudio_talking.inference.checkpoints import latest_checkpoint, read_run, write_baked_config
+from nerfstudio_talking.dataset_io.ad_nerf import load_ad_nerf_sequence
+from nerfstudio_talking.dataset_io.sequence import load_sequence
+from nerfstudio_talking.inference.checkpoints import (
+    latest_checkpoint,
+    load_portrait,
+    located_config,
+    read_run,
+    write_baked_config,
+)
 from nerfstudio_talking.io.errors import TalkingError
 
 
@@ -34,12 +46,12 @@ def test_the_baked_configuration_differs_in_the_bake_alone(talking_dataset, tmp_
     written = write_baked_config(config_path(config), config_path(config).with_name("baked.pt"))
     assert sorted(path.name for path in written.parent.iterdir()) == ["config.yml", "config_baked.yml"]
     assert config_path(config).read_bytes() == own
-    baked, run = read_run(written), read_run(config_path(config))
-    assert baked.get_checkpoint_dir() == run.get_checkpoint_dir()
+    baked, own_run = read_run(written), read_run(config_path(config))
+    assert baked.get_checkpoint_dir() == own_run.get_checkpoint_dir()
     assert baked.pipeline.baked == config_path(config).with_name("baked.pt")
-    assert baked != run
+    assert baked != own_run
     baked.pipeline.baked = None
-    assert baked == run
+    assert baked == own_run
 
 
 @pytest.mark.parametrize("is_absolute", [True, False])
@@ -51,3 +63,36 @@ def test_the_bakes_path_is_absolute_where_the_outputs_are(talking_dataset, tmp_p
     assert load_config.is_file()
     baked = read_run(write_baked_config(load_config, load_config.with_name("baked.pt"))).pipeline.baked
     assert baked == (tmp_path if is_absolute else Path()) / load_config.with_name("baked.pt")
+
+
+@pytest.mark.slow
+def test_a_run_and_its_data_may_move(talking_dataset, tmp_path):
+    """The copy of a run loads its own checkpoint, and finds its dataset where it is told."""
+    data = shutil.copytree(talking_dataset, tmp_path / "data")
+    config = portrait_config(data, tmp_path / "first")
+    run(config)
+    copied = shutil.copytree(config_path(config).parent, tmp_path / "copy") / "config.yml"
+    checkpoint = latest_checkpoint(copied)
+    assert checkpoint.parent == copied.parent / "nerfstudio_models"
+    state = torch.load(checkpoint, weights_only=True)
+    name = next(name for name in state["pipeline"] if name.endswith("field.grid.table") or "table" in name)
+    state["pipeline"][name] += 1.0
+    torch.save(state, checkpoint)
+    data.rename(tmp_path / "moved")
+    with pytest.raises(TalkingError, match="--data DIR"):
+        load_portrait(copied)
+    _, model = load_portrait(copied, tmp_path / "moved")
+    assert torch.equal(model.state_dict()[name.removeprefix("_model.")], state["pipeline"][name])
+    with located_config(copied, tmp_path / "moved") as located:
+        assert read_run(located).get_checkpoint_dir() == checkpoint.parent
+    write_talking_dataset(tmp_path / "other", seed=1)
+    with pytest.raises(TalkingError, match="trained on clip"):
+        load_portrait(copied, tmp_path / "other")
+
+
+def test_the_family_of_a_dataset_is_named(talking_dataset, tmp_path):
+    write_ad_nerf_dataset(tmp_path / "d")
+    with pytest.raises(TalkingError, match="Add ad-nerf-data"):
+        load_sequence(tmp_path / "d")
+    with pytest.raises(TalkingError, match="Leave ad-nerf-data out"):
+        load_ad_nerf_sequence(talking_dataset)
