@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.serving.portraits import Portrait
 
 
 @dataclass
 class Serve:
     """Serve portraits live: a page in the browser, WebRTC and a WebSocket speak audio as it arrives."""
 
-    load_config: tuple[Path, ...]
+    load_config: tuple[Path, ...] = ()
     """The config.yml of each portrait to serve; clients choose one by its name, the first one by default."""
+    test_signal: bool = False
+    """Whether a test signal is served as well: a flash for every click that is heard, to check a connection."""
     host: str = "127.0.0.1"
     """The address to listen on; any address that other machines can reach needs --token."""
     port: int = 8010
@@ -65,6 +70,9 @@ class Serve:
             ) from error
         from nerfstudio_talking.serving.config import ServeConfig
 
+        if not self.load_config and not self.test_signal:
+            hint = "Give the config.yml that ns-train wrote, or try --test-signal True."
+            raise TalkingError("ns-talking serve", expected="--load-config", found="none", hint=hint)
         if (self.tls_cert is None) != (self.tls_key is None):
             hint = "Give both, or neither."
             raise TalkingError("--tls-cert", expected="--tls-key with it", found="one of them", hint=hint)
@@ -83,18 +91,28 @@ class Serve:
             audio_hosts=self.audio_hosts,
             tls=None if self.tls_cert is None else (str(self.tls_cert), str(self.tls_key)),
         )
-        from nerfstudio_talking.inference.driver import PortraitDriver
-        from nerfstudio_talking.serving.portraits import DrivenPortrait
         from nerfstudio_talking.serving.registry import SessionRegistry
         from nerfstudio_talking.serving.web.app import run
 
-        portraits = []
+        portraits = self._portraits()
+        for portrait in portraits:
+            width, height = portrait.size
+            CONSOLE.print(f"{portrait.name}: {width}x{height} at {portrait.fps:g} frames per second.", markup=False)
+        run(SessionRegistry(portraits, config.max_sessions, config.max_audio_seconds), config)
+
+    def _portraits(self) -> list[Portrait]:
+        from nerfstudio_talking.serving.click_portrait import ClickPortrait
+        from nerfstudio_talking.serving.portraits import DrivenPortrait
+
+        portraits: list[Portrait] = []
         for path, name in zip(self.load_config, portrait_names(self.load_config)):
+            from nerfstudio_talking.inference.driver import PortraitDriver
+
             driver = PortraitDriver.load(path, self.device, self.baked, motion=self.motion)
             portraits.append(DrivenPortrait(driver, name, self.scale))
-            width, height = portraits[-1].size
-            CONSOLE.print(f"{name}: {width}x{height} at {driver.fps:g} frames per second.", markup=False)
-        run(SessionRegistry(portraits, config.max_sessions, config.max_audio_seconds), config)
+        if self.test_signal:
+            portraits.append(ClickPortrait("test-signal", size=(256, 256)))
+        return portraits
 
 
 def portrait_names(configs: tuple[Path, ...]) -> list[str]:

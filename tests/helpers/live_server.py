@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from helpers.live import ClickPortrait
+from nerfstudio_talking.serving.click_portrait import ClickPortrait
 from nerfstudio_talking.serving.config import ServeConfig
 from nerfstudio_talking.serving.portraits import Portrait
 from nerfstudio_talking.serving.registry import SessionRegistry

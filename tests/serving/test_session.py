@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers.live import DARK, ClickPortrait
 
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.serving.click_portrait import DARK, ClickPortrait
 from nerfstudio_talking.serving.registry import ServerFull, SessionRegistry
 from nerfstudio_talking.serving.session import RENDER_AHEAD, Session, frame_audio_span
 from nerfstudio_talking.serving.timeline import BLOCK, BLOCKS_PER_SECOND, RATE, SpeechEvent
@@ -164,9 +164,13 @@ def test_float_samples_are_converted_and_broken_ones_refused(clock):
 
 
 def test_a_session_that_fails_ends_alone(clock):
-    machine, portrait = Machine(clock), ClickPortrait()
-    broken, sound = (machine.add(Session(portrait, clock)) for _ in range(2))
-    portrait.opened[0].fails = True
+    machine = Machine(clock)
+    broken, sound = (machine.add(Session(ClickPortrait(), clock)) for _ in range(2))
+
+    def fail() -> None:
+        raise RuntimeError("a broken portrait")
+
+    broken.speaker.render = fail  # type: ignore[assignment]
     machine.run([sound], 0.5)
     assert broken.is_closed and broken.error == "a broken portrait"
     assert not sound.is_closed and sound.stats().rendered > 10
@@ -198,9 +202,8 @@ def test_a_session_that_failed_is_swept_away(clock):
 
 
 def test_head_motion_is_one_of_the_portraits(clock):
-    portrait = ClickPortrait()
-    session = Session(portrait, clock)
-    assert session.set_motion("still") and portrait.opened[0].mode == "still"
+    session = Session(ClickPortrait(), clock)
+    assert session.set_motion("still") and session.speaker.mode == "still"  # type: ignore[attr-defined]
     assert not session.set_motion("generated")
 
 

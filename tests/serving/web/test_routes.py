@@ -9,11 +9,11 @@ import sys
 import aiohttp
 import numpy as np
 import pytest
-from helpers.live import ClickPortrait
 from helpers.live_server import form, wav, with_server
 
 from nerfstudio_talking.media.reading import probe_video, read_audio, read_frames
 from nerfstudio_talking.media.writing import SYNTHETIC_NOTICE
+from nerfstudio_talking.serving.click_portrait import ClickPortrait
 from nerfstudio_talking.serving.timeline import RATE
 
 LOUD = (0.5 * np.sin(np.arange(2 * RATE) / 5)).astype(np.float32)

@@ -6,10 +6,10 @@ import asyncio
 
 import numpy as np
 import pytest
-from helpers.live import ClickPortrait
 from helpers.live_server import Peer, form, wav, with_server
 from helpers.sender_reports import SenderReports
 
+from nerfstudio_talking.serving.click_portrait import ClickPortrait
 from nerfstudio_talking.serving.timeline import RATE
 
 COLORS = [(255, 60, 60), (60, 255, 60), (60, 60, 255), (255, 255, 60)]

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 from aiohttp import WSMsgType
-from helpers.live import ClickPortrait
 from helpers.live_server import with_server
 
+from nerfstudio_talking.serving.click_portrait import ClickPortrait
 from nerfstudio_talking.serving.timeline import BLOCK, RATE
 from nerfstudio_talking.serving.web.websocket import AUDIO, FRAME, HEADER, KEY
 
