@@ -73,6 +73,10 @@ class Serve:
         if not self.load_config and not self.test_signal:
             hint = "Give the config.yml that ns-train wrote, or try --test-signal True."
             raise TalkingError("ns-talking serve", expected="--load-config", found="none", hint=hint)
+        for path in self.load_config:  # before anything heavy is imported
+            if not path.is_file():
+                hint = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
+                raise TalkingError(path, expected="a config.yml", found="no such file", hint=hint)
         if (self.tls_cert is None) != (self.tls_key is None):
             hint = "Give both, or neither."
             raise TalkingError("--tls-cert", expected="--tls-key with it", found="one of them", hint=hint)

@@ -58,6 +58,7 @@ class FrameEncoder:
         context.time_base = 1 / context.framerate
         if codec == "h264":
             context.options = {"preset": "veryfast", "tune": "zerolatency", "crf": "21", "threads": "1"}
+            context.options["sc_threshold"] = "0"  # a key frame where the image changes would be a peak in the delay
             context.gop_size = round(_KEY_SECONDS * fps)
         else:
             context.options = {"qmin": "2", "qmax": "5"}

@@ -18,7 +18,7 @@ from nerfstudio_talking.serving.timeline import BLOCKS_PER_SECOND, RATE, SpeechE
 
 Clock = Callable[[], float]
 """Seconds that never jump: time.monotonic, or a simulated clock."""
-RENDER_AHEAD = 0.06
+RENDER_AHEAD = 0.08
 """Seconds that a frame may take from the moment its audio is committed: rendering, and waiting for other sessions."""
 _FRAMES_KEPT = 8
 
@@ -63,7 +63,7 @@ class Session:
         self._clock, self._start = clock, clock()
         self._lock = threading.Lock()
         self._frames: deque[tuple[float, Frame]] = deque([(-1.0, portrait.poster)], maxlen=_FRAMES_KEPT)
-        self._fed = 0
+        self._fed, self._newest = 0, -1.0
         self._horizon = self.speaker.look_ahead + RENDER_AHEAD
         self.is_closed = False
         """Set once; the worker and the outputs then leave the session alone."""
@@ -145,9 +145,13 @@ class Session:
                 listener(event)
 
     @property
-    def deadline(self) -> float | None:
-        """Seconds until the next frame is due; None where its audio is not there yet."""
-        return self.speaker.position - self.position if self.speaker.pending else None
+    def staleness(self) -> float | None:
+        """Seconds since the time that the newest frame was rendered for; None where no frame can be rendered yet.
+
+        Negative where that frame is still to be shown. Whoever renders the stalest session first renders in the order
+        of the deadlines while there is time, and where there is not, every session gets its share.
+        """
+        return self.position - self._newest if self.speaker.pending else None
 
     def render(self) -> None:
         """Render the next frame."""
@@ -155,7 +159,7 @@ class Session:
         time, frame = self.speaker.render()
         frame = mark_frame(frame)
         with self._lock:
-            self._rendered += 1
+            self._rendered, self._newest = self._rendered + 1, time
             self._render_times.append(self._clock())
             if cut == self.timeline.num_interruptions:  # else it shows what was dropped
                 self._frames.append((time, frame))

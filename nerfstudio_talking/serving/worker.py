@@ -1,4 +1,4 @@
-"""Renders the frames of all sessions of a portrait on one thread, the most urgent frame first.
+"""Renders the frames of all sessions of a portrait on one thread, the session with the oldest image first.
 
 One thread per portrait: a model speaks one track at a time, so that more threads would only wait for it, and kernels
 leave Python's lock while they compute. Encoding runs on other threads. Sessions beyond what the machine can render get
@@ -59,9 +59,9 @@ class RenderWorker:
         for session in sessions:
             if not self._guarded(session, session.advance):
                 continue
-            deadline = session.deadline
-            if deadline is not None and (urgent is None or deadline < urgent[0]):
-                urgent = deadline, session
+            staleness = session.staleness
+            if staleness is not None and (urgent is None or staleness > urgent[0]):
+                urgent = staleness, session
         return urgent is not None and self._guarded(urgent[1], urgent[1].render)
 
     def _guarded(self, session: Session, call: object) -> bool:

@@ -89,7 +89,7 @@ class Peer:
         except MediaStreamError:
             pass
 
-    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
         """Wait for something."""
 
         async def poll() -> None:

@@ -69,7 +69,7 @@ def test_a_click_is_seen_in_the_frame_in_which_it_is_heard(clock):
     machine.run([session], 2.0)
     bright = [slot for slot, _, value in machine.seen[session.id] if value > 200]
     heard = np.flatnonzero(session.timeline.samples(0, 150)) / RATE
-    assert len(bright) == 2  # the click began within a frame
+    assert len(bright) in (1, 2)  # of 40 ms, aligned to blocks of 20
     assert bright[0] / 25 <= heard[0] < (bright[0] + 1) / 25
     assert heard[0] - 0.2 - pushed < 0.316 + RENDER_AHEAD + 0.05
 
@@ -126,7 +126,7 @@ def test_an_interruption_is_heard_and_seen_within_200_ms(clock):
     assert all(time <= cut for time in shown)
 
 
-def test_sessions_are_rendered_in_the_order_of_their_deadlines_and_share_nothing(clock):
+def test_sessions_are_rendered_in_time_and_share_nothing(clock):
     portraits = [ClickPortrait(str(i), color) for i, color in enumerate([(255, 0, 0), (0, 255, 0)])]
     machine = Machine(clock, cost=0.008)
     sessions = [machine.add(Session(portraits[i % 2], clock)) for i in range(4)]
@@ -139,6 +139,17 @@ def test_sessions_are_rendered_in_the_order_of_their_deadlines_and_share_nothing
         assert bright == [5 * (index + 1)]
         assert session.stats().skipped <= 2
     assert len({session.id for session in sessions}) == 4
+
+
+def test_a_machine_that_is_too_slow_treats_sessions_alike(clock):
+    machine = Machine(clock, cost=0.05)
+    sessions = []
+    for _ in range(3):
+        sessions.append(machine.add(Session(ClickPortrait(), clock)))
+        clock.now += 0.001
+    machine.run(sessions, 6.0)
+    rendered = [session.stats().rendered for session in sessions]
+    assert sum(rendered) > 110 and max(rendered) - min(rendered) <= 2
 
 
 def test_the_poster_is_shown_before_the_first_frame(clock):

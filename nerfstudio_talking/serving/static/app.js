@@ -53,6 +53,10 @@ async function open() {
   opened.addEventListener("speech", ({ detail }) => {
     const words = { start: "speaking", end: "listening", interrupted: "interrupted" };
     by("state").textContent = words[detail.status] ?? detail.status;
+    if (detail.status !== "interrupted") return;
+    setTimeout(() => {
+      if (by("state").textContent === words.interrupted) by("state").textContent = words.end;
+    }, 1500);
   });
   opened.addEventListener("stats", ({ detail }) => {
     by("rendered").textContent = `${detail.render_fps.toFixed(1)} fps`;

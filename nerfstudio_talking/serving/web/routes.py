@@ -24,7 +24,7 @@ from nerfstudio_talking.serving.web.bodies import Body, read_body
 from nerfstudio_talking.serving.web.metrics import metrics_text
 from nerfstudio_talking.serving.web.openapi import openapi_document
 from nerfstudio_talking.serving.web.security import TOKEN_COOKIE, problem
-from nerfstudio_talking.serving.web.webrtc import connect
+from nerfstudio_talking.serving.web.webrtc import connect, parse_ice_servers
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 STATIC = Path(__file__).parents[1] / "static"
@@ -54,6 +54,7 @@ class Routes:
 
     def __init__(self, registry: SessionRegistry, config: ServeConfig) -> None:
         self._registry, self._config = registry, config
+        self._ice_servers = parse_ice_servers(config.ice_servers)
         self._decoding = asyncio.Semaphore(2)
         self._folder = tempfile.TemporaryDirectory(prefix="nerfstudio-talking-")
         self._recorders: dict[str, Recorder] = {}
@@ -101,7 +102,7 @@ class Routes:
         try:
             config = self._config
             on_closed = _once(lambda: self._registry.close(session))
-            pc, answer = await connect(session, sdp, config.ice_servers, config.codec, on_closed)  # type: ignore[arg-type]
+            pc, answer = await connect(session, sdp, self._ice_servers, config.codec, on_closed)  # type: ignore[arg-type]
         except BaseException:
             self._registry.close(session)
             raise

@@ -19,6 +19,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcicetransport import parse_stun_turn_uri
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.video.frame import VideoFrame
@@ -98,10 +99,30 @@ async def _until(track: MediaStreamTrack, session: Session, time: float) -> None
         raise MediaStreamError
 
 
+def parse_ice_servers(addresses: tuple[str, ...]) -> list[RTCIceServer]:
+    """STUN and TURN servers from stun:HOST:PORT and turn:USER:PASSWORD@HOST:PORT.
+
+    Raises:
+        TalkingError: an address is something else.
+    """
+    servers = []
+    for address in addresses:
+        scheme, _, rest = address.partition(":")
+        account, _, host = rest.rpartition("@")
+        user, _, password = account.partition(":")
+        try:
+            parse_stun_turn_uri(f"{scheme}:{host}")
+        except ValueError as error:
+            hint = "For instance stun:example.org:3478 or turn:user:password@example.org:3478."
+            raise TalkingError("--ice-servers", expected="addresses", found=str(error), hint=hint) from error
+        servers.append(RTCIceServer(urls=f"{scheme}:{host}", username=user or None, credential=password or None))
+    return servers
+
+
 async def connect(
     session: Session,
     sdp: str,
-    ice_servers: tuple[str, ...],
+    ice_servers: list[RTCIceServer],
     codec: WebrtcCodec,
     on_closed: Callable[[], object],
 ) -> tuple[RTCPeerConnection, str]:
@@ -110,7 +131,7 @@ async def connect(
     Args:
         session: what is sent.
         sdp: session description of the offer.
-        ice_servers: addresses of STUN and TURN servers; none are asked otherwise.
+        ice_servers: STUN and TURN servers, from `parse_ice_servers`.
         codec: of the video.
         on_closed: called once, when the connection ends or was not made within 15 s.
 
@@ -121,7 +142,7 @@ async def connect(
         TalkingError: the offer cannot be read or has no media for us.
     """
     check_offer(sdp)
-    pc = RTCPeerConnection(RTCConfiguration(iceServers=[RTCIceServer(urls=url) for url in ice_servers]))
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=ice_servers))  # without a list, aiortc asks a public server
     tasks: set[asyncio.Task[None]] = set()
 
     async def watch() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType
 from helpers.live_server import with_server
+from helpers.paths import ROOT
 
 from nerfstudio_talking.serving.click_portrait import ClickPortrait
 from nerfstudio_talking.serving.timeline import BLOCK, RATE
@@ -148,3 +149,29 @@ def test_a_reader_that_takes_nothing_is_left_alone_and_does_not_fill_the_memory(
         transport.abort()
 
     with_server(talk, [ClickPortrait(size=(1024, 1024))])
+
+
+def test_the_client_of_the_documentation_works():
+    text = (ROOT / "docs" / "live.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("# LiveKit Agents")[0]
+    names: dict = {}
+    exec(compile(code, "docs/live.md", "exec"), names)
+
+    async def talk(client, registry):
+        async with names["TalkingClient"](str(client.make_url("/stream?codec=h264"))) as generator:
+            assert generator.info["width"] == 64
+            await generator.push_audio(CLICK.astype("<i2").tobytes())
+            await generator.push_audio(None)
+            images, heard = [], []
+            async for time, item in generator:
+                if isinstance(item, dict):
+                    if item["event"] == "end":
+                        break
+                elif item.ndim == 1:
+                    heard += [time] if item.any() else []
+                else:
+                    images += [time] if item.mean() > 150 else []
+            assert 0 <= heard[0] - images[0] + 20000 <= 60000
+            await generator.clear_buffer()
+
+    with_server(talk)
