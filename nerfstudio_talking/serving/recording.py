@@ -92,5 +92,6 @@ class Recorder:
             time.sleep(left)
 
     def _blocks(self) -> Iterator[np.ndarray]:
+        yield np.zeros(0, np.float32)  # the writer asks how many channels there are before the first frame
         while self._audio:
             yield self._audio.popleft()
