@@ -56,6 +56,7 @@ class Drive:
         """Render and write, frame by frame."""
         from nerfstudio_talking.inference.driver import PortraitDriver
         from nerfstudio_talking.media.reading import read_audio_blocks
+        from nerfstudio_talking.media.writing import container_format
 
         if (self.pose == "generated") != (self.motion is not None):
             raise TalkingError(
@@ -64,6 +65,13 @@ class Drive:
                 found="one without the other",
                 hint="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
             )
+        for name, least, most in (("smoothing", 0, 1000), ("mouth_gain", 0, 10), ("scale", 0.01, 16), ("crf", 0, 51)):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                option = f"--{name.replace('_', '-')} {value:g}"
+                expected, hint = f"{least:g} to {most:g}", "The help text says what is usual."
+                raise TalkingError(option, expected=expected, found=f"{value:g}", hint=hint)
+        container_format(self.output)
         next(iter(read_audio_blocks(self.audio)))  # fails before the portrait is loaded
         driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion, self.data)
         with get_progress("Speaking", suffix="frames/s") as progress:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
@@ -35,6 +36,16 @@ class CachedDataManager(VanillaDataManager[TalkingDataset]):
     """Keeps every training frame and parsing map as uint8 on the device. Subclasses draw from them in `next_train`."""
 
     config: CachedDataManagerConfig
+
+    def __init__(self, config: CachedDataManagerConfig, *args: Any, **kwargs: Any) -> None:
+        factor = getattr(config.dataparser, "downscale_factor", None)
+        if factor is not None:
+            config = replace(config, camera_res_scale_factor=config.camera_res_scale_factor / factor)
+        super().__init__(config, *args, **kwargs)
+        if self.test_mode != "val":  # what `ns-render dataset` shows; training reads the class ids
+            for dataset in (self.train_dataset, self.eval_dataset):
+                if dataset is not None:
+                    dataset.shows_colours = True
 
     def setup_train(self) -> None:
         """Fill the cache; files are read by threads, since decoding releases the interpreter's lock."""

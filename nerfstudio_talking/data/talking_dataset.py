@@ -7,6 +7,7 @@ import torch
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
+from nerfstudio_talking.dataset_io.parsing_labels import colour_parsing
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 
 
@@ -14,6 +15,9 @@ class TalkingDataset(InputDataset):
     """An InputDataset whose batches hold `parsing`, (H, W, 1) class ids, where the sequence has it."""
 
     exclude_batch_keys_from_device = [*InputDataset.exclude_batch_keys_from_device, "parsing"]  # noqa: RUF012
+
+    shows_colours = False
+    """Whether `parsing` in batches is (H, W, 3) colours in [0, 1], as renderings of it, instead of class ids."""
 
     @property
     def sequence(self) -> TalkingSequence:
@@ -39,4 +43,8 @@ class TalkingDataset(InputDataset):
     def get_metadata(self, data: dict) -> dict[str, Tensor]:
         """The parsing map; one spatial tensor, as nerfstudio's pixel samplers demand of every key."""
         ids = self.parsing(data["image_idx"])
-        return {} if ids is None else {"parsing": torch.from_numpy(ids.astype(np.int64))[..., None]}
+        if ids is None:
+            return {}
+        if self.shows_colours:
+            return {"parsing": torch.from_numpy(colour_parsing(ids)).float() / 255}
+        return {"parsing": torch.from_numpy(ids.astype(np.int64))[..., None]}

@@ -56,6 +56,8 @@ class PortraitDataParserConfig(DataParserConfig):
 
     dataset_options: ClassVar[dict[str, float | str | None]] = {}
     """The options that are kept in the dataset's folder, and what they are where never given."""
+    downscale_factor: ClassVar[float | None] = None
+    """Set by `ns-render dataset --downscale-factor`; the datamanager goes by it."""
 
     def settle(self) -> None:
         """Fill in the options that were not given from the dataset's folder; those that were given are kept there.

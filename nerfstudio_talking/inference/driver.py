@@ -379,6 +379,8 @@ def _check_option(name: str, value: str, choices: tuple[str, ...], hint: str = "
 
 def _find_bake(model: PortraitModel, config: Path, bake: Literal["auto", "none"] | Path) -> Bake | None:
     """The bake to play from, if any."""
+    from rich.markup import escape
+
     from nerfstudio_talking.baking.file_format import BAKE_NAME, load_bake
     from nerfstudio_talking.baking.fit import bakeable
     from nerfstudio_talking.io.console import CONSOLE
@@ -389,5 +391,5 @@ def _find_bake(model: PortraitModel, config: Path, bake: Literal["auto", "none"]
         return None
     path = path if bake == "auto" else Path(bake)
     found = load_bake(path, weights_digest(bakeable(model)))
-    CONSOLE.print(f"Playing from {path}.")
+    CONSOLE.print(escape(f"Playing from {path}."), soft_wrap=True)
     return found

@@ -37,6 +37,7 @@ _AAC_RATES = (44100, 48000)
 """Other rates are resampled to 48 kHz: decoders return the last codec frame in full, and 1024 samples at 16 kHz last
 longer than a video frame."""
 _AAC_FRAME = 1024
+_WORST_CRF = 51
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 """Channel layouts that audio is written in, by the number of channels."""
 _BIT_RATES = {1: 96_000, 2: 160_000, 6: 384_000, 8: 512_000}
@@ -83,7 +84,7 @@ class VideoWriter:
         metadata: tags of the container. `comment` says that the video is synthetic unless given here.
 
     Raises:
-        TalkingError: the file cannot be written, or no frame was written.
+        TalkingError: the file cannot be written, no frame was written, or the quality is out of range.
     """
 
     def __init__(
@@ -102,6 +103,9 @@ class VideoWriter:
         self.path, self.rate, self.width, self.height = Path(path), exact_rate(fps), width, height
         self.num_frames = 0
         self._metadata = {"comment": SYNTHETIC_NOTICE, **(metadata or {})}
+        if not 0 <= crf <= _WORST_CRF:
+            hint = "18 is visually clean, and a larger number gives a smaller file."
+            raise TalkingError(f"crf {crf:g}", expected=f"0 to {_WORST_CRF}", found=f"{crf:g}", hint=hint)
         self._audio, self._crf = audio, crf
         self._part = part_of(self.path)
 
@@ -220,7 +224,7 @@ def mux_audio(
     video_path, output_path = Path(video_path), Path(output_path)
     part = part_of(output_path)
     try:
-        source = av.open(str(video_path))
+        source = av.open(str(video_path.absolute()))
     except (av.error.FFmpegError, OSError) as error:
         raise TalkingError(
             video_path, expected="a readable video", found=str(error), hint="Render it again."
@@ -308,7 +312,8 @@ def open_output(path: Path, part: Path, metadata: Mapping[str, str]) -> av.conta
         raise TalkingError(path, expected="the name of a file", found="a folder", hint="Name a file in it.")
     options = {} if kind == "matroska" else {"movflags": "+faststart"}
     part.open("wb").close()  # av opens the file with the first packet: report a bad folder before rendering
-    container = av.open(str(part), "w", format=kind, options=options)
+    # a relative name such as 12:30.mp4 would be taken for a protocol
+    container = av.open(str(part.absolute()), "w", format=kind, options=options)
     container.metadata.update(metadata)
     return container
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxtyping import Float
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from rich.markup import escape
 from torch import Tensor
 
 from nerfstudio_talking.data.pixel_samplers import SemanticPixelSampler
@@ -160,7 +161,7 @@ class PortraitPipeline(VanillaPipeline):
         video = scores.compute()
         scores.close()
         for name, reason in scores.left_out.items():
-            CONSOLE.print(f"[yellow]Without {name}:[/] {reason}")
+            CONSOLE.print(f"[yellow]Without {name}:[/] {escape(reason)}")
         rows = {
             f"frames/{frame:06d}/{name}": value
             for frame, row in zip(frames, scores.rows)

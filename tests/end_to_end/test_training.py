@@ -13,6 +13,7 @@ from helpers.builders import write_talking_dataset
 from helpers.commands import SMALL, command, train
 
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.media.images import read_image
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +106,12 @@ def test_render_camera_path_plays_every_frame_with_audio(portrait, talking_datas
 def test_render_dataset(portrait, tmp_path):
     command(
         "ns-render", "dataset", "--load-config", portrait, "--output-path", tmp_path / "out",
-        "--rendered-output-names", "rgb", "depth", "parsing", "saliency_audio", "--split", "test",
-        cwd=portrait.parents[4], forked=False,
+        "--rendered-output-names", "rgb", "depth", "parsing", "saliency_audio", "gt-rgb", "gt-parsing",
+        "--split", "test", "--downscale-factor", 2, cwd=portrait.parents[4], forked=False,
     )  # fmt: skip
-    for name in ("rgb", "depth", "parsing", "saliency_audio"):
-        assert len(list((tmp_path / "out" / "test" / name).iterdir())) == 2
+    for name in ("rgb", "depth", "parsing", "saliency_audio", "gt-rgb", "gt-parsing"):
+        images = [read_image(path) for path in (tmp_path / "out" / "test" / name).iterdir()]
+        assert [image.shape[:2] for image in images] == [(24, 24)] * 2
 
 
 @pytest.mark.slow

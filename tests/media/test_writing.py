@@ -173,3 +173,18 @@ def test_mux_copies_frames(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(TalkingError):
         mux_audio(tmp_path / "none.mp4", tone(1, 16000), 16000, tmp_path / "b.mp4")
     assert not (tmp_path / "b.mp4").exists()
+
+
+def test_names_with_a_colon_are_no_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = Path("12:30.mp4")
+    write_ramp(name, 3)
+    assert levels(name) == [0, 1, 2]
+    mux_audio(name, tone(1, 16000), 16000, Path("http:b.mp4"))
+    assert len(read_audio(Path("http:b.mp4"))) > 0
+
+
+@pytest.mark.parametrize("crf", [-1, 52, 99])
+def test_qualities_out_of_range_are_refused(tmp_path: Path, crf: int) -> None:
+    with pytest.raises(TalkingError, match="0 to 51"):
+        VideoWriter(tmp_path / "a.mp4", 25, 48, 32, crf=crf)
