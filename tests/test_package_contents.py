@@ -25,6 +25,7 @@ PAGE = ("index.html", "app.js", "connection.js", "style.css")
 DATA = {
     "nerfstudio_talking/py.typed",
     "nerfstudio_talking/face/canonical_face.npz",
+    *(f"nerfstudio_talking/audio/mouth_prior/{name}.npz" for name in ("logmel", "whisper-base")),
     *(f"nerfstudio_talking/serving/static/{name}" for name in PAGE),
 }
 

@@ -1,4 +1,4 @@
-"""Mouth shape from audio as a module: the mean of a kernel regression and an audio encoder."""
+"""Mouth shape from audio as a module: the mean of a kernel regression on top of a mouth prior and an audio encoder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerfstudio_talking.audio.amplitude import NUM_KNOTS, amplitude_curves, apply_curves
+from nerfstudio_talking.audio.features.registry import feature_name
 from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_regression
+from nerfstudio_talking.audio.mouth_prior.network import load_mouth_prior
 from nerfstudio_talking.cameras.depth_plane import intersect_depth_plane
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.landmark_sets import mouth_points
@@ -26,7 +28,7 @@ _FEWEST_VOICED = 50
 """Frames of speech below which all frames give the amplitude."""
 _CODE_DIM = 32
 """Length of the audio encoder's code, from which a linear layer reads the mouth shape."""
-_REGRESSION = ("mean", "std", "support", "dual", "bias")
+_REGRESSION = ("mean", "std", "support", "dual", "slope", "bias")
 """Arrays of `AudioRegression` that a checkpoint holds."""
 
 
@@ -90,6 +92,9 @@ class MouthShapePredictor(nn.Module):
     mouth shape (teacher forcing) or, with probability `predicted_mouth_prob`, on the prediction of a regression that
     was fitted without that frame (scheduled sampling). An extra `is_predicted` channel says which of the two it is.
 
+    Where there is a mouth prior for the features (`audio.mouth_prior`), which knows many people, the regression starts
+    from it and learns this person on top; the checkpoint contains the prior too.
+
     Predictions are brought to the recording's amplitude (`audio.amplitude`) and shown as far as there is voice: in
     silence the mouth is at this person's rest, whatever breath and noise sound like.
 
@@ -112,6 +117,7 @@ class MouthShapePredictor(nn.Module):
     std: Tensor
     support: Tensor
     dual: Tensor
+    slope: Tensor
     bias: Tensor
     tracked: Tensor
     predicted: Tensor
@@ -139,7 +145,7 @@ class MouthShapePredictor(nn.Module):
         self.predicted_mouth_prob = predicted_mouth_prob
         num_inputs = self.regression_inputs(torch.from_numpy(track.audio[:1]).float()).shape[1]
         num_support = min(num_seen, _MAX_SUPPORT)
-        sizes = ((num_inputs,), (num_inputs,), (num_support, num_inputs), (num_support, count), (count,))
+        sizes = ((num_inputs,), (num_inputs,), (num_support, num_inputs), (num_support, count), (count,), (count,))
         for name, size in zip(_REGRESSION, sizes):
             self.register_buffer(name, torch.zeros(size))
         for name in ("tracked", "predicted"):
@@ -150,6 +156,9 @@ class MouthShapePredictor(nn.Module):
         self.register_buffer("channel_scale", channel_scale, persistent=False)
         self.register_buffer("rest", torch.zeros(count))
         self.register_buffer("curves", torch.zeros(count, 2, NUM_KNOTS))
+        prior = load_mouth_prior(feature_name(track.audio_kind))
+        fits = prior is not None and (prior.size.window, prior.size.channels) == track.audio.shape[1:]
+        self.prior = prior if fits else None
         self.encoder = AudioEncoder(track.audio.shape[2], _CODE_DIM, dropout, noise)
         self.to_mouth_shape = nn.Linear(_CODE_DIM, count)
         self._is_fitted = self._has_targets = False
@@ -165,7 +174,12 @@ class MouthShapePredictor(nn.Module):
         tracked, seen = track_mouth_shapes(track, train_frames, len(self.bias))
         usable = np.intersect1d(train_frames, np.flatnonzero(seen))
         windows = self.regression_inputs(torch.from_numpy(track.audio).float()).numpy().astype(np.float64)
-        regression, held_out = fit_audio_regression(windows[usable], tracked[usable], stretched=0, most=_MAX_SUPPORT)
+        prior = None
+        if self.prior is not None:
+            prior = self.from_prior(torch.from_numpy(track.audio[usable]).to(self.bias)).double().cpu().numpy()
+        regression, held_out = fit_audio_regression(
+            windows[usable], tracked[usable], stretched=0, most=_MAX_SUPPORT, prior=prior
+        )
         activity = np.ones(track.num_frames) if track.mouth_activity is None else track.mouth_activity
         voiced = activity[usable] > 0.5
         if voiced.sum() < _FEWEST_VOICED:
@@ -249,7 +263,16 @@ class MouthShapePredictor(nn.Module):
             hint = "Load the checkpoint of a trained portrait, or call `fit(track, train_frames)` first."
             raise _unfitted("a fitted audio regression", hint)
         x = (self.regression_inputs(audio) - self.mean) / self.std
-        return audio_kernel(x, self.support) @ self.dual + self.bias
+        predicted = audio_kernel(x, self.support) @ self.dual + self.bias
+        if self.prior is not None:
+            measures = self.from_prior(audio)
+            predicted = predicted + F.pad(measures, (0, predicted.shape[1] - measures.shape[1])) * self.slope
+        return predicted
+
+    def from_prior(self, audio: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames measures"]:
+        """The measures among the coefficients as the mouth prior predicts them, which knows other people only."""
+        assert self.prior is not None
+        return self.prior(audio)[:, : min(NUM_MEASURES, len(self.bias))]
 
     def from_encoder(
         self, windows: Float[Tensor, "frames neighbours window channels"]

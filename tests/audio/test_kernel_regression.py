@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
 
-from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
+from nerfstudio_talking.audio.kernel_regression import _candidate_weights, fit_audio_regression
 
 
 def test_regression_finds_what_audio_predicts_and_leaves_the_rest():
@@ -75,3 +75,49 @@ def test_held_out_error_of_noise_and_of_what_audio_predicts():
     fit, _ = fit_audio_regression(inputs, targets)
     assert fit.error[0] < 0.3
     assert 0.8 < fit.error[1] < 1.3
+
+
+def test_a_prior_that_is_right_is_kept_and_noise_adds_nothing():
+    """The slope is 1 and the regression, whose inputs say nothing, is left out; a prior of noise has a slope near 0."""
+    rng = np.random.default_rng(7)
+    inputs, prior = rng.standard_normal((400, 6)), rng.standard_normal((400, 2))
+    targets = np.stack([prior[:, 0] + 2.0, rng.standard_normal(400)], 1)
+    fit, held_out = fit_audio_regression(inputs, targets, max_gain=1.0, prior=prior)
+    np.testing.assert_allclose(fit.slope[0], 1.0, atol=1e-12)
+    np.testing.assert_allclose(fit.dual[:, 0], 0.0, atol=1e-12)
+    np.testing.assert_allclose(held_out[:, 0], targets[:, 0], atol=1e-12)
+    assert abs(fit.slope[1]) < 0.25
+    fresh, heard = rng.standard_normal((20, 2)), rng.standard_normal((20, 6))
+    np.testing.assert_allclose(fit.predict(heard, fresh)[:, 0], fresh[:, 0] + 2.0, atol=1e-12)
+
+
+def test_a_person_is_learned_on_top_of_the_prior():
+    """Half of the target is the prior's and half is in the inputs: either alone correlates with it by 0.7."""
+    rng = np.random.default_rng(8)
+    inputs, prior = rng.standard_normal((500, 4)), rng.standard_normal((500, 1))
+    targets = np.stack([prior[:, 0] + inputs[:, 0], inputs[:, 1]], 1) + 0.05 * rng.standard_normal((500, 2))
+    fit, held_out = fit_audio_regression(inputs[:400], targets[:400], max_gain=1.0, prior=prior[:400])
+    assert fit.slope[1] == 0.0  # a coefficient beyond the prior's has none
+    predicted = fit.predict(inputs[400:], prior[400:])
+    for column in range(2):
+        assert np.corrcoef(predicted[:, column], targets[400:, column])[0, 1] > 0.97
+        assert np.corrcoef(held_out[:, column], targets[:400, column])[0, 1] > 0.97
+    np.testing.assert_allclose(fit.predict(inputs, prior + 1.0) - fit.predict(inputs, prior), [fit.slope] * 500)
+    assert 0.9 < fit.slope[0] < 1.1
+
+
+def test_candidates_that_cannot_be_told_apart_are_averaged():
+    """The weight of a candidate is the likelihood of its held-out error, one sample for ten frames, block means apart."""
+    rng = np.random.default_rng(9)
+    targets = rng.standard_normal((60, 1))
+    held_out = targets + np.stack([0.5 * rng.standard_normal((60, 1)), 0.55 * rng.standard_normal((60, 1))])
+    blocks = [np.arange(30), np.arange(30, 60)]
+    held_out[0, :30] += 3.0  # the mean of a block does not count
+    errors = [
+        np.mean([(miss[block] - miss[block].mean()).var() for block in blocks])
+        for miss in (held_out - targets)[:, :, 0]
+    ]
+    likelihood = np.exp(-0.5 * 6 * (np.array(errors) / min(errors) - 1))
+    weights = _candidate_weights(held_out, targets, blocks, np.array([True]))
+    np.testing.assert_allclose(weights[:, 0], likelihood / likelihood.sum())
+    np.testing.assert_allclose(_candidate_weights(held_out, targets, blocks, np.array([False]))[:, 0], [0.0, 1.0])

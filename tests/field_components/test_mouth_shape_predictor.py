@@ -8,6 +8,7 @@ import torch
 
 from nerfstudio_talking.audio.amplitude import amplitude_curves, apply_curves
 from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
+from nerfstudio_talking.audio.mouth_prior.network import load_mouth_prior
 from nerfstudio_talking.dataset_io.track import TalkingTrack, load_track
 from nerfstudio_talking.field_components.mouth_shape_predictor import (
     MouthShapePredictor,
@@ -72,8 +73,11 @@ def test_fit_is_the_regression_on_the_frames_where_the_mouth_was_seen(track):
     np.testing.assert_allclose(tracked[3], (tracked[2] + tracked[4]) / 2)
     usable = np.delete(frames, 3)
     inputs = predictor.regression_inputs(torch.from_numpy(track.audio)).double().numpy()
-    expected, held_out = fit_audio_regression(inputs[usable], tracked[usable], stretched=0)
-    for name in ("mean", "std", "support", "dual", "bias"):
+    prior = load_mouth_prior("logmel")
+    assert prior is not None
+    measures = prior(torch.from_numpy(track.audio[usable])).double().numpy()[:, :3]
+    expected, held_out = fit_audio_regression(inputs[usable], tracked[usable], stretched=0, prior=measures)
+    for name in ("mean", "std", "support", "dual", "slope", "bias"):
         np.testing.assert_array_equal(getattr(predictor, name), getattr(expected, name).astype(np.float32))
     # brought to the amplitude of the recording: the gap is predicted, so that the extremes are those tracked
     curves = torch.from_numpy(amplitude_curves(held_out, tracked[usable], 3))
@@ -137,3 +141,17 @@ def test_a_checkpoint_brings_the_fitted_regression(track):
 def test_a_track_without_landmarks_is_refused(track):
     with pytest.raises(ValueError, match="no landmarks"):
         make(track.replace(landmarks=None), np.arange(4))
+
+
+def test_the_regression_stands_on_the_mouth_prior(track):
+    """What the slope adds is the prior's; features of a kind without a prior have none."""
+    frames = np.arange(track.num_frames)
+    predictor = make(track, frames)
+    predictor.fit(track, frames)
+    assert predictor.prior is not None
+    audio = torch.from_numpy(track.audio[:5])
+    whole = predictor.from_regression(audio)
+    predictor.slope += torch.tensor([1.0, 0.5, 0.0])
+    added = predictor.prior(audio)[:, :3] * torch.tensor([1.0, 0.5, 0.0])
+    torch.testing.assert_close(predictor.from_regression(audio) - whole, added, rtol=1e-4, atol=1e-5)
+    assert make(track.replace(audio_kind="mfcc"), frames).prior is None

@@ -83,7 +83,14 @@ def make_motion_model(frames: int = 300) -> MotionModel:
         expression_range=np.tile([[-2.0], [2.0]], 5),
         expression_rest=np.array([-1.5, 0, 0, 0, 0]),
         regression=AudioRegression(
-            np.zeros(336), np.ones(336), np.zeros((1, 336)), np.zeros((1, 5)), np.ones(5), np.ones(5), np.ones(5)
+            mean=np.zeros(336),
+            std=np.ones(336),
+            support=np.zeros((1, 336)),
+            dual=np.zeros((1, 5)),
+            slope=np.zeros(5),
+            bias=np.ones(5),
+            correlation=np.ones(5),
+            error=np.ones(5),
         ),
         process=process,
         blinking=Blinking(18.0, np.array([0, 0.25, 0.8, 1, 0.7, 0.4, 0.2, 0.1, 0, 0]), 0.95, 0.05),

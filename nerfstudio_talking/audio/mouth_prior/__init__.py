@@ -1,0 +1,1 @@
+"""What audio says about any person's mouth, learned from many speakers."""
