@@ -107,7 +107,7 @@ def test_a_person_is_learned_on_top_of_the_prior():
 
 
 def test_candidates_that_cannot_be_told_apart_are_averaged():
-    """The weight of a candidate is the likelihood of its held-out error, one sample for ten frames, block means apart."""
+    """The weight of a candidate is the likelihood of its held-out error, a sample for ten frames, block means apart."""
     rng = np.random.default_rng(9)
     targets = rng.standard_normal((60, 1))
     held_out = targets + np.stack([0.5 * rng.standard_normal((60, 1)), 0.55 * rng.standard_normal((60, 1))])
