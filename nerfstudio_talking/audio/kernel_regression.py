@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 _PENALTIES = np.logspace(-2, 3, 11)
@@ -122,7 +122,7 @@ def fit_audio_regression(
             bias = (targets - line)[keep if prior is None else keep[rest]].mean(0)
             projected = vectors.T @ (targets - line - bias)[keep[rest]]
             held_out[row, block] = across @ (projected / (values + penalty)[:, None]) + line[block] + bias
-    weights = _candidate_weights(held_out, targets, blocks, given.any(0))
+    weights = _candidate_weights(held_out, targets, blocks, np.asarray(given.any(0)))
     whole_slope = _prior_slope(given[keep], targets[keep])
     values, vectors = np.linalg.eigh(square)
     dual, predicted = np.zeros((len(keep), targets.shape[1])), np.zeros_like(targets)
@@ -174,7 +174,7 @@ def _candidate_weights(
     held_out: Float[np.ndarray, "candidates frames count"],
     targets: Float[np.ndarray, "frames count"],
     blocks: list[np.ndarray],
-    has_prior: np.ndarray,
+    has_prior: Bool[np.ndarray, " count"],
 ) -> Float[np.ndarray, "candidates count"]:
     """Weights of the candidates in each coefficient; they sum to 1.
 

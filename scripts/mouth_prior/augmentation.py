@@ -27,8 +27,8 @@ def augment(
     slowed = librosa.resample(samples, orig_sr=16000, target_sr=int(16000 * factor), res_type="soxr_qq")
     voice = librosa.effects.time_stretch(slowed, rate=len(slowed) / len(samples), n_fft=512, hop_length=128)
     voice = np.pad(voice, (0, max(len(samples) - len(voice), 0)))[: len(samples)]
-    voice = lfilter([1.0, -random.uniform(-0.6, 0.6)], [1.0], voice)
-    noise = lfilter([1.0], [1.0, -random.uniform(0.0, 0.95)], random.standard_normal(len(voice)))
+    voice = np.asarray(lfilter([1.0, -random.uniform(-0.6, 0.6)], [1.0], voice))
+    noise = np.asarray(lfilter([1.0], [1.0, -random.uniform(0.0, 0.95)], random.standard_normal(len(voice))))
     ratio_db = random.uniform(15.0, 35.0)
     level = np.sqrt(np.mean(voice**2)) * 10 ** (-ratio_db / 20) / np.sqrt(np.mean(noise**2))
     return (voice + level * noise).astype(np.float32)
