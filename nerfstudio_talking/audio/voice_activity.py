@@ -36,6 +36,8 @@ LOOK_AHEAD = (_BRIDGED + _BEFORE + _MEDIAN // 2 + 2) / STREAM_RATE + (_PART + _P
 """Seconds of audio after a time that the activity then depends on, at most."""
 _NOISE_KNOWN = 300
 """Rows after which the noise is known: before, a voice that is heard from the start on may be taken for it."""
+_LOUD_START_DB = 15.0
+"""How far below the active level a voice may be that is no noise from the start on."""
 _START_DB = 8.0
 """Active level of speech recorded at a usual level, as of `ActiveLevel`."""
 
@@ -149,7 +151,7 @@ class _SpeechRows:
         above_noise = self._level.update(max(loudness, SILENCE_DB + 1))  # digital silence is noise of that level
         below = self._level.level_db - loudness
         self._taken += 1
-        not_noise = above_noise or self._taken < _NOISE_KNOWN
+        not_noise = above_noise or (self._taken < _NOISE_KNOWN and below < _LOUD_START_DB)
         self._voiced.append(not_noise and below < _VOICED_DB and periodic > _PERIODICITY)
         self._loud.append(above_noise and below < _LOUD_DB)
         if len(self._voiced) >= _MEDIAN:
