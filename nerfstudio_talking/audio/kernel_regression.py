@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_PENALTIES = np.logspace(-2, 3, 11)
+_PENALTIES = np.logspace(-2, 2, 9)
 """Penalties tried."""
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of the prior's slope that are tried: from the person's own frames alone to the prior in full."""
