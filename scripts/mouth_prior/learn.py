@@ -25,7 +25,7 @@ from nerfstudio_talking.io.console import CONSOLE
 
 NUM_NETWORKS = 4
 EPOCHS, DROPOUT = {"logmel": 12, "whisper-base": 10}, {"logmel": 0.4, "whisper-base": 0.5}
-"""By kind of features; chosen by leaving speakers out, obama and man_kitchen apart."""
+"""By kind of features; docs/mouth-prior.md says how they were chosen."""
 _BATCH, _RATE, _DECAY = 256, 2e-3, 0.02
 _NOISE, _LEVEL_NOISE = 0.1, 0.2
 """Standard deviation of the noise on features, and of the level of whole windows of spectra."""
