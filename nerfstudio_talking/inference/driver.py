@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from nerfstudio_talking.inference.audio_input import RATE, Audio, audio_blocks, too_short, whole_audio, written_audio
 from nerfstudio_talking.io.errors import TalkingError
@@ -219,6 +219,19 @@ class PortraitDriver:
         _check_option("pose", pose, ("ping-pong", "replay", "hold"), hint)
         player = self._player(make_track or self._arranged_tracks(pose, smoothing), scale, mouth_gain)
         return PortraitStream(self._windows(normalization, live=True), player, self.fps)
+
+    def features(
+        self, audio: Audio, normalization: NormalizationMode = "adapt"
+    ) -> Float32[np.ndarray, "frames window channels"]:
+        """The audio features of every frame, normalised as `drive` does.
+
+        Raises:
+            TalkingError: the audio cannot be read or is shorter than a frame, or the portrait's features are made by
+                other programs.
+        """
+        windows, count = self._windows(normalization, live=False), self.num_frames(audio)
+        parts = [windows.push(block) for block in audio_blocks(audio)]
+        return np.concatenate([*parts, windows.finish()])[:count]
 
     def write_video(
         self,

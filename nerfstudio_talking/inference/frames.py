@@ -10,8 +10,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.conditioning import ConditioningTrack
 
@@ -66,7 +68,6 @@ def frame_renderer(
         width: pixels.
         height: pixels.
     """
-    conditioning = ConditioningTrack(portrait.first(1)).to(model.device)
     view = portrait.camera.resize(width, height)
     renderer = None
     if bake is not None:
@@ -75,15 +76,35 @@ def frame_renderer(
         from nerfstudio_talking.baking.renderer import BakeRenderer
 
         renderer = BakeRenderer(bakeable(model), bake)
+    render = outputs_renderer(model, portrait, renderer)
 
     def render_frame(track: TalkingTrack, frame: int) -> UInt8[np.ndarray, "height width 3"]:
-        one = slice(frame, frame + 1)
-        camera = view.to_nerfstudio(track.camera_to_worlds[one], track.times[one]).to(model.device)
-        with driven_by(model, track, conditioning, renderer):
-            rgb = model.get_outputs_for_camera(camera)["rgb"]
+        rgb = render(track, frame, view, track.camera_to_worlds[frame])["rgb"]
         return (rgb * 255).round().to(torch.uint8).cpu().numpy()
 
     return render_frame
+
+
+def outputs_renderer(
+    model: PortraitModel, portrait: TalkingTrack, renderer: FrameRenderer | None
+) -> Callable[[TalkingTrack, int, PinholeCamera, Float[np.ndarray, "3 4"]], dict[str, Tensor]]:
+    """A function that renders the outputs (height, width, channels) of a frame of a track, seen by a camera at a pose.
+
+    Args:
+        model: the portrait, in evaluation mode.
+        portrait: its own track.
+        renderer: the frame renderer that is asked first; None renders in full.
+    """
+    conditioning = ConditioningTrack(portrait.first(1)).to(model.device)
+
+    def render(
+        track: TalkingTrack, frame: int, view: PinholeCamera, pose: Float[np.ndarray, "3 4"]
+    ) -> dict[str, Tensor]:
+        camera = view.to_nerfstudio(pose[None], track.times[frame : frame + 1]).to(model.device)
+        with driven_by(model, track, conditioning, renderer):
+            return model.get_outputs_for_camera(camera)
+
+    return render
 
 
 def _lock_of(model: PortraitModel) -> threading.Lock:

@@ -19,7 +19,7 @@ from nerfstudio_talking.io.errors import TalkingError
 
 MakeTrack = Callable[[int, Float32[np.ndarray, "frames window channels"]], TalkingTrack]
 """The track of frames `first`, `first` + 1, ... from their audio windows."""
-_BEFORE, _AFTER = ATTENTION_FRAMES // 2, ATTENTION_FRAMES - ATTENTION_FRAMES // 2 - 1
+BEFORE, AFTER = ATTENTION_FRAMES // 2, ATTENTION_FRAMES - ATTENTION_FRAMES // 2 - 1
 """Frames before and after a frame that the audio encoder sees with it."""
 
 
@@ -55,7 +55,7 @@ class FramePlayer:
     @property
     def pending(self) -> int:
         """Frames that can be rendered now."""
-        fed = len(self._windows) if self._ended else min(len(self._windows) - _AFTER, len(self._activity))
+        fed = len(self._windows) if self._ended else min(len(self._windows) - AFTER, len(self._activity))
         return max(self._first + fed - self.num_played, 0)
 
     @property
@@ -68,7 +68,7 @@ class FramePlayer:
         if self.pending == 0:
             return None
         position = self.num_played - self._first
-        windows = np.stack(self._windows[: position + _AFTER + 1])
+        windows = np.stack(self._windows[: position + AFTER + 1])
         activity = np.zeros(len(windows), dtype=np.float32)  # only the frame at `position` is rendered
         activity[position] = self._mouth_gain * self._activity[position]
         track = self._make_track(self._first, windows)
@@ -76,7 +76,7 @@ class FramePlayer:
             activity *= track.mouth_activity
         track = track.replace(mouth_activity=activity)
         self.num_played += 1
-        unneeded = max(self.num_played - _BEFORE, 0) - self._first
+        unneeded = max(self.num_played - BEFORE, 0) - self._first
         del self._windows[:unneeded], self._activity[:unneeded]
         self._first += unneeded
         return track, position
@@ -134,7 +134,7 @@ class PortraitStream:
         blocks of half a second). Voice activity takes 0.29 s, less than these. The time to render comes on top.
         """
         voice = 0.5 / self.fps + self._voice.look_ahead
-        return max(self._windows.look_ahead + _AFTER / self.fps, voice)
+        return max(self._windows.look_ahead + AFTER / self.fps, voice)
 
     @property
     def pending(self) -> int:

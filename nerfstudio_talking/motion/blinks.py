@@ -61,6 +61,12 @@ def fit_blinking(opening: Float[np.ndarray, " frames"], fps: float) -> Blinking:
     return Blinking(rate, shape, rest, float(min(awake.std(), 0.15)))
 
 
+def blink_shape(seconds: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
+    """Closure of the lids in an average blink, 0 to 1, at times relative to where it is closed most."""
+    offsets = (np.arange(-1, len(_DEFAULT_SHAPE) + 1) - int(np.argmax(_DEFAULT_SHAPE))) / 25.0
+    return np.interp(seconds, offsets, (0.0, *_DEFAULT_SHAPE, 0.0))
+
+
 def sample_blink_times(rate: float, seconds: float, rng: np.random.Generator) -> Float[np.ndarray, " blinks"]:
     """Draw the times of blinks in [0, seconds) from a renewal process: gamma intervals on top of the least one."""
     mean = 60.0 / rate - _LEAST_INTERVAL

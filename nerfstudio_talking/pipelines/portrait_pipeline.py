@@ -24,6 +24,7 @@ from nerfstudio_talking.models.evaluation import Rendering
 from nerfstudio_talking.models.portrait_model import PortraitModel
 from nerfstudio_talking.models.ssp_nerf import SSPNeRFModel
 from nerfstudio_talking.viewer.opening_view import OpeningView
+from nerfstudio_talking.viewer.studio import Studio
 
 if TYPE_CHECKING:
     from torch.cuda.amp.grad_scaler import GradScaler
@@ -75,8 +76,9 @@ class PortraitPipeline(VanillaPipeline):
         model = self.model
         if not isinstance(model, PortraitModel):
             return
-        # nerfstudio's viewer finds it among the pipeline's attributes
+        # nerfstudio's viewer finds both among the pipeline's attributes
         self.opening_view = OpeningView(model.sequence.track.camera_to_worlds, model.sequence.track.camera)
+        self.studio = Studio(model)
         if test_mode != "val" and config.render_audio:
             from nerfstudio_talking.pipelines.render_audio import add_audio_to_renders
 

@@ -1,0 +1,73 @@
+"""From a portrait's outputs to the image that fills the browser's canvas."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
+
+_LARGEST = 2
+"""Longer side of a free view, of the recording's height."""
+
+
+def output_image(outputs: dict[str, Tensor], name: str) -> UInt8[np.ndarray, "height width 3"]:
+    """An output as an image: colours as they are, depth and single channels by nerfstudio's colour maps.
+
+    Args:
+        outputs: (height, width, channels) each.
+        name: the output to show; `rgb` where there is none of that name.
+    """
+    from nerfstudio.utils.colormaps import apply_colormap, apply_depth_colormap
+
+    value = outputs.get(name, outputs["rgb"])
+    if value.shape[-1] == 1:
+        if "depth" in name:
+            value = apply_depth_colormap(value, outputs.get("accumulation"))
+        else:
+            value = apply_colormap(value.clamp(0, 1) if value.is_floating_point() else value)
+    return (value.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def pad_to_aspect(image: UInt8[np.ndarray, "height width 3"], aspect: float) -> UInt8[np.ndarray, "h w 3"]:
+    """An image with black borders, so that a canvas of width over height `aspect` shows it undistorted."""
+    height, width = image.shape[:2]
+    across = max(round(aspect * height) - width, 0) if aspect > 0 else 0
+    down = max(round(width / aspect) - height, 0) if aspect > 0 else 0
+    if across < 2 and down < 2:
+        return image
+    rows, columns = (down // 2, down - down // 2), (across // 2, across - across // 2)
+    return np.pad(image, (rows, columns, (0, 0)))
+
+
+def scaled_size(camera: PinholeCamera, scale: float) -> tuple[int, int]:
+    """Width and height of the recording's images at a scale; even numbers."""
+    width, height = (max(2, round(side * scale / 2) * 2) for side in camera.size)
+    return width, height
+
+
+def free_view(camera: PinholeCamera, fov_y: float, aspect: float, scale: float) -> PinholeCamera:
+    """The browser's camera, as high as the recording or less where it is very wide.
+
+    Args:
+        camera: the recording camera.
+        fov_y: vertical field of view of the browser's camera, radians.
+        aspect: its width over height.
+        scale: size relative to the recording.
+    """
+    height = camera.height * scale * min(1.0, _LARGEST / max(aspect, 1e-3))
+    width, height = max(2, round(height * aspect / 2) * 2), max(2, round(height / 2) * 2)
+    return PinholeCamera(height / (2 * float(np.tan(fov_y / 2))), width, height)
+
+
+def playing_scale(seconds: float, fps: float) -> float:
+    """Scale of frames while they play that keeps at least half the frame rate, a quarter at the least.
+
+    Args:
+        seconds: to render one frame at full size.
+        fps: frames per second of the clip.
+    """
+    affordable = 2.0 / fps
+    return 1.0 if seconds <= affordable else max(0.25, float(np.sqrt(affordable / seconds)))

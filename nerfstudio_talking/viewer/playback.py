@@ -1,0 +1,211 @@
+"""Shows a portrait in one browser: a thread that renders the frame that the audio has reached."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.inference.performance import HeadMotion, Performance
+from nerfstudio_talking.motion.controls import PortraitControls
+from nerfstudio_talking.viewer.audio_clock import AudioClock
+from nerfstudio_talking.viewer.framing import output_image, playing_scale, scaled_size
+
+RenderOutputs = Callable[[TalkingTrack, int, PinholeCamera, Float[np.ndarray, "3 4"]], dict[str, Tensor]]
+"""Outputs of a frame of a track, seen by a camera at a pose."""
+FreeView = Callable[[float], tuple[PinholeCamera, Float[np.ndarray, "3 4"]]]
+"""The browser's camera at a scale, and its pose."""
+_IDLE = 0.5
+"""Seconds between looks at a portrait that stands still."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is shown of a portrait, and how."""
+
+    performance: Performance
+    """The voice."""
+    motion: HeadMotion = "ping-pong"
+    """Where the head's motion comes from."""
+    motion_model: Path | None = None
+    """Of generated motion."""
+    seed: int = 0
+    """Of generated motion."""
+    controls: PortraitControls = field(default_factory=PortraitControls)
+    """What is changed of the motion."""
+    output: str = "rgb"
+    """The model's output that is shown."""
+    free: bool = False
+    """Whether the browser's camera looks, in place of the recording camera."""
+    scale: float | None = None
+    """Size relative to the recording; None keeps up with the audio while it plays."""
+    delay: float = 0.0
+    """Seconds that the image comes after the audio clock."""
+
+
+@dataclass(frozen=True)
+class PlaybackStatistics:
+    """Measured over the last second."""
+
+    fps: float
+    """Frames shown per second."""
+    render_ms: float
+    """Time to render a frame, milliseconds."""
+    lag_ms: float
+    """Audio position at the moment that a frame is sent, less the time from which it is due; milliseconds."""
+    size: tuple[int, int]
+    """Width and height of the frames, pixels."""
+
+
+def render_image(
+    scene: Scene, number: int, render: RenderOutputs, free_view: FreeView, scale: float
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A frame of a scene.
+
+    Args:
+        scene: what is shown.
+        number: of the frame.
+        render: renders.
+        free_view: the browser's camera.
+        scale: size relative to the recording.
+    """
+    performance = scene.performance
+    whole = performance.prepare(scene.motion, scene.motion_model, scene.seed)
+    track, position = performance.frame(number, whole, scene.controls)
+    if scene.free:
+        camera, pose = free_view(scale)
+    else:
+        recording = performance.portrait.camera
+        camera, pose = recording.resize(*scaled_size(recording, scale)), track.camera_to_worlds[position]
+    return output_image(render(track, position, camera, pose), scene.output)
+
+
+class Playback(threading.Thread):
+    """Renders the frame that the audio has reached, again and again, until `stop`.
+
+    While the audio stands still a frame is rendered only where something has changed. Frames that come too late are
+    left out.
+
+    Args:
+        scene: what is shown at first.
+        render: renders outputs.
+        free_view: the browser's camera.
+        show: takes each image.
+        ready: entered around each rendering: locks, and sets the model to evaluation.
+        tell: takes the statistics, once a second.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        render: RenderOutputs,
+        free_view: FreeView,
+        show: Callable[[UInt8[np.ndarray, "height width 3"]], None],
+        ready: Callable[[], AbstractContextManager[object]],
+        tell: Callable[[PlaybackStatistics], None],
+    ) -> None:
+        super().__init__(daemon=True, name="portrait playback")
+        self._scene, self._render, self._free_view = scene, render, free_view
+        self._show, self._ready, self._tell = show, ready, tell
+        self.clock = AudioClock(scene.performance.num_frames / scene.performance.fps)
+        self._changed = threading.Event()
+        self._version = 0
+        self._shown: tuple[int, int] | None = None
+        self._running, self._paused = True, False
+        self._cost = self._full_cost = 0.0
+        self._times: deque[tuple[float, float, float]] = deque(maxlen=200)
+        self._told = 0.0
+
+    @property
+    def scene(self) -> Scene:
+        """What is shown."""
+        return self._scene
+
+    def set_scene(self, scene: Scene) -> None:
+        """Show something else; another voice starts at its beginning."""
+        if scene.performance is not self._scene.performance:
+            self.clock = AudioClock(scene.performance.num_frames / scene.performance.fps)
+        self._scene = scene
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Render again."""
+        self._version += 1
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Look at the clock again."""
+        self._changed.set()
+
+    def pause(self, paused: bool) -> None:
+        """Show nothing for a while: something else does."""
+        self._paused = paused
+        self.refresh()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._running = False
+        self._changed.set()
+
+    @property
+    def number(self) -> int:
+        """The frame that is heard now."""
+        performance = self._scene.performance
+        position = self.clock.position(time.monotonic()) - self._scene.delay
+        return int(np.clip(np.floor(position * performance.fps + 1e-6), 0, performance.num_frames - 1))
+
+    def run(self) -> None:
+        """Show frames."""
+        while self._running:
+            if self._paused or not self._step():
+                self._changed.wait(_IDLE)
+            self._changed.clear()
+
+    def _step(self) -> bool:
+        """Show the frame that is due, or wait for the next one. Returns whether to look again at once."""
+        scene, version, clock = self._scene, self._version, self.clock
+        fps, now = scene.performance.fps, time.monotonic()
+        playing = clock.is_playing(now)
+        # a frame is due when it is sent, not when its rendering starts
+        position = clock.position(now) - scene.delay + (min(self._cost, 0.2) if playing else 0.0)
+        number = int(np.clip(np.floor(position * fps + 1e-6), 0, scene.performance.num_frames - 1))
+        if self._shown == (number, version):
+            if playing:
+                self._changed.wait(float(np.clip((number + 1) / fps - position, 0.001, 0.1)))
+            return playing
+        automatic = playing_scale(self._full_cost, fps) if playing else 1.0
+        scale = automatic if scene.scale is None else scene.scale
+        with self._ready():
+            start = time.monotonic()
+            image = render_image(scene, number, self._render, self._free_view, scale)
+        end = time.monotonic()
+        self._show(image)
+        sent = time.monotonic()
+        self._shown = number, version
+        self._cost = sent - now if self._cost == 0 else 0.8 * self._cost + 0.2 * (sent - now)
+        full_cost = (end - start) / scale**2
+        self._full_cost = full_cost if self._full_cost == 0 else 0.8 * self._full_cost + 0.2 * full_cost
+        self._times.append((sent, end - start, clock.position(sent) - scene.delay - number / fps))
+        if sent - self._told >= 1.0:
+            self._told = sent
+            recent = [entry for entry in self._times if sent - entry[0] < 1.0]
+            height, width = image.shape[:2]
+            self._tell(
+                PlaybackStatistics(
+                    len(recent) if playing else 0.0,
+                    1000 * float(np.mean([entry[1] for entry in recent])),
+                    1000 * float(np.mean([entry[2] for entry in recent])),
+                    (width, height),
+                )
+            )
+        return True
