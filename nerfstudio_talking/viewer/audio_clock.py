@@ -1,7 +1,7 @@
 """The clock of an audio element in the browser, which frames follow, and the element itself.
 
-viser 0.2.7 has no element for audio. Its markdown is compiled as MDX in the browser: `<audio>` plays, and its events can
-call functions. These write the element's state into a text input of the panel, as if it was typed, so that viser sends
+viser 0.2.7 has no element for audio. Its markdown is compiled as MDX in the browser: `<audio>` plays, and its events
+can call functions. These write the element's state into a text input of the panel, as if it was typed, and viser sends
 it to the server.
 """
 
@@ -69,6 +69,8 @@ class ClockReport:
     """Seconds of the audio."""
     rate: float
     """Seconds of the audio per second."""
+    stamp: float
+    """Milliseconds of the browser's own clock."""
 
 
 def parse_report(text: str) -> ClockReport | None:
@@ -77,12 +79,12 @@ def parse_report(text: str) -> ClockReport | None:
     if len(words) != 5 or words[1] not in ("playing", "halted"):
         return None
     try:
-        position, rate = float(words[2]), float(words[3])
+        position, rate, stamp = map(float, words[2:])
     except ValueError:
         return None
-    if not (math.isfinite(position) and math.isfinite(rate) and position >= 0 and 0 < rate <= 16):
+    if not (math.isfinite(position) and position >= 0 and 0 < rate <= 16 and stamp >= 0):
         return None
-    return ClockReport(words[0], words[1] == "playing", position, rate)
+    return ClockReport(words[0], words[1] == "playing", position, rate, stamp)
 
 
 class AudioClock:
@@ -97,8 +99,9 @@ class AudioClock:
         self._state: tuple[ClockReport, float] | None = None
 
     def report(self, report: ClockReport, now: float) -> None:
-        """Take a report that arrived at `now`, seconds of a monotonic clock."""
-        self._state = report, now
+        """Take a report that arrived at `now`, seconds of a monotonic clock; one that was overtaken is left out."""
+        if self._state is None or report.stamp >= self._state[0].stamp:
+            self._state = report, now
 
     def is_playing(self, now: float) -> bool:
         """Whether the audio's time goes on."""

@@ -11,6 +11,8 @@ from nerfstudio_talking.cameras.pinhole import PinholeCamera
 
 _LARGEST = 2
 """Longer side of a free view, of the recording's height."""
+_SCALES = (1.0, 0.75, 0.5, 0.25)
+"""Sizes of frames relative to the recording."""
 
 
 def output_image(outputs: dict[str, Tensor], name: str) -> UInt8[np.ndarray, "height width 3"]:
@@ -62,12 +64,11 @@ def free_view(camera: PinholeCamera, fov_y: float, aspect: float, scale: float) 
     return PinholeCamera(height / (2 * float(np.tan(fov_y / 2))), width, height)
 
 
-def playing_scale(seconds: float, fps: float) -> float:
-    """Scale of frames while they play that keeps at least half the frame rate, a quarter at the least.
+def affordable_scale(seconds: float, limit: float) -> float:
+    """The largest scale at which a frame takes no longer than a limit; a quarter at the least.
 
     Args:
         seconds: to render one frame at full size.
-        fps: frames per second of the clip.
+        limit: seconds for a frame.
     """
-    affordable = 2.0 / fps
-    return 1.0 if seconds <= affordable else max(0.25, float(np.sqrt(affordable / seconds)))
+    return next((scale for scale in _SCALES if seconds * scale**2 <= limit), _SCALES[-1])

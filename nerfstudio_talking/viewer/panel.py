@@ -53,6 +53,7 @@ class StudioPanel:
         render: renders outputs.
         free_view: the browser's camera.
         ready: entered around each rendering.
+        cost: seconds that a frame takes at full size.
         hint: what to say where rendering cannot keep up.
         switched: called when the user switches between the studio and nerfstudio's own view.
     """
@@ -66,6 +67,7 @@ class StudioPanel:
         render: RenderOutputs,
         free_view: FreeView,
         ready: Callable[[], AbstractContextManager[object]],
+        cost: float,
         hint: str,
         switched: Callable[[], None],
     ) -> None:
@@ -78,7 +80,7 @@ class StudioPanel:
         self._token = 0
         self._recording = threading.Event()
         self._widgets(outputs)
-        self.playback = Playback(Scene(performance), render, free_view, self._show, ready, self._tell)
+        self.playback = Playback(Scene(performance), render, free_view, self._show, ready, self._tell, cost)
         self._load_voice(performance, autoplay=False)
         self.playback.start()
 
@@ -125,7 +127,7 @@ class StudioPanel:
                 self._delay = gui.add_slider(
                     "Delay (ms)", -300, 300, 10, 0, hint="Of the image after the audio, for slow loudspeakers or lines."
                 )
-                self._on = gui.add_checkbox("Studio", True, hint="Off: nerfstudio's own view, time and render path.")
+                self._on = gui.add_checkbox("Play here", True, hint="Off: nerfstudio's own view, time and render path.")
             self._record = gui.add_button("Record mp4", hint="All of the voice as it is set now, with its audio.")
             self._progress = gui.add_progress_bar(0.0, visible=False)
         self._clock.on_update(lambda _: self._take_report())

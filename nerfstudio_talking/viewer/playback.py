@@ -19,7 +19,7 @@ from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.inference.performance import HeadMotion, Performance
 from nerfstudio_talking.motion.controls import PortraitControls
 from nerfstudio_talking.viewer.audio_clock import AudioClock
-from nerfstudio_talking.viewer.framing import output_image, playing_scale, scaled_size
+from nerfstudio_talking.viewer.framing import affordable_scale, output_image, scaled_size
 
 RenderOutputs = Callable[[TalkingTrack, int, PinholeCamera, Float[np.ndarray, "3 4"]], dict[str, Tensor]]
 """Outputs of a frame of a track, seen by a camera at a pose."""
@@ -27,6 +27,10 @@ FreeView = Callable[[float], tuple[PinholeCamera, Float[np.ndarray, "3 4"]]]
 """The browser's camera at a scale, and its pose."""
 _IDLE = 0.5
 """Seconds between looks at a portrait that stands still."""
+_FRAMES = 2
+"""Frames of the clip that the rendering of one may last while it plays."""
+_PATIENCE = 2.0
+"""Seconds that the rendering of a portrait that stands still may last."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Playback(threading.Thread):
         show: takes each image.
         ready: entered around each rendering: locks, and sets the model to evaluation.
         tell: takes the statistics, once a second.
+        cost: seconds that a frame takes at full size, for the beginning.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class Playback(threading.Thread):
         show: Callable[[UInt8[np.ndarray, "height width 3"]], None],
         ready: Callable[[], AbstractContextManager[object]],
         tell: Callable[[PlaybackStatistics], None],
+        cost: float = 0.0,
     ) -> None:
         super().__init__(daemon=True, name="portrait playback")
         self._scene, self._render, self._free_view = scene, render, free_view
@@ -121,8 +127,9 @@ class Playback(threading.Thread):
         self._changed = threading.Event()
         self._version = 0
         self._shown: tuple[int, int] | None = None
+        self._shown_scale = 0.0
         self._running, self._paused = True, False
-        self._cost = self._full_cost = 0.0
+        self._cost, self._full_cost = 0.0, cost
         self._times: deque[tuple[float, float, float]] = deque(maxlen=200)
         self._told = 0.0
 
@@ -179,33 +186,38 @@ class Playback(threading.Thread):
         # a frame is due when it is sent, not when its rendering starts
         position = clock.position(now) - scene.delay + (min(self._cost, 0.2) if playing else 0.0)
         number = int(np.clip(np.floor(position * fps + 1e-6), 0, scene.performance.num_frames - 1))
-        if self._shown == (number, version):
-            if playing:
-                self._changed.wait(float(np.clip((number + 1) / fps - position, 0.001, 0.1)))
-            return playing
-        automatic = playing_scale(self._full_cost, fps) if playing else 1.0
-        scale = automatic if scene.scale is None else scene.scale
+        scale = scene.scale or affordable_scale(self._full_cost, _FRAMES / fps)
+        shown_scale = self._shown_scale if self._shown == (number, version) else 0.0
+        if playing and shown_scale > 0:
+            self._changed.wait(float(np.clip((number + 1) / fps - position, 0.001, 0.1)))
+            return True
+        if shown_scale > 0:  # what stands still gets a larger size later, where that takes long
+            scale = scene.scale or affordable_scale(self._full_cost, _PATIENCE)
+            if shown_scale >= scale:
+                return False
+            if self._changed.wait(_IDLE):
+                return True
         with self._ready():
             start = time.monotonic()
             image = render_image(scene, number, self._render, self._free_view, scale)
         end = time.monotonic()
         self._show(image)
         sent = time.monotonic()
-        self._shown = number, version
-        self._cost = sent - now if self._cost == 0 else 0.8 * self._cost + 0.2 * (sent - now)
-        full_cost = (end - start) / scale**2
-        self._full_cost = full_cost if self._full_cost == 0 else 0.8 * self._full_cost + 0.2 * full_cost
+        self._shown, self._shown_scale = (number, version), scale
+        self._cost = _smooth(self._cost, sent - now)
+        self._full_cost = _smooth(self._full_cost, (end - start) / scale**2)
         self._times.append((sent, end - start, clock.position(sent) - scene.delay - number / fps))
         if sent - self._told >= 1.0:
             self._told = sent
-            recent = [entry for entry in self._times if sent - entry[0] < 1.0]
-            height, width = image.shape[:2]
-            self._tell(
-                PlaybackStatistics(
-                    len(recent) if playing else 0.0,
-                    1000 * float(np.mean([entry[1] for entry in recent])),
-                    1000 * float(np.mean([entry[2] for entry in recent])),
-                    (width, height),
-                )
-            )
+            self._tell(self._statistics(sent, playing, image.shape))
         return True
+
+    def _statistics(self, now: float, playing: bool, shape: tuple[int, ...]) -> PlaybackStatistics:
+        recent = np.array([entry for entry in self._times if now - entry[0] < 1.0])
+        render_ms, lag_ms = (1000 * recent[:, 1:].mean(0)).tolist()
+        return PlaybackStatistics(len(recent) if playing else 0.0, render_ms, lag_ms, (shape[1], shape[0]))
+
+
+def _smooth(mean: float, value: float) -> float:
+    """A running mean; 0 stands for none yet."""
+    return value if mean == 0 else 0.8 * mean + 0.2 * value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,15 +26,20 @@ from nerfstudio_talking.inference.driver import PortraitDriver
 from nerfstudio_talking.inference.frames import outputs_renderer
 from nerfstudio_talking.inference.performance import Performance
 from nerfstudio_talking.models.portrait_model import PortraitModel
+from nerfstudio_talking.models.volume_portrait import VolumePortraitModel
 from nerfstudio_talking.motion.controls import PortraitControls
-from nerfstudio_talking.viewer.framing import free_view
+from nerfstudio_talking.viewer.framing import free_view, scaled_size
 from nerfstudio_talking.viewer.panel import StudioPanel
 
 if TYPE_CHECKING:
     from nerfstudio.viewer.viewer import Viewer
     from viser import ClientHandle
 
-_HINT = "Rendering does not keep up. A bake plays in real time: `ns-talking bake`, then its `config_baked.yml`."
+_TOO_SLOW = "Rendering does not keep up with the audio on this machine."
+_TRIAL_SCALE, _TRIAL_LIMIT = 0.25, 2.0
+"""Size of the frames that are rendered before the first browser comes, and the seconds that one of full size may take
+for it to be rendered too."""
+_BAKE = " A bake plays in real time: run `ns-talking bake`, and view its `config_baked.yml`."
 
 
 class StudioRenderLoop(RenderStateMachine):
@@ -77,6 +82,8 @@ class Studio(ViewerControl):
     def __init__(self, model: PortraitModel) -> None:
         self._model = model
         self._panels: dict[int, StudioPanel] = {}
+        self._outputs: tuple[str, ...] = ()
+        self._cost = 0.0
 
     @cached_property
     def _driver(self) -> PortraitDriver:
@@ -84,20 +91,25 @@ class Studio(ViewerControl):
 
     @cached_property
     def _render(self) -> Callable[..., dict[str, Tensor]]:
-        return outputs_renderer(self._model, self._driver.track, self._model.frame_renderer)
+        return outputs_renderer(self._model, self._driver.portrait, self._model.frame_renderer)
 
     @cached_property
     def _clip(self) -> Performance:
-        return Performance.of_clip(self._driver.track)
+        return Performance.of_clip(self._driver.portrait)
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
         self._viewer = viewer
-        with self._ready():  # so that the first browser sees the portrait at once
-            track, position = self._clip.frame(0, self._driver.track, PortraitControls())
-            self._outputs = self._render_frame(
-                track, position, self._driver.track.camera, track.camera_to_worlds[position]
-            )
+        portrait = self._driver.portrait
+        track, position = self._clip.frame(0, portrait, PortraitControls())
+        for scale in (_TRIAL_SCALE, _TRIAL_SCALE, 1.0):  # the first one loads what renders it
+            if scale < 1 or self._cost < _TRIAL_LIMIT:
+                view = portrait.camera.resize(*scaled_size(portrait.camera, scale))
+                with self._ready():
+                    start = time.monotonic()
+                    outputs = self._render_frame(track, position, view, track.camera_to_worlds[position])
+                    self._cost = (time.monotonic() - start) / scale**2
+                self._outputs = tuple(outputs)
         viewer.viser_server.on_client_connect(self._add_client)
         viewer.viser_server.on_client_disconnect(self._remove_client)
 
@@ -109,14 +121,20 @@ class Studio(ViewerControl):
     @contextmanager
     def _ready(self) -> Iterator[None]:
         """Nothing else uses the model, which is in evaluation mode; training waits while a portrait plays."""
-        self._viewer.last_move_time = time.time()
-        with self._viewer.train_lock or nullcontext():
-            was_training = self._model.training
+        viewer: Any = self._viewer
+        lock = viewer.train_lock
+        while lock is not None:
+            viewer.last_move_time = time.time()  # the trainer makes a break of 0.1 s after this
+            if lock.acquire(timeout=0.05):
+                break
+        was_training = self._model.training
+        try:
             self._model.eval()
-            try:
-                yield
-            finally:
-                self._model.train(was_training)
+            yield
+        finally:
+            self._model.train(was_training)
+            if lock is not None:
+                lock.release()
 
     def _add_client(self, client: ClientHandle) -> None:
         """Called in the server's thread, after nerfstudio's own function of this kind."""
@@ -129,18 +147,20 @@ class Studio(ViewerControl):
 
         def view(scale: float) -> tuple[PinholeCamera, Float[np.ndarray, "3 4"]]:
             state: Any = viewer.get_camera_state(client)
-            camera = free_view(self._driver.track.camera, float(state.fov), float(state.aspect), scale)
+            camera = free_view(self._driver.portrait.camera, float(state.fov), float(state.aspect), scale)
             return camera, state.c2w.double().cpu().numpy()[:3].astype(np.float32)
 
+        bakeable = isinstance(self._model, VolumePortraitModel)
         panel = StudioPanel(
             client,
             self._clip,
-            tuple(self._outputs),
+            self._outputs,
             self._voice_of_file,
             self._render_frame,
             view,
             self._ready,
-            _HINT,
+            self._cost,
+            _TOO_SLOW + (_BAKE if bakeable and self._model.frame_renderer is None else ""),
             switched,
         )
         self._panels[key] = panel
@@ -152,7 +172,9 @@ class Studio(ViewerControl):
             if action in ("rerender", "step") or panel.playback.scene.free:
                 panel.playback.refresh()
 
-        viewer.render_statemachines[key].running = False
+        # it has started already, and would render once more before it ends
+        own = viewer.render_statemachines[key]
+        own.running, own.action = False, lambda action: None
         viewer.render_statemachines[key] = loop = StudioRenderLoop(
             viewer, VISER_NERFSTUDIO_SCALE_RATIO, client, shows, changed
         )

@@ -59,6 +59,11 @@ def loaded_pipeline(data: Path, trained: PortraitPipeline, baked: Path | None = 
 
 def untrained_portrait(data: Path) -> Any:
     """A talking-portrait of a tiny dataset, in evaluation mode on the CPU."""
+    return untrained_pipeline(data).model
+
+
+def untrained_pipeline(data: Path) -> Any:
+    """The pipeline of `untrained_portrait`."""
     from nerfstudio_talking.method_configs.talking_portrait import talking_portrait_small
 
     torch.manual_seed(0)
@@ -74,4 +79,4 @@ def untrained_portrait(data: Path) -> Any:
         for parameter in pipeline.model.field.parameters():
             scale = 1.5 / max(parameter.shape[-1], 1) ** 0.5
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
-    return pipeline.model
+    return pipeline
