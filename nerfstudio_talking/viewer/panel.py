@@ -79,6 +79,7 @@ class StudioPanel:
         self._blinks: tuple[float, ...] = ()
         self._token = 0
         self._recording = threading.Event()
+        self._changing = threading.RLock()  # viser calls back from several threads
         self._widgets(outputs)
         self.playback = Playback(Scene(performance), render, free_view, self._show, ready, self._tell, cost)
         self._load_voice(performance, autoplay=False)
@@ -175,15 +176,15 @@ class StudioPanel:
             self.playback.wake()
 
     def _load_voice(self, performance: Performance, autoplay: bool) -> None:
-        self._blinks = ()
-        scene = self.playback.scene
-        if performance is not scene.performance and self._motion.value == _GENERATED:
-            performance.prepare("generated", self._motion_model, scene.seed)
-        self._token += 1
-        token, clock_id = f"v{self._token}", self._clock._impl.id
-        self.playback.set_scene(replace(scene, performance=performance, controls=self._controls()))
-        self._audio.content = audio_element(performance.samples, RATE, clock_id, token, autoplay)
-        self._status.content = "Playing." if autoplay else "Press play."
+        with self._changing:
+            scene = self.playback.scene
+            performance.prepare(scene.motion, scene.motion_model, scene.seed)
+            self._blinks = ()
+            self._token += 1
+            self.playback.set_scene(replace(scene, performance=performance, controls=self._controls()))
+            clock_id, token = self._clock._impl.id, f"v{self._token}"
+            self._audio.content = audio_element(performance.samples, RATE, clock_id, token, autoplay)
+            self._status.content = "Playing." if autoplay else "Press play."
         if performance.is_silent:
             self._warn("Silence", "There is nothing to hear in this voice: the mouth stays as it is at rest.")
 
@@ -235,23 +236,26 @@ class StudioPanel:
 
     def _apply(self) -> None:
         """Show what the widgets say."""
-        self.playback.set_scene(
-            replace(
-                self.playback.scene,
-                controls=self._controls(),
-                output=self._output.value,
-                free=self._view.value == "free",
-                scale=_SIZES[self._size.value],
-                delay=float(self._delay.value) / 1000,
+        with self._changing:
+            self.playback.set_scene(
+                replace(
+                    self.playback.scene,
+                    controls=self._controls(),
+                    output=self._output.value,
+                    free=self._view.value == "free",
+                    scale=_SIZES[self._size.value],
+                    delay=float(self._delay.value) / 1000,
+                )
             )
-        )
 
     def _apply_motion(self) -> None:
-        motion: Any = _MOTIONS.get(self._motion.value, self._motion.value)
-        scene = replace(self.playback.scene, motion=motion, motion_model=self._motion_model, seed=int(self._seed.value))
-        scene.performance.prepare(motion, scene.motion_model, scene.seed)
-        self.playback.set_scene(scene)
-        self._apply()
+        with self._changing:
+            motion: Any = _MOTIONS.get(self._motion.value, self._motion.value)
+            scene = self.playback.scene
+            scene = replace(scene, motion=motion, motion_model=self._motion_model, seed=int(self._seed.value))
+            scene.performance.prepare(motion, scene.motion_model, scene.seed)
+            self.playback.set_scene(scene)
+            self._apply()
 
     def _add_blink(self) -> None:
         fps = self.playback.scene.performance.fps

@@ -180,7 +180,8 @@ class Playback(threading.Thread):
 
     def _step(self) -> bool:
         """Show the frame that is due, or wait for the next one. Returns whether to look again at once."""
-        scene, version, clock = self._scene, self._version, self.clock
+        version = self._version  # read first: a scene that is newer than its version is shown once more
+        scene, clock = self._scene, self.clock
         fps, now = scene.performance.fps, time.monotonic()
         playing = clock.is_playing(now)
         # a frame is due when it is sent, not when its rendering starts
