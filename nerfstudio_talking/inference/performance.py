@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from nerfstudio_talking.audio.frame_audio import audio_of_frames
+from nerfstudio_talking.audio.voice_activity import voice_activity
 from nerfstudio_talking.inference.audio_input import RATE
 from nerfstudio_talking.inference.stream import AFTER, BEFORE
 from nerfstudio_talking.media.reading import read_audio
@@ -34,6 +35,7 @@ class Performance:
         portrait: the portrait's own track.
         samples: 16 kHz mono, in [-1, 1].
         windows: features of each frame, normalised as the portrait's.
+        activity: voice activity of each frame, as `TalkingTrack.mouth_activity`; None where it does not matter.
         recorded: whether the voice is the clip's own, so that its frames have recorded poses of their own.
     """
 
@@ -42,9 +44,11 @@ class Performance:
         portrait: TalkingTrack,
         samples: Float[np.ndarray, " samples"],
         windows: Float32[np.ndarray, "frames window channels"],
+        activity: Float32[np.ndarray, " frames"] | None = None,
         recorded: bool = False,
     ) -> None:
         self.portrait, self.samples, self.windows, self.recorded = portrait, samples, windows, recorded
+        self._activity = activity
         self._made: tuple[tuple[HeadMotion, Path | None, int], TalkingTrack] | None = None
 
     @classmethod
@@ -65,7 +69,8 @@ class Performance:
                 other programs.
         """
         samples = read_audio(path, RATE)
-        return cls(driver.track, samples, driver.features(samples))
+        windows = driver.features(samples)
+        return cls(driver.track, samples, windows, voice_activity(samples, driver.fps, len(windows)))
 
     @property
     def num_frames(self) -> int:
@@ -96,7 +101,8 @@ class Performance:
         key = motion, model, seed
         made = self._made
         if made is None or made[0] != key:
-            self._made = made = key, self._make(motion, model, seed)
+            track = self._make(motion, model, seed)
+            self._made = made = key, track if self._activity is None else track.replace(mouth_activity=self._activity)
         return made[1]
 
     def _make(self, motion: HeadMotion, model: Path | None, seed: int) -> TalkingTrack:

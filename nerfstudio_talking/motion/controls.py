@@ -27,6 +27,8 @@ class PortraitControls:
     """Rotation of the head's top to the image's right, degrees."""
     eyes: float = 1.0
     """Factor of the eye opening: 0 closes the eyes."""
+    mouth_gain: float = 1.0
+    """Factor of the mouth's motion about its rest; 1 shows it as predicted."""
     blinks: tuple[float, ...] = ()
     """Seconds at which a blink is closed most, on the clock of the track."""
 
@@ -49,10 +51,15 @@ def control_motion(
         body = None if portrait.body is None else np.broadcast_to(portrait.body[rest], (len(poses), 2, 3)).copy()
     if controls.yaw or controls.pitch or controls.roll:
         poses = rotate_head(poses, controls.yaw, controls.pitch, controls.roll)
+    activity = track.mouth_activity
+    if controls.mouth_gain != 1:
+        spoken = np.ones(track.num_frames, np.float32) if activity is None else activity
+        activity = np.float32(controls.mouth_gain) * spoken
     for time in controls.blinks:
         seconds = (first + np.arange(track.num_frames)) / track.fps
         eyes = eyes * (1 - blink_shape(seconds - time))[:, None].astype(np.float32)
-    return track.replace(camera_to_worlds=np.ascontiguousarray(poses, dtype=np.float32), body=body, eyes=eyes)
+    poses = np.ascontiguousarray(poses, dtype=np.float32)
+    return track.replace(camera_to_worlds=poses, body=body, eyes=eyes, mouth_activity=activity)
 
 
 def rotate_head(

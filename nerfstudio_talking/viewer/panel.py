@@ -49,6 +49,7 @@ class StudioPanel:
         client: the browser.
         performance: the voice it begins with.
         outputs: names of the model's outputs.
+        mouth: whether the model has a mouth shape that a gain applies to.
         of_file: makes a voice of a file.
         render: renders outputs.
         free_view: the browser's camera.
@@ -63,6 +64,7 @@ class StudioPanel:
         client: ClientHandle,
         performance: Performance,
         outputs: tuple[str, ...],
+        mouth: bool,
         of_file: Callable[[Path], Performance],
         render: RenderOutputs,
         free_view: FreeView,
@@ -80,7 +82,7 @@ class StudioPanel:
         self._token = 0
         self._recording = threading.Event()
         self._changing = threading.RLock()  # viser calls back from several threads
-        self._widgets(outputs)
+        self._widgets(outputs, mouth)
         self.playback = Playback(Scene(performance), render, free_view, self._show, ready, self._tell, cost)
         self._load_voice(performance, autoplay=False)
         self.playback.start()
@@ -96,7 +98,7 @@ class StudioPanel:
         self.playback.stop()
         self._files.cleanup()
 
-    def _widgets(self, outputs: tuple[str, ...]) -> None:
+    def _widgets(self, outputs: tuple[str, ...], mouth: bool) -> None:
         gui: Any = self._client.gui
         with gui.add_folder("Studio", order=-1.0):
             self._clock = gui.add_text("Audio clock", "")  # hidden by the audio element
@@ -112,6 +114,15 @@ class StudioPanel:
                 self._pitch = gui.add_slider("Pitch", -20.0, 20.0, 0.5, 0.0, hint="Degrees upwards.")
                 self._roll = gui.add_slider("Roll", -20.0, 20.0, 0.5, 0.0, hint="Degrees to the image's right.")
                 self._eyes = gui.add_slider("Eyes", 0.0, 1.3, 0.05, 1.0, hint="Factor of the eye opening; 0 is closed.")
+                self._mouth = gui.add_slider(
+                    "Mouth gain",
+                    0.0,
+                    2.0,
+                    0.05,
+                    1.0,
+                    visible=mouth,
+                    hint="Factor of the mouth's motion about its rest.",
+                )
                 self._blink = gui.add_button("Blink now")
                 self._reset = gui.add_button("Reset")
                 with gui.add_folder("Generated motion", expand_by_default=False):
@@ -139,7 +150,16 @@ class StudioPanel:
         self._reset.on_click(lambda _: self._reset_controls())
         self._record.on_click(lambda _: self._guarded(self._toggle_recording))
         self._on.on_update(lambda _: self._switch())
-        for widget in (self._yaw, self._pitch, self._roll, self._eyes, self._output, self._view, self._size):
+        for widget in (
+            self._yaw,
+            self._pitch,
+            self._roll,
+            self._eyes,
+            self._mouth,
+            self._output,
+            self._view,
+            self._size,
+        ):
             widget.on_update(lambda _: self._apply())
         self._delay.on_update(lambda _: self._apply())
         self._motion.on_update(lambda _: self._guarded(self._apply_motion))
@@ -231,6 +251,7 @@ class StudioPanel:
             pitch=float(self._pitch.value),
             roll=float(self._roll.value),
             eyes=float(self._eyes.value),
+            mouth_gain=float(self._mouth.value),
             blinks=self._blinks,
         )
 
@@ -265,7 +286,8 @@ class StudioPanel:
     def _reset_controls(self) -> None:
         for slider in (self._yaw, self._pitch, self._roll):
             slider.value = 0.0
-        self._eyes.value, self._blinks = 1.0, ()
+        self._eyes.value = self._mouth.value = 1.0
+        self._blinks = ()
         self._apply()
 
     def _switch(self) -> None:

@@ -91,16 +91,16 @@ class Studio(ViewerControl):
 
     @cached_property
     def _render(self) -> Callable[..., dict[str, Tensor]]:
-        return outputs_renderer(self._model, self._driver.portrait, self._model.frame_renderer)
+        return outputs_renderer(self._model, self._driver.track, self._model.frame_renderer)
 
     @cached_property
     def _clip(self) -> Performance:
-        return Performance.of_clip(self._driver.portrait)
+        return Performance.of_clip(self._driver.track)
 
     def _setup(self, viewer: Viewer) -> None:
         super()._setup(viewer)
         self._viewer = viewer
-        portrait = self._driver.portrait
+        portrait = self._driver.track
         track, position = self._clip.frame(0, portrait, PortraitControls())
         for scale in (_TRIAL_SCALE, _TRIAL_SCALE, 1.0):  # the first one loads what renders it
             if scale < 1 or self._cost < _TRIAL_LIMIT:
@@ -147,7 +147,7 @@ class Studio(ViewerControl):
 
         def view(scale: float) -> tuple[PinholeCamera, Float[np.ndarray, "3 4"]]:
             state: Any = viewer.get_camera_state(client)
-            camera = free_view(self._driver.portrait.camera, float(state.fov), float(state.aspect), scale)
+            camera = free_view(self._driver.track.camera, float(state.fov), float(state.aspect), scale)
             return camera, state.c2w.double().cpu().numpy()[:3].astype(np.float32)
 
         bakeable = isinstance(self._model, VolumePortraitModel)
@@ -155,6 +155,7 @@ class Studio(ViewerControl):
             client,
             self._clip,
             self._outputs,
+            self._model.mouth_shape_predictor is not None,
             self._voice_of_file,
             self._render_frame,
             view,

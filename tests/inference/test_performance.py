@@ -41,23 +41,23 @@ def test_frames_in_any_order_are_those_of_the_driver(driver, voice):
     expected = list(driver.drive(voice))
     assert performance.num_frames == len(expected)
     whole = performance.prepare("ping-pong")
-    render = outputs_renderer(driver.model, driver.portrait, None)
+    render = outputs_renderer(driver.model, driver.track, None)
     for number in (len(expected) - 1, 0, 11, 3):
         track, position = performance.frame(number, whole, PortraitControls())
-        rgb = render(track, position, driver.portrait.camera, track.camera_to_worlds[position])["rgb"]
+        rgb = render(track, position, driver.track.camera, track.camera_to_worlds[position])["rgb"]
         frame = (rgb * 255).round().to(torch.uint8).numpy()
         assert np.abs(frame.astype(int) - expected[number]).max() <= 1
 
 
 def test_the_clip_itself_has_its_recorded_poses_and_audio(driver):
-    performance = Performance.of_clip(driver.portrait)
-    assert performance.prepare("replay") is driver.portrait
-    assert len(performance.samples) == round(driver.portrait.duration * 16000)
+    performance = Performance.of_clip(driver.track)
+    assert performance.prepare("replay") is driver.track
+    assert len(performance.samples) == round(driver.track.duration * 16000)
     assert not performance.is_silent
 
 
 def test_silence_is_known(driver):
-    silent = Performance(driver.portrait, np.full(1000, 5e-4, np.float32), driver.portrait.audio)
+    silent = Performance(driver.track, np.full(1000, 5e-4, np.float32), driver.track.audio)
     assert silent.is_silent
 
 
