@@ -82,9 +82,9 @@ class StudioPanel:
         self._token = 0
         self._recording = threading.Event()
         self._changing = threading.RLock()  # viser calls back from several threads
-        self._widgets(outputs, mouth)
+        self._widgets(performance, outputs, mouth)
         self.playback = Playback(Scene(performance), render, free_view, self._show, ready, self._tell, cost)
-        self._load_voice(performance, autoplay=False)
+        self._say_silence(performance)
         self.playback.start()
 
     @property
@@ -98,11 +98,11 @@ class StudioPanel:
         self.playback.stop()
         self._files.cleanup()
 
-    def _widgets(self, outputs: tuple[str, ...], mouth: bool) -> None:
+    def _widgets(self, performance: Performance, outputs: tuple[str, ...], mouth: bool) -> None:
         gui: Any = self._client.gui
         with gui.add_folder("Studio", order=-1.0):
             self._clock = gui.add_text("Audio clock", "")  # hidden by the audio element
-            self._audio = gui.add_markdown("")
+            self._audio = gui.add_markdown(self._audio_element(performance, autoplay=False))
             self._voice = gui.add_dropdown("Voice", (CLIP_VOICE,), hint="The audio that the portrait speaks.")
             self._upload = gui.add_upload_button(
                 "Speak a file", mime_type="audio/*,video/*", hint="Any audio or video file of up to five minutes."
@@ -143,7 +143,7 @@ class StudioPanel:
             self._record = gui.add_button("Record mp4", hint="All of the voice as it is set now, with its audio.")
             self._progress = gui.add_progress_bar(0.0, visible=False)
         self._clock.on_update(lambda _: self._take_report())
-        self._voice.on_update(lambda _: self._load_voice(self._voices[self._voice.value], autoplay=True))
+        self._voice.on_update(lambda _: self._guarded(lambda: self._load_voice(self._voices[self._voice.value])))
         self._upload.on_upload(lambda _: self._guarded(self._take_voice))
         self._model.on_upload(lambda _: self._guarded(self._take_motion_model))
         self._blink.on_click(lambda _: self._add_blink())
@@ -195,16 +195,22 @@ class StudioPanel:
             self.playback.clock.report(report, time.monotonic())
             self.playback.wake()
 
-    def _load_voice(self, performance: Performance, autoplay: bool) -> None:
+    def _load_voice(self, performance: Performance) -> None:
+        """Play another voice from its beginning."""
         with self._changing:
             scene = self.playback.scene
             performance.prepare(scene.motion, scene.motion_model, scene.seed)
             self._blinks = ()
             self._token += 1
             self.playback.set_scene(replace(scene, performance=performance, controls=self._controls()))
-            clock_id, token = self._clock._impl.id, f"v{self._token}"
-            self._audio.content = audio_element(performance.samples, RATE, clock_id, token, autoplay)
-            self._status.content = "Playing." if autoplay else "Press play."
+            self._audio.content = self._audio_element(performance, autoplay=True)
+            self._status.content = "Playing."
+        self._say_silence(performance)
+
+    def _audio_element(self, performance: Performance, autoplay: bool) -> str:
+        return audio_element(performance.samples, RATE, self._clock._impl.id, f"v{self._token}", autoplay)
+
+    def _say_silence(self, performance: Performance) -> None:
         if performance.is_silent:
             self._warn("Silence", "There is nothing to hear in this voice: the mouth stays as it is at rest.")
 
