@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from nerfstudio_talking.inference.audio_input import RATE, Audio, audio_blocks, too_short, whole_audio, written_audio
 from nerfstudio_talking.io.errors import TalkingError
@@ -192,7 +192,7 @@ class PortraitDriver:
             player = self._player(self._arranged_tracks(pose, smoothing), scale, mouth_gain)
         if audio_features is not None:
             return self._play_array(Path(audio_features), audio, player)
-        return self._play(audio, self._windows(normalization, live=False), player)
+        return self._play(audio, self.windows(normalization, live=False), player)
 
     def stream(
         self,
@@ -218,20 +218,7 @@ class PortraitDriver:
         hint = "Generated motion needs the whole audio before the first frame: use drive()."
         _check_option("pose", pose, ("ping-pong", "replay", "hold"), hint)
         player = self._player(make_track or self._arranged_tracks(pose, smoothing), scale, mouth_gain)
-        return PortraitStream(self._windows(normalization, live=True), player, self.fps)
-
-    def features(
-        self, audio: Audio, normalization: NormalizationMode = "adapt"
-    ) -> Float32[np.ndarray, "frames window channels"]:
-        """The audio features of every frame, normalised as `drive` does.
-
-        Raises:
-            TalkingError: the audio cannot be read or is shorter than a frame, or the portrait's features are made by
-                other programs.
-        """
-        windows, count = self._windows(normalization, live=False), self.num_frames(audio)
-        parts = [windows.push(block) for block in audio_blocks(audio)]
-        return np.concatenate([*parts, windows.finish()])[:count]
+        return PortraitStream(self.windows(normalization, live=True), player, self.fps)
 
     def write_video(
         self,
@@ -297,7 +284,8 @@ class PortraitDriver:
 
         return find_computed_kind(self._portrait.audio_kind).load()
 
-    def _windows(self, normalization: NormalizationMode, live: bool) -> AudioWindows:
+    def windows(self, normalization: NormalizationMode, live: bool) -> AudioWindows:
+        """Computes the features of an audio, normalised as by `drive`; live in short blocks."""
         from nerfstudio_talking.audio.features.registry import find_feature_kind
         from nerfstudio_talking.audio.streaming import AudioWindows
 

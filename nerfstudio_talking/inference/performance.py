@@ -11,9 +11,9 @@ from jaxtyping import Float, Float32
 from nerfstudio_talking.audio.frame_audio import audio_of_frames
 from nerfstudio_talking.audio.voice_activity import voice_activity
 from nerfstudio_talking.inference.audio_input import RATE
+from nerfstudio_talking.inference.controls import PortraitControls, control_motion
 from nerfstudio_talking.inference.stream import AFTER, BEFORE
 from nerfstudio_talking.media.reading import read_audio
-from nerfstudio_talking.motion.controls import PortraitControls, control_motion
 from nerfstudio_talking.motion.driving_track import driving_track
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class Performance:
                 other programs.
         """
         samples = read_audio(path, RATE)
-        windows = driver.features(samples)
+        stream = driver.windows("adapt", live=False)
+        windows = np.concatenate([stream.push(samples), stream.finish()])[: driver.num_frames(samples)]
         return cls(driver.track, samples, windows, voice_activity(samples, driver.fps, len(windows)))
 
     @property

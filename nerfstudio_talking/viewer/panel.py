@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfstudio_talking.inference.audio_input import RATE
+from nerfstudio_talking.inference.controls import PortraitControls
 from nerfstudio_talking.inference.performance import Performance
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.motion.controls import PortraitControls
 from nerfstudio_talking.viewer.audio_clock import audio_element, parse_report
 from nerfstudio_talking.viewer.framing import pad_to_aspect
 from nerfstudio_talking.viewer.playback import FreeView, Playback, PlaybackStatistics, RenderOutputs, Scene

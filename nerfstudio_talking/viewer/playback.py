@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.inference.controls import PortraitControls
 from nerfstudio_talking.inference.performance import HeadMotion, Performance
-from nerfstudio_talking.motion.controls import PortraitControls
 from nerfstudio_talking.viewer.audio_clock import AudioClock
 from nerfstudio_talking.viewer.framing import affordable_scale, output_image, scaled_size
 

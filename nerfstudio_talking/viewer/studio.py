@@ -22,12 +22,12 @@ from torch import Tensor
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.inference.controls import PortraitControls
 from nerfstudio_talking.inference.driver import PortraitDriver
 from nerfstudio_talking.inference.frames import outputs_renderer
 from nerfstudio_talking.inference.performance import Performance
 from nerfstudio_talking.models.portrait_model import PortraitModel
 from nerfstudio_talking.models.volume_portrait import VolumePortraitModel
-from nerfstudio_talking.motion.controls import PortraitControls
 from nerfstudio_talking.viewer.framing import free_view, scaled_size
 from nerfstudio_talking.viewer.panel import StudioPanel
 

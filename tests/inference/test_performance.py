@@ -11,13 +11,13 @@ from helpers.portraits import untrained_portrait
 
 from nerfstudio_talking.audio.extract import extract_features
 from nerfstudio_talking.dataset_io.track import save_track
+from nerfstudio_talking.inference.controls import PortraitControls
 from nerfstudio_talking.inference.driver import PortraitDriver
 from nerfstudio_talking.inference.frames import outputs_renderer
 from nerfstudio_talking.inference.performance import Performance
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.media.writing import write_wav
-from nerfstudio_talking.motion.controls import PortraitControls
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from nerfstudio_talking.baking.renderer import DeferredBakeRenderer
 from nerfstudio_talking.dataset_io.parsing_labels import PARSING_CLASSES
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.viewer.opening_view import OpeningView
+from nerfstudio_talking.viewer.studio import Studio
 
 
 def ssp_config(data) -> Any:
@@ -25,14 +26,14 @@ def ssp_config(data) -> Any:
     return config
 
 
-def test_the_viewer_finds_its_opening_view(talking_dataset):
+def test_the_viewer_finds_its_opening_view_and_the_studio(talking_dataset):
     from nerfstudio.viewer.utils import parse_object
     from nerfstudio.viewer.viewer_elements import ViewerControl
 
     pipeline = small_pipeline_config(talking_dataset).setup(device="cpu", test_mode="inference")
     found = [control for _, control in parse_object(pipeline, ViewerControl, "Custom Elements")]
-    assert found == [pipeline.opening_view]
-    assert isinstance(found[0], OpeningView)
+    assert found == [pipeline.opening_view, pipeline.studio]
+    assert [type(control) for control in found] == [OpeningView, Studio]
 
 
 def test_rays_follow_the_losses_of_the_classes(talking_dataset):

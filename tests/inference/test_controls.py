@@ -7,8 +7,8 @@ import pytest
 from helpers.builders import moving_poses, write_talking_dataset
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.inference.controls import PortraitControls, control_motion, rotate_head
 from nerfstudio_talking.motion.blinks import blink_shape
-from nerfstudio_talking.motion.controls import PortraitControls, control_motion, rotate_head
 
 CAMERA = PinholeCamera(96.0, 48, 48)
 NOSE, TOP = np.array([[0.0, 0.0, 0.12]]), np.array([[0.0, 0.12, 0.0]])
