@@ -110,6 +110,9 @@ class Studio(ViewerControl):
                     outputs = self._render_frame(track, position, view, track.camera_to_worlds[position])
                     self._cost = (time.monotonic() - start) / scale**2
                 self._outputs = tuple(outputs)
+        # nerfstudio does both with the first image of its own; until then a gizmo of its crop stands before the face
+        viewer.control_panel.update_output_options(list(self._outputs))
+        viewer.control_panel.update_control_panel()
         viewer.viser_server.on_client_connect(self._add_client)
         viewer.viser_server.on_client_disconnect(self._remove_client)
 
