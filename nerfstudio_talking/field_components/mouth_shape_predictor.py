@@ -1,4 +1,4 @@
-"""Mouth shape from audio as a module: the mean of a kernel regression on top of a mouth prior and an audio encoder."""
+"""Mouth shape from audio: a kernel regression on top of a mouth prior, or its mean with an audio encoder, as a module."""
 
 from __future__ import annotations
 
@@ -286,14 +286,19 @@ class MouthShapePredictor(nn.Module):
         windows: Float[Tensor, "frames neighbours window channels"],
         activity: Float[Tensor, " frames"],
     ) -> Float[Tensor, "frames condition"]:
-        """The condition of frames from their audio: the mean of both predictions, as far as there is voice.
+        """The condition of frames from their audio, as far as there is voice.
+
+        With a prior it is the regression's prediction: the encoder knows this person's voice alone, and follows other
+        voices worse. Without one it is the mean of both.
 
         Args:
             audio: features of each frame.
             windows: features of each frame and its neighbours.
             activity: `TalkingTrack.mouth_activity`: 0 shows the mouth at rest, 1 as predicted, more exaggerates.
         """
-        predicted = 0.5 * (self.from_regression(audio) + self.from_encoder(windows))
+        predicted = self.from_regression(audio)
+        if self.prior is None:
+            predicted = 0.5 * (predicted + self.from_encoder(windows))
         return self.from_prediction(self.shown(predicted, activity))
 
     def shown(

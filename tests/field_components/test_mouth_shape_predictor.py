@@ -108,6 +108,20 @@ def test_the_mouth_leaves_its_rest_as_far_as_there_is_voice(track):
     torch.testing.assert_close(predictor.predicted[6:18], predictor.rest.expand(12, -1))
 
 
+def test_the_encoder_counts_where_there_is_no_prior(track):
+    frames = np.arange(track.num_frames)
+    for kind, has_prior in (("logmel", True), ("mfcc", False)):
+        predictor = make(track.replace(audio_kind=kind), frames, 0.0).eval()
+        predictor.fit(track.replace(audio_kind=kind), frames)
+        audio, windows = audio_and_windows(track)
+        shape = predictor.from_regression(audio)
+        if not has_prior:
+            shape = (shape + predictor.from_encoder(windows)) / 2
+        assert (predictor.prior is not None) == has_prior
+        found = predictor(audio, windows, torch.ones(4))[:, :-1] / predictor.channel_scale
+        torch.testing.assert_close(found, predictor.shown(shape, torch.ones(4)))
+
+
 def test_rest_of_a_clip_without_silence_is_its_closed_mouth():
     shapes = np.stack([np.arange(100.0), np.arange(100.0) ** 2], axis=1)
     np.testing.assert_allclose(rest_mouth_shape(shapes, np.ones(100)), shapes[:5].mean(0))
