@@ -1,4 +1,4 @@
-"""Mouth shape from audio: a kernel regression on top of a mouth prior, or its mean with an audio encoder, as a module."""
+"""Mouth shape from audio as a module: a kernel regression on top of a mouth prior, or its mean with an encoder."""
 
 from __future__ import annotations
 
