@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ shape_checker.install()
 
 # two torch processes on two cores starve each other while their threads spin
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# videos that tests write are not signed by the user's key
+os.environ["NERFSTUDIO_TALKING_SIGNING"] = os.path.join(tempfile.gettempdir(), f"nerfstudio-talking-keys-{os.getuid()}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ LAYERS = (
     ("io",),
     ("cameras",),
     ("media",),
+    ("provenance",),
     ("audio",),
     ("face",),
     ("dataset_io",),

@@ -51,12 +51,17 @@ class Drive:
     """The config.yml of a refiner (`ns-train memory-gan`) that every frame passes through."""
     data: Path | None = None
     """The portrait's dataset folder, where it is no longer the one of its training."""
+    sign_cert: Path | None = None
+    """The PEM file of a certificate chain that signs the Content Credentials; this machine's own where not given."""
+    sign_key: Path | None = None
+    """The PEM file of the private key of --sign-cert."""
 
     def main(self) -> None:
         """Render and write, frame by frame."""
         from nerfstudio_talking.inference.driver import PortraitDriver
         from nerfstudio_talking.media.reading import read_audio_blocks
         from nerfstudio_talking.media.writing import container_format
+        from nerfstudio_talking.provenance.signing import signing_key
 
         if (self.pose == "generated") != (self.motion is not None):
             raise TalkingError(
@@ -72,6 +77,7 @@ class Drive:
                 expected, hint = f"{least:g} to {most:g}", "The help text says what is usual."
                 raise TalkingError(option, expected=expected, found=f"{value:g}", hint=hint)
         container_format(self.output)
+        sign_with = signing_key(self.sign_cert, self.sign_key)
         next(iter(read_audio_blocks(self.audio)))  # fails before the portrait is loaded
         driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion, self.data)
         with get_progress("Speaking", suffix="frames/s") as progress:
@@ -81,6 +87,7 @@ class Drive:
                 self.output,
                 crf=self.crf,
                 advance=lambda: progress.advance(task),
+                sign_with=sign_with,
                 pose=self.pose,
                 smoothing=self.smoothing,
                 scale=self.scale,

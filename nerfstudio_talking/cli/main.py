@@ -18,15 +18,17 @@ import tyro
 from rich.markup import escape
 
 from nerfstudio_talking.cli.bake import BakePortrait
-from nerfstudio_talking.cli.check import Check
 from nerfstudio_talking.cli.drive import Drive
 from nerfstudio_talking.cli.export import Export
+from nerfstudio_talking.cli.inspection.check import Check
+from nerfstudio_talking.cli.inspection.doctor import Doctor
+from nerfstudio_talking.cli.inspection.score import Score
+from nerfstudio_talking.cli.inspection.verify import Verify
 from nerfstudio_talking.cli.motion import Motion, MotionFinetune, MotionGenerate, MotionShow, MotionTrain
 from nerfstudio_talking.cli.path import CameraPath
 from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
 from nerfstudio_talking.cli.render_frames import RenderFrames
-from nerfstudio_talking.cli.score import Score
 from nerfstudio_talking.cli.serve import Serve
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
@@ -78,6 +80,8 @@ SUBCOMMANDS = {
     ),
     "motion show": Subcommand(MotionShow, "motion show --model anna.pt --data data/anna --output face.ply"),
     "score": Subcommand(Score, "score speaking.mp4 anna.mp4 --report scores"),
+    "verify": Subcommand(Verify, "verify speaking.mp4"),
+    "doctor": Subcommand(Doctor, "doctor"),
 }
 """By the words that call it."""
 

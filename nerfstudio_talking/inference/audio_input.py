@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int16
 
+from nerfstudio_talking.io.digests import file_digest
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -49,6 +51,13 @@ def written_audio(audio: Audio) -> tuple[Samples, int]:
     channels = 1 if cancels or source.channels not in LAYOUTS else source.channels
     rate = min(source.rate, _HIGHEST_RATE)
     return channel_chunks(audio, rate, channels), rate
+
+
+def audio_digest(audio: Audio) -> str | None:
+    """SHA-256 of the audio: of the file, or of the samples; None where there is no such file."""
+    if isinstance(audio, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest()
+    return file_digest(Path(audio)) if Path(audio).is_file() else None
 
 
 def whole_audio(audio: Audio) -> Float[np.ndarray, " samples"]:

@@ -146,6 +146,30 @@ def load_portrait(load_config: Path, data: Path | None = None) -> tuple[VanillaP
     return pipeline, model
 
 
+def find_bake(model: PortraitModel, config: Path, bake: Literal[auto, none] | Path) -> Bake | None:
+    """The bake to play a portrait from, if any.
+
+    Args:
+        model: the portrait.
+        config: its config.yml, beside which `ns-talking bake` leaves a bake.
+        bake: a file; 'auto' takes the one beside config.yml where the model is on a CPU; 'none' takes none.
+
+    Raises:
+        TalkingError: the file is missing, or is the bake of another portrait.
+    """
+    from nerfstudio_talking.baking.file_format import BAKE_NAME, load_bake
+    from nerfstudio_talking.baking.fit import bakeable
+    from nerfstudio_talking.io.digests import weights_digest
+
+    path = config.parent / BAKE_NAME
+    if bake == "none" or (bake == "auto" and (model.device.type != "cpu" or not path.is_file())):
+        return None
+    path = path if bake == "auto" else Path(bake)
+    found = load_bake(path, weights_digest(bakeable(model)))
+    CONSOLE.print(escape(f"Playing from {path}."), soft_wrap=True)
+    return found
+
+
 def ensure_ffmpeg() -> None:
     """Put imageio-ffmpeg's program on PATH where none is: nerfstudio's renderer asks for one by that name."""
     import shutil

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from nerfstudio_talking.inference.audio_input import RATE, Audio, audio_blocks, too_short, whole_audio, written_audio
+from nerfstudio_talking.inference.audio_input import (
+    RATE,
+    Audio,
+    audio_blocks,
+    audio_digest,
+    too_short,
+    whole_audio,
+    written_audio,
+)  # fmt: skip
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from nerfstudio_talking.inference.stream import FramePlayer, MakeTrack, PortraitStream
     from nerfstudio_talking.models.portrait_model import PortraitModel
     from nerfstudio_talking.motion.driving_track import PoseMode
+    from nerfstudio_talking.provenance.signing import SigningKey
     from nerfstudio_talking.refiner.network import StreamRefiner
 
 Frame = UInt8[np.ndarray, "height width 3"]
@@ -88,7 +97,7 @@ class PortraitDriver:
         Raises:
             TalkingError: a file is missing or is something else, or there is no such device.
         """
-        from nerfstudio_talking.inference.checkpoints import load_portrait
+        from nerfstudio_talking.inference.checkpoints import find_bake, load_portrait
 
         config = Path(config)
         if motion is not None and not Path(motion).is_file():
@@ -102,7 +111,7 @@ class PortraitDriver:
                 found = str(error).split("\n")[0]
                 hint = "Name another device, or 'auto'."
                 raise TalkingError(f"device {device}", expected="a device of torch", found=found, hint=hint) from error
-        loaded = _find_bake(model, config, bake)
+        loaded = find_bake(model, config, bake)
         if loaded is not None:
             model.to("cpu")
         network = None
@@ -226,15 +235,19 @@ class PortraitDriver:
         output: Path | str,
         crf: float = 18,
         advance: Callable[[], object] | None = None,
+        sign_with: SigningKey | None = None,
         **options: Any,
     ) -> int:
         """Drive the portrait into an mp4 with the audio, one frame being written while the next is rendered.
+
+        Frames are watermarked; the file is signed where c2pa-python is installed.
 
         Args:
             audio: as of `drive`.
             output: the file to write; there is none where something fails.
             crf: H.264 quality, 0 to 51: lower is better and larger.
             advance: called after each frame.
+            sign_with: key of the Content Credentials; this machine's where None.
             options: of `drive`.
 
         Returns:
@@ -245,13 +258,17 @@ class PortraitDriver:
         """
         from nerfstudio_talking.media.write_behind import write_behind
         from nerfstudio_talking.media.writing import VideoWriter
+        from nerfstudio_talking.provenance.credentials import VideoOrigin, signed_by
+        from nerfstudio_talking.provenance.watermark import mark_frame
 
+        origin = VideoOrigin(type(self.model).__name__, self.model.track.digest, audio_digest(audio))
+        finish = signed_by(origin, Path(output), sign_with)
         frames = self.drive(audio, **options)
         size = self.frame_size(options.get("scale", 1.0))
-        with VideoWriter(output, self.fps, *size, audio=written_audio(audio), crf=crf) as writer:
+        with VideoWriter(output, self.fps, *size, audio=written_audio(audio), crf=crf, finish=finish) as writer:
 
             def write(frame: Frame) -> None:
-                writer.write(frame)
+                writer.write(mark_frame(frame))
                 if advance is not None:
                     advance()
 
@@ -376,21 +393,3 @@ def _refined(refiner: StreamRefiner, render: RenderFrame) -> RenderFrame:
 def _check_option(name: str, value: str, choices: tuple[str, ...], hint: str = "Choose one of them.") -> None:
     if value not in choices:
         raise TalkingError(f"{name} '{value}'", expected=", ".join(choices), found=f"'{value}'", hint=hint)
-
-
-def _find_bake(model: PortraitModel, config: Path, bake: Literal["auto", "none"] | Path) -> Bake | None:
-    """The bake to play from, if any."""
-    from rich.markup import escape
-
-    from nerfstudio_talking.baking.file_format import BAKE_NAME, load_bake
-    from nerfstudio_talking.baking.fit import bakeable
-    from nerfstudio_talking.io.console import CONSOLE
-    from nerfstudio_talking.io.digests import weights_digest
-
-    path = config.parent / BAKE_NAME
-    if bake == "none" or (bake == "auto" and (model.device.type != "cpu" or not path.is_file())):
-        return None
-    path = path if bake == "auto" else Path(bake)
-    found = load_bake(path, weights_digest(bakeable(model)))
-    CONSOLE.print(escape(f"Playing from {path}."), soft_wrap=True)
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -82,6 +82,7 @@ class VideoWriter:
             silent video.
         crf: H.264 quality, 0 (lossless) to 51; 18 is visually clean.
         metadata: tags of the container. `comment` says that the video is synthetic unless given here.
+        finish: called with the complete file before it gets its name; signs it, say.
 
     Raises:
         TalkingError: the file cannot be written, no frame was written, or the quality is out of range.
@@ -97,6 +98,7 @@ class VideoWriter:
         audio: tuple[Samples, int] | None = None,
         crf: float = 18,
         metadata: Mapping[str, str] | None = None,
+        finish: Callable[[Path], None] | None = None,
     ) -> None:
         if width < 1 or height < 1:
             raise ValueError(f"frames of {width}x{height} pixels cannot be written")
@@ -106,7 +108,7 @@ class VideoWriter:
         if not 0 <= crf <= _WORST_CRF:
             hint = "18 is visually clean, and a larger number gives a smaller file."
             raise TalkingError(f"crf {crf:g}", expected=f"0 to {_WORST_CRF}", found=f"{crf:g}", hint=hint)
-        self._audio, self._crf = audio, crf
+        self._audio, self._crf, self._finish = audio, crf, finish
         self._part = part_of(self.path)
 
     def __enter__(self) -> Self:
@@ -154,6 +156,8 @@ class VideoWriter:
                 finally:
                     self._container.close()
                 if error is None:
+                    if self._finish is not None:
+                        self._finish(self._part)
                     publish(self._part, self.path)
         except TalkingError:
             if error is None:  # the exception that ended the block matters more than one of closing
@@ -208,7 +212,11 @@ def _as_columns(samples: np.ndarray) -> np.ndarray:
 
 
 def mux_audio(
-    video_path: Path | str, samples: Float[np.ndarray, " samples"] | None, rate: int, output_path: Path | str
+    video_path: Path | str,
+    samples: Float[np.ndarray, " samples"] | None,
+    rate: int,
+    output_path: Path | str,
+    finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Add audio to a video: its frames are copied without re-encoding, the audio is cut or padded to their length.
 
@@ -217,6 +225,7 @@ def mux_audio(
         samples: mono audio in [-1, 1]; None for a silent video.
         rate: samples per second.
         output_path: the video to write.
+        finish: called with the complete file before it gets its name; signs it, say.
 
     Raises:
         TalkingError: the video cannot be read, or the output cannot be written.
@@ -248,6 +257,8 @@ def mux_audio(
                     container.mux(audio.until(end))
             if audio is not None:
                 container.mux(audio.end(end))
+        if finish is not None:
+            finish(part)
         publish(part, output_path)
 
 

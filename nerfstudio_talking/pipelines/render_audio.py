@@ -21,6 +21,7 @@ from nerfstudio_talking.inference.render_clip import RATE, audio_of_times
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.media.writing import VIDEO_SUFFIXES, mux_audio
 from nerfstudio_talking.models.portrait_model import PortraitModel
+from nerfstudio_talking.provenance.credentials import VideoOrigin, signed_by
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
@@ -60,7 +61,9 @@ def with_audio(render: Callable[..., None]) -> Callable[..., None]:
             samples, reason = audio_of_times(model.track, _times(given["cameras"]), fps)
         render(*args, **options)
         if output.suffix.lower() in VIDEO_SUFFIXES:
-            mux_audio(output, samples, RATE, output)  # a silent video too is marked as synthetic
+            origin = VideoOrigin(type(model).__name__, model.track.digest)
+            # a silent video too is marked as synthetic
+            mux_audio(output, samples, RATE, output, signed_by(origin, output))
         if reason is None:
             CONSOLE.print("[green]The video has the audio of the frames that it shows.", soft_wrap=True)
         else:

@@ -55,6 +55,7 @@ def _head(track: TalkingTrack) -> Iterator[str]:
     """Facts and warnings."""
     facts = f"{track.num_frames} frames, {track.duration:.1f} s, {track.width}x{track.height}, {track.fps:g} per second"
     yield page.paragraph(f"{facts}, focal length {track.camera.focal:.0f} px")
+    yield page.paragraph("This is a person: make a portrait of them only if they have agreed to it.")
     findings = track.provenance.get("findings", [])
     if findings:
         rows = "".join(f"<li><b>{_text(code)}</b>: {_text(message)}</li>" for code, message in findings)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from nerfstudio_talking.audio.streaming import as_samples
-from nerfstudio_talking.serving.marking import mark_frame
+from nerfstudio_talking.provenance.watermark import mark_frame
 from nerfstudio_talking.serving.portraits import Frame, Portrait, Speaker
 from nerfstudio_talking.serving.timeline import BLOCKS_PER_SECOND, RATE, SpeechEvent, Timeline
 

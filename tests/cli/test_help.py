@@ -15,6 +15,7 @@ from nerfstudio_talking.cli import main
 NAMES = {
     "bake",
     "check",
+    "doctor",
     "drive",
     "export",
     "motion",
@@ -28,6 +29,7 @@ NAMES = {
     "render-frames",
     "score",
     "serve",
+    "verify",
 }
 COMMANDS = sorted(NAMES - {"motion"})
 """All but the one that only holds others."""

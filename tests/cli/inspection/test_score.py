@@ -10,8 +10,8 @@ import pytest
 from helpers.videos import NUM_RENDERED, NUM_TRUE, sample_frames, write_video_pair
 from PIL import Image
 
+from nerfstudio_talking.cli.inspection.score import Score
 from nerfstudio_talking.cli.main import entrypoint
-from nerfstudio_talking.cli.score import Score
 from nerfstudio_talking.metrics.settings import ScoreSettings
 from nerfstudio_talking.reports import score_report
 
@@ -69,7 +69,7 @@ def test_the_command_has_the_settings_of_the_library() -> None:
 
 def test_the_command_starts_without_heavy_imports() -> None:
     program = (
-        "import nerfstudio_talking.cli.score, sys;"
+        "import nerfstudio_talking.cli.inspection.score, sys;"
         "print(sorted({'torch', 'torchmetrics', 'nerfstudio', 'mediapipe', 'lpips', 'cv2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,1 @@
+"""Subcommands that look at what is there: datasets, videos, this machine."""
