@@ -7,16 +7,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.eval_utils import eval_setup
+from rich.markup import escape
 
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
 from nerfstudio_talking.models.portrait_model import PortraitModel
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.baking.file_format import Bake
 
 BAKED_CONFIG_NAME = "config_baked.yml"
 """Name of the configuration that renders from a bake, beside config.yml."""

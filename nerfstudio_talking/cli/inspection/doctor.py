@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
@@ -171,7 +172,7 @@ def _rasterizer() -> str:
         "colors": [[1.0]],
         "depths": [1.0],
     }
-    gaussian = {name: torch.tensor(value, device=device) for name, value in values.items()}
+    gaussian: dict[str, Any] = {name: torch.tensor(value, device=device) for name, value in values.items()}
     radii = torch.tensor([9], dtype=torch.int32, device=device)
     image = rasterize(**gaussian, radii=radii, width=16, height=16).image
     expected = 0.9 * float(torch.exp(torch.tensor(-0.5 * 0.1 * 0.5)))
