@@ -151,7 +151,7 @@ def load_portrait(load_config: Path, data: Path | None = None) -> tuple[VanillaP
     return pipeline, model
 
 
-def find_bake(model: PortraitModel, config: Path, bake: Literal[auto, none] | Path) -> Bake | None:
+def find_bake(model: PortraitModel, config: Path, bake: Literal["auto", "none"] | Path) -> Bake | None:
     """The bake to play a portrait from, if any.
 
     Args:
