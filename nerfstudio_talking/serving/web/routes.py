@@ -177,8 +177,11 @@ class Routes:
         return ok()
 
     async def close(self, request: web.Request) -> web.Response:
-        """End a session."""
-        self._registry.close(self._find(await read_body(request, self._config)))
+        """End a session; it may have ended already."""
+        body = await read_body(request, self._config)
+        session = self._registry.find(body.fields.get("sessionid"))
+        if session is not None:
+            self._registry.close(session)
         return ok()
 
     # recordings

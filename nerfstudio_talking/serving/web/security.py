@@ -128,11 +128,8 @@ async def _answer(request: web.Request, handler) -> web.StreamResponse:
         response = problem(408, "The request took too long.")
         response.force_close()
         return response
-    except (ConnectionError, RuntimeError) as error:
-        if request.transport is None or request.transport.is_closing():
-            raise ConnectionResetError from error
-        _LOG.exception("%s %s failed.", request.method, request.path)
-        return problem(500, "The server failed; its log says why.")
-    except Exception:  # noqa: BLE001 - a bug in one request: say so there, and go on
+    except Exception as error:  # noqa: BLE001 - a bug in one request: say so there, and go on
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return problem(400, "The client is gone.")  # and reads no answer
         _LOG.exception("%s %s failed.", request.method, request.path)
         return problem(500, "The server failed; its log says why.")

@@ -53,7 +53,7 @@ class Client:
         async with http.post(f"{self.url}/offer", json=body) as answer:
             reply = await answer.json()
         if reply["code"] != 0:
-            raise SystemExit(reply["msg"])
+            raise RuntimeError(reply["msg"])
         self.session = reply["sessionid"]
         await self.pc.setRemoteDescription(RTCSessionDescription(reply["sdp"], "answer"))
         while not self.frames:

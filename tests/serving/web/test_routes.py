@@ -32,7 +32,8 @@ def test_a_file_is_spoken_and_interrupted():
         await asyncio.sleep(0.3)
         assert (await (await client.post("/is_speaking", json=call)).json())["data"] is False
         assert not session.timeline.samples(cut + 3, cut + 12).any()
-        await client.post("/close", json=call)
+        assert (await client.post("/close", json=call)).status == 200
+        assert (await client.post("/close", json=call)).status == 200
         assert (await client.post("/is_speaking", json=call)).status == 400
 
     with_server(talk)
