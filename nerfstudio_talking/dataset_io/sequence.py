@@ -119,7 +119,11 @@ def load_sequence(folder: Path, train_fraction: float | None = None) -> TalkingS
     record_path = folder / TORSO_DIR / TORSO_JSON
     try:
         torso_frames = np.array(json.loads(record_path.read_text(encoding="utf-8"))["frames"], dtype=np.int64)
-    except (OSError, ValueError, KeyError) as error:
+        if torso_frames.ndim != 1 or not len(torso_frames):
+            raise ValueError(f"frames of shape {torso_frames.shape}")
+        if torso_frames.min() < 0 or torso_frames.max() >= track.num_frames:
+            raise ValueError(f"frames {torso_frames.min()} to {torso_frames.max()} of {track.num_frames}")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise TalkingError(record_path, expected="the references' frames", found=str(error), hint=_HINT) from error
     share = train_fraction or load_options(folder).train_fraction or TRAIN_FRACTION
     train, evaluate = split_frames(track.num_frames, share)

@@ -43,6 +43,8 @@ _COLUMNS = (
     *("frame_ids", "audio_ids"),
 )
 _ARRAYS = ("camera_to_worlds", *_COLUMNS)
+_SIZES = {"camera_to_worlds": (3, 4), "audio": (None, None), "eyes": (None,), "landmarks": (None, 2), "body": (2, 3)}
+"""Sizes of arrays after the frames; None stands for any."""
 _NORMALIZATION = ("audio_levels", "audio_mean", "audio_std")
 
 
@@ -180,10 +182,14 @@ def load_track(folder: Path) -> TalkingTrack:
         raise TalkingError(folder, expected="a dataset folder", found=found, hint=hint)
     try:
         record = json.loads(json_path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError(f"a {type(record).__name__} in {TRACK_JSON}")
         with np.load(npz_path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
             normalization = normalization_of({name: archive[name] for name in _NORMALIZATION if name in archive.files})
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, ValueError, EOFError, KeyError, RecursionError, NotImplementedError, zipfile.BadZipFile, zlib.error
+    ) as error:  # fmt: skip
         found = f"{type(error).__name__}: {error}"
         raise TalkingError(folder, expected="a readable track", found=found, hint=hint) from error
     if record.get("schema") != SCHEMA_VERSION:
@@ -193,19 +199,40 @@ def load_track(folder: Path) -> TalkingTrack:
     missing = [name for name in ("camera_to_worlds", "audio", "eyes") if name not in arrays]
     if missing:
         raise TalkingError(npz_path, expected="arrays " + ", ".join(missing), found="none of that name", hint=hint)
-    rows = {name: len(value) for name, value in arrays.items()}
-    if set(rows.values()) != {record["num_frames"]}:
-        raise TalkingError(npz_path, expected=f"{record['num_frames']} rows in each array", found=str(rows), hint=hint)
+    rows = {name: value.shape[0] if value.ndim else 0 for name, value in arrays.items()}
+    if set(rows.values()) != {record.get("num_frames")}:
+        expected = f"{record.get('num_frames')} rows in each array"
+        raise TalkingError(npz_path, expected=expected, found=str(rows), hint=hint)
+    for name, sizes in _SIZES.items():
+        if name in arrays and not _has_sizes(arrays[name], sizes):
+            found = f"{arrays[name].dtype} {arrays[name].shape}"
+            raise TalkingError(npz_path, expected=f"{name}: numbers (frames, {sizes})", found=found, hint=hint)
     audio_path = folder / AUDIO_NAME
-    return TalkingTrack(
-        fps=float(record["fps"]),
-        camera=PinholeCamera(float(record["focal"]), int(record["width"]), int(record["height"])),
-        audio_kind=record["audio_kind"],
-        audio_normalization=normalization,
-        digest=record["digest"],
-        provenance=record["provenance"],
-        audio_path=audio_path if audio_path.is_file() else None,
-        **arrays,
+    try:
+        fps, focal = float(record["fps"]), float(record["focal"])
+        if not (0 < fps < 1e4 and 0 < focal < 1e7):
+            raise ValueError(f"fps {fps}, focal {focal}")
+        return TalkingTrack(
+            fps=fps,
+            camera=PinholeCamera(focal, int(record["width"]), int(record["height"])),
+            audio_kind=str(record["audio_kind"]),
+            audio_normalization=normalization,
+            digest=str(record["digest"]),
+            provenance=dict(record["provenance"]),
+            audio_path=audio_path if audio_path.is_file() else None,
+            **arrays,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise TalkingError(json_path, expected="fps, sizes, kind, digest", found=found, hint=hint) from error
+
+
+def _has_sizes(array: np.ndarray, sizes: tuple[int | None, ...]) -> bool:
+    """Whether an array of numbers has these sizes after the frames; None stands for any."""
+    return (
+        array.dtype.kind in "fiu"
+        and array.ndim == len(sizes) + 1
+        and all(wanted is None or size == wanted for size, wanted in zip(array.shape[1:], sizes))
     )
 
 

@@ -233,7 +233,7 @@ def mux_audio(
     video_path, output_path = Path(video_path), Path(output_path)
     part = part_of(output_path)
     try:
-        source = av.open(str(video_path.absolute()))
+        source = av.open(str(video_path.absolute()), metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         raise TalkingError(
             video_path, expected="a readable video", found=str(error), hint="Render it again."

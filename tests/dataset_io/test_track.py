@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -6,7 +7,9 @@ from helpers.builders import moving_poses, write_talking_dataset
 
 from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.dataset_io.sequence import load_sequence
 from nerfstudio_talking.dataset_io.track import TalkingTrack, load_track, save_track
+from nerfstudio_talking.io.errors import TalkingError
 
 
 def test_track_comes_back(tmp_path):
@@ -56,3 +59,31 @@ def test_audio_normalisation_comes_back(tmp_path):
     assert (again.audio_normalization.reference_db, again.audio_normalization.level_db) == (-12.5, -17.25)
     np.testing.assert_array_equal(again.audio_normalization.mean, stored.mean)
     np.testing.assert_array_equal(again.audio_normalization.std, stored.std)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: [record],
+        lambda record: {**record, "fps": None},
+        lambda record: {**record, "fps": "1e999"},
+        lambda record: {**record, "width": [48]},
+        lambda record: {**record, "focal": -1},
+        lambda record: {**record, "num_frames": "22"},
+        lambda record: {name: value for name, value in record.items() if name != "provenance"},
+    ],
+)
+def test_damaged_records_are_named(tmp_path, change):
+    write_talking_dataset(tmp_path / "d", frames=6)
+    path = tmp_path / "d" / "track.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(TalkingError, match="d"):
+        load_track(tmp_path / "d")
+
+
+@pytest.mark.parametrize("frames", ["[]", "null", "[1e999]", "[99]", "[[0, 1]]"])
+def test_damaged_torso_records_are_named(tmp_path, frames):
+    write_talking_dataset(tmp_path / "d", frames=6)
+    (tmp_path / "d" / "torso" / "torso.json").write_text(f'{{"frames": {frames.replace("1e999", "1e400")}}}')
+    with pytest.raises(TalkingError, match=r"torso\.json"):
+        load_sequence(tmp_path / "d")

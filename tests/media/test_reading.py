@@ -85,6 +85,18 @@ def test_audio_counts_from_the_first_frame(tmp_path: Path, shift: float) -> None
     assert step == pytest.approx(0.5 + shift, abs=0.002)
 
 
+def test_tags_in_another_encoding_and_unknown_codecs(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_ramp(path, 3, metadata={"comment": "Jose" * 8})
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"JoseJose", "JoséJosé".encode("latin-1")))
+    assert levels(path) == [0, 1, 2]
+    path.write_bytes(data.replace(b"avc1", b"zz\xffq"))
+    for read in (probe_video, lambda name: list(read_frames(name))):
+        with pytest.raises(TalkingError, match=r"a\.mp4"):
+            read(path)
+
+
 def test_bad_files_are_named(tmp_path: Path) -> None:
     empty, text, silent, zero = (tmp_path / name for name in ("empty.mp4", "text.mp4", "silent.mp4", "zero.wav"))
     empty.touch()

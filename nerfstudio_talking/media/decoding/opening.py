@@ -30,8 +30,8 @@ def open_media(path: Path | str) -> av.container.InputContainer:
     if path.stat().st_size == 0:
         raise TalkingError(path, expected=expected, found="an empty file", hint="Copy it again.")
     try:
-        # a relative name such as 12:30.mp4 would be taken for a protocol
-        return av.open(str(path.absolute()))
+        # a relative name such as 12:30.mp4 would be taken for a protocol; tags may be in any encoding
+        return av.open(str(path.absolute()), metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         raise unreadable(path, error) from error
 
@@ -40,11 +40,14 @@ def video_stream(container: av.container.InputContainer, path: Path | str) -> Vi
     """The video stream; cover art does not count.
 
     Raises:
-        TalkingError: there is none.
+        TalkingError: there is none, or its codec is not known.
     """
     if not has_video(container):
         raise TalkingError(path, expected="a video", found="no video stream", hint="Give a video of one person.")
-    return video_stream_of(container)
+    stream = video_stream_of(container)
+    if stream.codec_context is None:
+        raise TalkingError(path, expected="a video that can be decoded", found="an unknown codec", hint=CONVERT)
+    return stream
 
 
 def unreadable(path: Path | str, error: Exception) -> TalkingError:
