@@ -81,7 +81,7 @@ SUBCOMMANDS = {
     "motion show": Subcommand(MotionShow, "motion show --model anna.pt --data data/anna --output face.ply"),
     "score": Subcommand(Score, "score speaking.mp4 anna.mp4 --report scores"),
     "verify": Subcommand(Verify, "verify speaking.mp4"),
-    "doctor": Subcommand(Doctor, "doctor"),
+    "doctor": Subcommand(Doctor, "doctor --try-parts False"),
 }
 """By the words that call it."""
 
