@@ -34,11 +34,11 @@ _MINUTES, _SIDE = 5, 512
 
 
 def repeat_sample(folder: Path, frames: int, side: int, distinct: int = 24) -> Path:
-    """A dataset of so many frames: the first ones of the sample clip over and over, whose files it links to."""
+    """A dataset of so many frames: some with a voice from the sample clip, over and over, whose files it links to."""
     if (folder / "track.json").is_file():
         return folder
     base = folder.with_name(f"sample{side}x{distinct}")
-    process_video(ProcessConfig(_SAMPLE, base, size=side, frames=f"0:{distinct}", report=False))
+    process_video(ProcessConfig(_SAMPLE, base, size=side, frames=f"50:{50 + distinct}", report=False))
     shutil.copytree(base, folder, copy_function=os.link)
     (folder / "track.json").unlink()
     track = load_track(base)

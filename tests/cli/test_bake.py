@@ -38,7 +38,7 @@ def losses(pipeline, monkeypatch) -> list[float]:
     """What the tries to come lose, dB."""
     # the module that reads runs imports all of nerfstudio's methods
     loader = SimpleNamespace(
-        load_portrait=lambda _: (pipeline, pipeline.model),
+        load_portrait=lambda *_: (pipeline, pipeline.model),
         write_baked_config=_write_baked_config,
     )
     monkeypatch.setitem(sys.modules, "nerfstudio_talking.inference.checkpoints", loader)

@@ -37,7 +37,7 @@ def loaded(portrait, monkeypatch) -> SimpleNamespace:
     """What the configuration is read as."""
     # the module that reads runs imports all of nerfstudio's methods
     found = SimpleNamespace(model=portrait)
-    loader = SimpleNamespace(load_portrait=lambda _: (None, found.model))
+    loader = SimpleNamespace(load_portrait=lambda *_: (None, found.model))
     monkeypatch.setitem(sys.modules, "nerfstudio_talking.inference.checkpoints", loader)
     return found
 

@@ -7,7 +7,7 @@ import pytest
 
 from nerfstudio_talking.media.writing import SYNTHETIC_NOTICE
 from nerfstudio_talking.serving.encoding import FrameEncoder, Upsampler
-from nerfstudio_talking.serving.marking import mark_description, mark_frame
+from nerfstudio_talking.serving.marking import mark_description
 from nerfstudio_talking.serving.timeline import BLOCK
 
 
@@ -42,7 +42,5 @@ def test_every_frame_comes_out_at_once(codec):
     assert [i for i, key in enumerate(keys) if key] == ([0, 50] if codec == "h264" else list(range(60)))
 
 
-def test_the_mark_is_in_the_description_and_leaves_the_pixels():
-    frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    np.testing.assert_array_equal(mark_frame(frame), frame)
+def test_the_mark_is_in_the_description():
     assert mark_description("v=0\r\ns=-\r\nt=0 0\r\n") == f"v=0\r\ns={SYNTHETIC_NOTICE}\r\nt=0 0\r\n"
