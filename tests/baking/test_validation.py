@@ -16,15 +16,16 @@ from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.models.evaluation import mouth_pixels
 
 
-@pytest.mark.xfail(
-    reason="since mouth shapes have the recording's amplitude the bake of this barely trained portrait loses 0.6 dB"
-)
 def test_baked_frames_are_those_of_the_portrait(pipeline, bake):
     result = validate_bake(pipeline.model, BakeRenderer(pipeline.model, bake))
     assert result.full > 15  # it has learned something that can be lost
     assert result.agreement > 35
-    # the mouth moves as far as in the recording, and a field after 60 steps is no polynomial that far out
-    assert result.full - result.baked < 0.8
+
+
+@pytest.mark.xfail(strict=True, reason="loses 0.6 dB since the mouth moves as far as in the recording; not understood")
+def test_a_bake_loses_little(pipeline, bake):
+    result = validate_bake(pipeline.model, BakeRenderer(pipeline.model, bake))
+    assert result.full - result.baked < 0.2
 
 
 def test_results_against_numpy(pipeline, bake):
