@@ -178,9 +178,11 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "first_frame_s": [round(value, 3) for value in first],
         "received_fps": {"mean": round(float(np.mean(rates)), 2), "least of 10 s": round(float(np.min(rates)), 2)},
         "audio_blocks_per_s": [round(client.blocks / spent, 2) for client in clients],
-        "click_minus_flash_ms": [round(1000 * v, 1) for v in np.quantile(offsets, [0, 0.5, 1])]
-        if len(offsets)
-        else None,
+        "click_minus_flash_ms": {
+            f"{share:.0%}": round(1000 * float(np.quantile(offsets, share)), 1)
+            for share in (0, 0.01, 0.5, 0.99, 1)
+            if len(offsets)
+        },
         "median of each third_ms": [round(1000 * float(np.median(t)), 1) for t in thirds if len(t)],
         "clicks": len(offsets),
         "server_cpu_per_s": None if busy is None else round(busy / spent, 3),
