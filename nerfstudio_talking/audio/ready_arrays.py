@@ -1,8 +1,8 @@
 """Ready arrays of audio features, as the AD-NeRF family and its successors write them: one reader for all layouts.
 
-Told apart by their sizes: windows per frame (N, window, channels) or (N, channels); rows or windows at 50 a second, as
-the feature models give them, before the family's scripts cut them into windows; any of them with transposed axes. What
-fits two of these, or none, is refused.
+Their sizes distinguish them: windows per frame (N, window, channels) or (N, channels); rows or windows at 50 a second,
+as the feature models give them, before the family's scripts cut them into windows; any of them with transposed axes.
+What fits two of these, or none, is refused.
 """
 
 from __future__ import annotations

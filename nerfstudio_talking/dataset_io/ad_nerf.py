@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from rich.markup import escape
 
 from nerfstudio_talking.audio.extract import AudioFeatures, extract_features
@@ -200,15 +200,11 @@ def _parsing_paths(folder: Path, ids: Int64[np.ndarray, " frames"]) -> list[Path
 def _audio_features(
     folder: Path, name: str | None, audio_ids: Int64[np.ndarray, " frames"], fps: float
 ) -> AudioFeatures:
+    wav = folder / "aud.wav"
     for file in [name] if name else [file for file, _ in ready_arrays()]:
         path = folder / file
-        if not path.is_file():
-            continue
-        windows, kind, note = read_feature_array(path, _num_audio_frames(folder, audio_ids, fps), fps, exact=False)
-        if note is not None:
-            CONSOLE.print(f"[yellow]{escape(note)}", soft_wrap=True)
-        return AudioFeatures(windows[audio_ids], kind, mouth_activity=_mouth_activity(folder, audio_ids, fps))
-    wav = folder / "aud.wav"
+        if path.is_file():
+            return _ready_features(path, wav if wav.is_file() else None, audio_ids, fps)
     if name or not wav.is_file():
         raise TalkingError(
             folder,
@@ -223,26 +219,24 @@ def _audio_features(
     return replace(features, windows=features.windows[audio_ids], mouth_activity=features.mouth_activity[audio_ids])
 
 
-def _num_audio_frames(folder: Path, audio_ids: Int64[np.ndarray, " frames"], fps: float) -> int:
-    """Number of frames that a ready array describes: those of the audio, of which the dataset may use a part."""
-    used = int(audio_ids.max()) + 1
-    if not (folder / "aud.wav").is_file():
-        return used
-    from nerfstudio_talking.media.reading import read_audio
+def _ready_features(path: Path, wav: Path | None, audio_ids: Int64[np.ndarray, " frames"], fps: float) -> AudioFeatures:
+    """A ready array, which describes the whole audio; the dataset may use a part of it. Voice activity where there is
+    audio."""
+    used, samples = int(audio_ids.max()) + 1, None
+    if wav is not None:
+        from nerfstudio_talking.media.reading import read_audio
 
-    return max(used, round(len(read_audio(folder / "aud.wav")) / RATE * fps))
+        samples = read_audio(wav)
+    count = used if samples is None else max(used, round(len(samples) / RATE * fps))
+    windows, kind, note = read_feature_array(path, count, fps, exact=False)
+    if note is not None:
+        CONSOLE.print(f"[yellow]{escape(note)}", soft_wrap=True)
+    activity = None
+    if samples is not None:
+        from nerfstudio_talking.audio.voice_activity import voice_activity
 
-
-def _mouth_activity(
-    folder: Path, audio_ids: Int64[np.ndarray, " frames"], fps: float
-) -> Float32[np.ndarray, " frames"] | None:
-    """Voice activity of the frames; None where the folder has no audio."""
-    if not (folder / "aud.wav").is_file():
-        return None
-    from nerfstudio_talking.audio.voice_activity import voice_activity
-    from nerfstudio_talking.media.reading import read_audio
-
-    return voice_activity(read_audio(folder / "aud.wav"), fps, int(audio_ids.max()) + 1)[audio_ids]
+        activity = voice_activity(samples, fps, used)[audio_ids]
+    return AudioFeatures(windows[audio_ids], kind, mouth_activity=activity)
 
 
 def _torso_references(

@@ -1,7 +1,7 @@
-"""What a training was told about a dataset, kept in the dataset's folder, so that every later command goes by it.
+"""Options of a dataset that a training was given, kept in the dataset's folder, so that every later command uses them.
 
 Frame rate, name of the audio features and share of the training frames are options of `ns-train`'s dataparsers. Those
-that are given there are written to `talking_options.json`; commands that are not told otherwise read them.
+that are given there are written to `talking_options.json`; commands that are given none read them.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nerfstudio_talking.inference.stream import FramePlayer, MakeTrack, PortraitStream
     from nerfstudio_talking.models.portrait_model import PortraitModel
     from nerfstudio_talking.motion.driving_track import PoseMode
+    from nerfstudio_talking.provenance.credentials import VideoOrigin
     from nerfstudio_talking.provenance.signing import SigningKey
     from nerfstudio_talking.refiner.network import StreamRefiner
 
@@ -135,6 +136,12 @@ class PortraitDriver:
     def fps(self) -> float:
         """Frames per second: those of the clip that the portrait was trained on."""
         return self._portrait.fps
+
+    def origin(self, audio_digest: str | None = None) -> VideoOrigin:
+        """What a video's credentials say of this portrait, and of the audio that it speaks (its SHA-256)."""
+        from nerfstudio_talking.provenance.credentials import VideoOrigin
+
+        return VideoOrigin(type(self.model).__name__, self._portrait.digest, audio_digest)
 
     def frame_size(self, scale: float = 1.0) -> tuple[int, int]:
         """Width and height in pixels of the frames, even numbers."""
@@ -258,11 +265,10 @@ class PortraitDriver:
         """
         from nerfstudio_talking.media.write_behind import write_behind
         from nerfstudio_talking.media.writing import VideoWriter
-        from nerfstudio_talking.provenance.credentials import VideoOrigin, signed_by
+        from nerfstudio_talking.provenance.credentials import signed_by
         from nerfstudio_talking.provenance.watermark import mark_frame
 
-        origin = VideoOrigin(type(self.model).__name__, self.model.track.digest, audio_digest(audio))
-        finish = signed_by(origin, Path(output), sign_with)
+        finish = signed_by(self.origin(audio_digest(audio)), Path(output), sign_with)
         frames = self.drive(audio, **options)
         size = self.frame_size(options.get("scale", 1.0))
         with VideoWriter(output, self.fps, *size, audio=written_audio(audio), crf=crf, finish=finish) as writer:
@@ -323,14 +329,11 @@ class PortraitDriver:
         return lambda first, windows: driving_track(self._portrait, windows, pose, smoothing, first)
 
     def _generated_tracks(self, samples: np.ndarray, seed: int, smoothing: float) -> MakeTrack:
-        from nerfstudio_talking.motion.generation import generated_track, motion_for
+        from nerfstudio_talking.motion.generation import generated_motion_track
 
         assert self._motion is not None
-        portrait, count = self._portrait, self.num_frames(samples)
-        motion = motion_for(self._motion, samples, portrait.fps, count, seed)
-        # the windows come later, frame by frame
-        nothing = np.broadcast_to(np.float32(0), (count, *portrait.audio.shape[1:]))
-        whole = generated_track(portrait, nothing, motion, smoothing)
+        count = self.num_frames(samples)
+        whole = generated_motion_track(self._portrait, self._motion, samples, count, seed, smoothing)
         return lambda first, windows: whole.span(first, first + len(windows)).replace(audio=windows)
 
     def _player(self, make_track: MakeTrack, scale: float, mouth_gain: float) -> FramePlayer:

@@ -108,11 +108,12 @@ class Performance:
 
     def _make(self, motion: HeadMotion, model: Path | None, seed: int) -> TalkingTrack:
         if motion == "generated":
-            from nerfstudio_talking.motion.generation import generated_track, motion_for
+            from nerfstudio_talking.motion.generation import generated_motion_track
 
             assert model is not None
-            generated = motion_for(model, self.samples, self.fps, self.num_frames, seed)
-            return generated_track(self.portrait, self.windows, generated, _SMOOTHING)
+            count = self.num_frames
+            moved = generated_motion_track(self.portrait, model, self.samples, count, seed, _SMOOTHING)
+            return moved.replace(audio=self.windows)
         if self.recorded and motion == "replay":
             return self.portrait
         return driving_track(self.portrait, self.windows, "ping-pong" if motion == "still" else motion, _SMOOTHING)

@@ -11,10 +11,10 @@ from jaxtyping import Float, Float64
 
 from nerfstudio_talking.audio.frame_audio import audio_of_frames, why_silent
 from nerfstudio_talking.dataset_io.track import TalkingTrack
+from nerfstudio_talking.inference.audio_input import RATE
 from nerfstudio_talking.io.errors import TalkingError
 
 _HINT = "Write one with `ns-talking path --data DIR`, or save one in the viewer."
-RATE = 16000
 
 
 def audio_of_times(

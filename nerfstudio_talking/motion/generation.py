@@ -140,6 +140,32 @@ def motion_for(
     return generate_motion(load_model(path, personal=True), samples, fps, num_frames, seed)
 
 
+def generated_motion_track(
+    portrait: TalkingTrack,
+    path: Path,
+    samples: Float[np.ndarray, " samples"],
+    num_frames: int,
+    seed: int,
+    smoothing: float = 0.0,
+) -> TalkingTrack:
+    """The generated motion of a portrait for an audio whose features come later: `audio` is zero and takes no memory.
+
+    Args:
+        portrait: the recorded track.
+        path: a personal motion model, or a motion track made from the audio.
+        samples: the audio, 16 kHz mono.
+        num_frames: number of frames, at the portrait's frame rate.
+        seed: of the motion that a model generates.
+        smoothing: as of `generated_track`.
+
+    Raises:
+        TalkingError: as of `motion_for` and `generated_track`.
+    """
+    motion = motion_for(path, samples, portrait.fps, num_frames, seed)
+    nothing = np.broadcast_to(np.float32(0), (num_frames, *portrait.audio.shape[1:]))
+    return generated_track(portrait, nothing, motion, smoothing)
+
+
 def recenter_poses(
     pose: Float[np.ndarray, "frames 6"], camera_to_worlds: Float[np.ndarray, "recorded 3 4"]
 ) -> Float[np.ndarray, "frames 6"]:

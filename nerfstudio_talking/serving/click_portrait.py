@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Int16
 
+from nerfstudio_talking.provenance.credentials import VideoOrigin
 from nerfstudio_talking.serving.motion import MotionMode
 from nerfstudio_talking.serving.portraits import Frame
 from nerfstudio_talking.serving.session import frame_audio_span
@@ -42,6 +43,7 @@ class ClickPortrait:
         look_ahead: float = 0.316,
     ) -> None:
         self.name, self.fps, self.size, self.look_ahead = name, fps, size, look_ahead
+        self.origin = VideoOrigin("test signal", name)
         self._color = np.array(color) / 255
         self.poster = self.frame(0.0)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nerfstudio_talking.dataset_io.track import TalkingTrack
     from nerfstudio_talking.inference.driver import PortraitDriver
     from nerfstudio_talking.inference.stream import PortraitStream
+    from nerfstudio_talking.provenance.credentials import VideoOrigin
 
 Frame = UInt8[np.ndarray, "height width 3"]
 _SMOOTHING = 1.0
@@ -71,6 +72,8 @@ class Portrait(Protocol):
     """Head motions to choose from."""
     poster: Frame
     """What is shown before a session's first frame is there."""
+    origin: VideoOrigin
+    """What the credentials of its recordings say."""
 
     def open(self, timeline: Timeline, motion: MotionMode) -> Speaker:
         """Frames of one session, which share nothing with those of another one."""
@@ -89,6 +92,7 @@ class DrivenPortrait:
 
     def __init__(self, driver: PortraitDriver, name: str, scale: float = 1.0, seed: int = 0) -> None:
         self.name, self.fps, self.size = name, driver.fps, driver.frame_size(scale)
+        self.origin = driver.origin()
         self._driver, self._scale, self._num_opened = driver, scale, 0
         self._loops = {"recorded": motion_loop(driver.track, _SMOOTHING, seed)}
         if driver.motion is not None:
@@ -152,7 +156,7 @@ class DrivenSpeaker:
 def _generated(driver: PortraitDriver, seed: int) -> TalkingTrack:
     """Motion generated from the clip's own audio, or from silence where that is not at hand."""
     from nerfstudio_talking.media.reading import read_audio
-    from nerfstudio_talking.motion.generation import generated_track, motion_for
+    from nerfstudio_talking.motion.generation import generated_motion_track
 
     track = driver.track
     assert driver.motion is not None
@@ -161,6 +165,4 @@ def _generated(driver: PortraitDriver, seed: int) -> TalkingTrack:
         voice = read_audio(track.audio_path, RATE, duration=_GENERATED_SECONDS)
         samples[: len(voice)] = voice[: len(samples)]
     count = round(_GENERATED_SECONDS * track.fps)
-    motion = motion_for(driver.motion, samples, track.fps, count, seed)
-    no_audio = np.broadcast_to(np.float32(0), (count, *track.audio.shape[1:]))
-    return generated_track(track, no_audio, motion, _SMOOTHING)
+    return generated_motion_track(track, driver.motion, samples, count, seed, _SMOOTHING)

@@ -12,6 +12,7 @@ import numpy as np
 
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.writing import VideoWriter
+from nerfstudio_talking.provenance.credentials import signed_by
 from nerfstudio_talking.serving.session import Session, frame_audio_span
 from nerfstudio_talking.serving.timeline import BLOCK, RATE
 
@@ -65,7 +66,8 @@ class Recorder:
             width, height = session.portrait.size
             audio = (self._blocks(), RATE)
             first = int(session.position * session.fps) + 1
-            with VideoWriter(self.path, session.fps, width, height, audio=audio, crf=20) as writer:
+            finish = signed_by(session.portrait.origin, self.path)
+            with VideoWriter(self.path, session.fps, width, height, audio=audio, crf=20, finish=finish) as writer:
                 slot = first
                 while slot == first or not self._is_over(slot - first):
                     self._wait_for(slot)

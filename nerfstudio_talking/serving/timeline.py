@@ -15,10 +15,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int16
 
+from nerfstudio_talking.inference.audio_input import RATE
 from nerfstudio_talking.io.errors import TalkingError
 
-RATE = 16000
-"""Samples per second."""
 BLOCK = 320
 """Samples of a block: 20 ms."""
 BLOCKS_PER_SECOND = RATE // BLOCK

@@ -15,6 +15,7 @@ from nerfstudio_talking.inference.audio_input import RATE
 from nerfstudio_talking.inference.controls import PortraitControls
 from nerfstudio_talking.inference.performance import Performance
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.provenance.credentials import VideoOrigin
 from nerfstudio_talking.viewer.audio_clock import audio_element, parse_report
 from nerfstudio_talking.viewer.framing import pad_to_aspect
 from nerfstudio_talking.viewer.playback import FreeView, Playback, PlaybackStatistics, RenderOutputs, Scene
@@ -57,6 +58,7 @@ class StudioPanel:
         cost: seconds that a frame takes at full size.
         hint: what to say where rendering cannot keep up.
         switched: called when the user switches between the studio and nerfstudio's own view.
+        origin: what the credentials of its recordings say.
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class StudioPanel:
         cost: float,
         hint: str,
         switched: Callable[[], None],
+        origin: VideoOrigin,
     ) -> None:
         self._client, self._of_file, self._render = client, of_file, render
         self._free_view, self._ready, self._hint, self._switched = free_view, ready, hint, switched
+        self._origin = origin
         self._voices = {CLIP_VOICE: performance}
         self._files = tempfile.TemporaryDirectory(prefix="studio-")
         self._motion_model: Path | None = None
@@ -309,7 +313,8 @@ class StudioPanel:
         self._progress.visible = True
         self.playback.pause(True)
         try:
-            content = record(self.playback.scene, self._render, self._free_view, self._ready, self._advance)
+            scene = self.playback.scene
+            content = record(scene, self._render, self._free_view, self._ready, self._advance, self._origin)
         finally:
             self._recording.clear()
             self._record.label = "Record mp4"

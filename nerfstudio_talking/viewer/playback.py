@@ -167,9 +167,8 @@ class Playback(threading.Thread):
     @property
     def number(self) -> int:
         """The frame that is heard now."""
-        performance = self._scene.performance
-        position = self.clock.position(time.monotonic()) - self._scene.delay
-        return int(np.clip(np.floor(position * performance.fps + 1e-6), 0, performance.num_frames - 1))
+        scene = self._scene
+        return _frame_at(scene.performance, self.clock.position(time.monotonic()) - scene.delay)
 
     def run(self) -> None:
         """Show frames."""
@@ -186,7 +185,7 @@ class Playback(threading.Thread):
         playing = clock.is_playing(now)
         # a frame is due when it is sent, not when its rendering starts
         position = clock.position(now) - scene.delay + (min(self._cost, 0.2) if playing else 0.0)
-        number = int(np.clip(np.floor(position * fps + 1e-6), 0, scene.performance.num_frames - 1))
+        number = _frame_at(scene.performance, position)
         scale = scene.scale or affordable_scale(self._full_cost, _FRAMES / fps)
         shown_scale = self._shown_scale if self._shown == (number, version) else 0.0
         if playing and shown_scale > 0:
@@ -217,6 +216,11 @@ class Playback(threading.Thread):
         recent = np.array([entry for entry in self._times if now - entry[0] < 1.0])
         render_ms, lag_ms = (1000 * recent[:, 1:].mean(0)).tolist()
         return PlaybackStatistics(len(recent) if playing else 0.0, render_ms, lag_ms, (shape[1], shape[0]))
+
+
+def _frame_at(performance: Performance, position: float) -> int:
+    """The frame that belongs to a position of the audio, seconds."""
+    return int(np.clip(np.floor(position * performance.fps + 1e-6), 0, performance.num_frames - 1))
 
 
 def _smooth(mean: float, value: float) -> float:

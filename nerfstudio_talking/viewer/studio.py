@@ -50,7 +50,7 @@ class StudioRenderLoop(RenderStateMachine):
         scale_ratio: of the viewer's units to metres.
         client: the browser.
         studio_shows: whether the studio shows the portrait now.
-        changed: told where camera or weights have changed meanwhile.
+        changed: called where camera or weights have changed meanwhile.
     """
 
     def __init__(
@@ -166,6 +166,7 @@ class Studio(ViewerControl):
             self._cost,
             _TOO_SLOW + (_BAKE if bakeable and self._model.frame_renderer is None else ""),
             switched,
+            self._driver.origin(),
         )
         self._panels[key] = panel
 

@@ -67,7 +67,7 @@ def test_the_bakes_path_is_absolute_where_the_outputs_are(talking_dataset, tmp_p
 
 @pytest.mark.slow
 def test_a_run_and_its_data_may_move(talking_dataset, tmp_path):
-    """The copy of a run loads its own checkpoint, and finds its dataset where it is told."""
+    """The copy of a run loads its own checkpoint, and finds its dataset in the folder that `--data` names."""
     data = shutil.copytree(talking_dataset, tmp_path / "data")
     config = portrait_config(data, tmp_path / "first")
     run(config)

@@ -14,9 +14,12 @@ from helpers.builders import write_talking_dataset
 from nerfstudio_talking.dataset_io.track import load_track
 from nerfstudio_talking.inference.performance import Performance
 from nerfstudio_talking.media.reading import probe_video, read_audio
+from nerfstudio_talking.provenance.credentials import VideoOrigin, read_credentials
 from nerfstudio_talking.viewer.audio_clock import ClockReport
 from nerfstudio_talking.viewer.playback import Playback, Scene
 from nerfstudio_talking.viewer.recording import record
+
+ORIGIN = VideoOrigin("model", "clip")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def test_a_recording_has_every_frame_and_the_audio(performance, tmp_path):
     done: list[int] = []
     content = record(
         Scene(performance), render, lambda _: (performance.portrait.camera, np.eye(4, dtype=np.float32)[:3]),
-        nullcontext, lambda number, total: done.append(number) or True,
+        nullcontext, lambda number, total: done.append(number) or True, ORIGIN,
     )  # fmt: skip
     assert content is not None
     (tmp_path / "v.mp4").write_bytes(content)
@@ -109,8 +112,10 @@ def test_a_recording_has_every_frame_and_the_audio(performance, tmp_path):
     assert done == list(range(1, 22))
     heard = read_audio(tmp_path / "v.mp4")
     assert np.corrcoef(heard[:14000], performance.samples[:14000])[0, 1] > 0.9
+    found = read_credentials(tmp_path / "v.mp4")
+    assert found is not None and found.origin == {"model": "model", "portrait": "clip"}
 
 
 def test_a_recording_can_be_stopped(performance):
     view = lambda _: (performance.portrait.camera, np.eye(4, dtype=np.float32)[:3])  # noqa: E731
-    assert record(Scene(performance), render, view, nullcontext, lambda number, total: number < 3) is None
+    assert record(Scene(performance), render, view, nullcontext, lambda number, total: number < 3, ORIGIN) is None

@@ -5,7 +5,7 @@ Looked at is as much of each track as holds ten seconds of sound.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +54,6 @@ class AudioSource:
         return values[self.channel : self.channel + 1]
 
 
-_known: OrderedDict[tuple[str, int, int], AudioSource] = OrderedDict()
-_MOST_KNOWN = 32
-
-
 def audio_source(path: Path | str) -> AudioSource:
     """The track and channels that hold the voice: the first track that is not quiet, else the loudest.
 
@@ -70,15 +66,12 @@ def audio_source(path: Path | str) -> AudioSource:
     if count == 0:
         raise TalkingError(path, expected="audio", found="no audio stream", hint="Give a file with speech in it.")
     status = path.stat()
-    key = (str(path.absolute()), status.st_mtime_ns, status.st_size)
-    if key not in _known:
-        _known[key] = _choose(path, count)
-        while len(_known) > _MOST_KNOWN:
-            _known.popitem(last=False)
-    return _known[key]
+    return _choose(path.absolute(), count, status.st_mtime_ns, status.st_size)
 
 
-def _choose(path: Path, count: int) -> AudioSource:
+@functools.lru_cache(maxsize=32)
+def _choose(path: Path, count: int, changed: int, size: int) -> AudioSource:
+    """The choice among so many tracks; `changed` and `size` say which state of the file it was made for."""
     found: list[AudioSource] = []
     for track in range(count):
         source = _look_at(path, track)

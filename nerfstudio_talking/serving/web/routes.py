@@ -19,7 +19,7 @@ from nerfstudio_talking.serving.marking import NOTICE
 from nerfstudio_talking.serving.recording import Recorder
 from nerfstudio_talking.serving.registry import SessionRegistry
 from nerfstudio_talking.serving.session import Session
-from nerfstudio_talking.serving.timeline import SpeechEvent
+from nerfstudio_talking.serving.timeline import BLOCKS_PER_SECOND, RATE, SpeechEvent
 from nerfstudio_talking.serving.web.bodies import Body, read_body
 from nerfstudio_talking.serving.web.metrics import metrics_text
 from nerfstudio_talking.serving.web.openapi import openapi_document
@@ -152,7 +152,7 @@ class Routes:
         if interrupt in (True, "true", "True", "1"):
             session.interrupt()
         segment = session.speak(samples)
-        return ok({"segment": segment, "seconds": len(samples) / 16000})
+        return ok({"segment": segment, "seconds": len(samples) / RATE})
 
     async def interrupt_talk(self, request: web.Request) -> web.Response:
         """Be silent."""
@@ -241,7 +241,9 @@ class Routes:
             while not session.is_closed:
                 try:
                     event = await asyncio.wait_for(events.get(), 1.0)
-                    text = json.dumps({"status": event.kind, "segment": event.segment, "time": event.block * 0.02})
+                    text = json.dumps(
+                        {"status": event.kind, "segment": event.segment, "time": event.block / BLOCKS_PER_SECOND}
+                    )
                 except asyncio.TimeoutError:
                     text = json.dumps({"status": "stats", **asdict(session.stats())})
                 await asyncio.wait_for(response.write(f"data: {text}\n\n".encode()), 10)
