@@ -13,45 +13,23 @@ from jaxtyping import Float, Float32, Int16
 
 from nerfstudio_talking.audio.features.registry import find_computed_kind
 from nerfstudio_talking.audio.features.speech_rows import SpeechEncoder
-from nerfstudio_talking.audio.features.streams import RATE, FeatureStream
+from nerfstudio_talking.audio.features.streams import RATE
 from nerfstudio_talking.audio.normalization import FeatureNormalization, NormalizationMode
 from nerfstudio_talking.audio.windows import WindowStream
 from nerfstudio_talking.io.errors import TalkingError
-
-
-def feature_stream(
-    kind: str,
-    normalization: FeatureNormalization,
-    mode: NormalizationMode = "adapt",
-    live: bool = True,
-    encoder: SpeechEncoder | None = None,
-) -> FeatureStream:
-    """A stream of features of a kind.
-
-    Args:
-        kind: name of the kind, as of `find_computed_kind`.
-        normalization: that of the clip.
-        mode: whether it is adapted to the voice.
-        live: whether a speech model's blocks have the size for live audio, or that of processing.
-        encoder: the speech model, where it is loaded already.
-
-    Raises:
-        TalkingError: features of this kind are made by other programs, or the model is not to be had.
-    """
-    return find_computed_kind(kind).stream(normalization, mode, live, encoder)
 
 
 class AudioWindows:
     """Windows of features around each video frame, from audio that arrives piece by piece.
 
     Args:
-        kind: of the features, as of `feature_stream`.
+        kind: name of the kind of features, as of `find_computed_kind`.
         normalization: that of the clip.
         fps: video frames per second.
-        mode, live, encoder: as of `feature_stream`.
+        mode, live, encoder: as of `FeatureKind.stream`.
 
     Raises:
-        TalkingError: as of `feature_stream`.
+        TalkingError: features of this kind are made by other programs, or the model is not to be had.
     """
 
     def __init__(

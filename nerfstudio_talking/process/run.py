@@ -95,7 +95,7 @@ def process_video(config: ProcessConfig) -> Path:
         stage("refinement", pose_refinement.refine_poses)
         stage("body", steps.track_body)
         stage("layers", steps.write_layers)
-        track = _assemble(job, keys)
+        track = _assemble(job, keys, video_digest)
         if config.report:
             from nerfstudio_talking.reports.dataset_report import write_report
 
@@ -174,7 +174,7 @@ def _ask_before_replacing(config: ProcessConfig, finished: TalkingTrack, video_d
     )
 
 
-def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
+def _assemble(job: Job, keys: dict[str, str], video_digest: str) -> TalkingTrack:
     """The track from the results of the stages."""
     from nerfstudio_talking.dataset_io.track import AUDIO_NAME
 
@@ -200,7 +200,7 @@ def _assemble(job: Job, keys: dict[str, str]) -> TalkingTrack:
             "width": job.info.width,
             "height": job.info.height,
             "fps": job.info.fps,
-            "digest": file_digest(config.video),
+            "digest": video_digest,
         },
         "frames": [job.start, job.stop],
         "crop": [crop.x, crop.y, crop.width, crop.height],

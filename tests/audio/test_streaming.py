@@ -15,7 +15,7 @@ from nerfstudio_talking.audio.features.registry import find_computed_kind
 from nerfstudio_talking.audio.features.spectral import log_mel, mfcc, spectral_features
 from nerfstudio_talking.audio.features.speech_rows import SpeechEncoder, SpeechModelRows
 from nerfstudio_talking.audio.features.streams import SpectralStream
-from nerfstudio_talking.audio.streaming import AudioWindows, as_samples, feature_stream
+from nerfstudio_talking.audio.streaming import AudioWindows, as_samples
 from nerfstudio_talking.audio.windows import WindowStream, frame_windows
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.reading import read_audio
@@ -125,7 +125,7 @@ def test_speech_model_rows_do_not_depend_on_the_cut(voice, monkeypatch):
     whole, normalization = find_computed_kind("hubert").extract(voice)
     for live in (True, False):
         for mode in ("clip", "adapt"):
-            streams = [feature_stream("hubert", normalization, mode, live) for _ in range(2)]
+            streams = [find_computed_kind("hubert").stream(normalization, mode, live) for _ in range(2)]
             at_once = np.concatenate([streams[0].push(voice), streams[0].finish()])
             rows = np.concatenate([*map(streams[1].push, random_pieces(voice)), streams[1].finish()])
             assert at_once.shape == whole.shape
@@ -180,7 +180,7 @@ def test_samples_of_either_type():
 def test_kinds_made_by_other_programs_cannot_be_streamed(voice):
     normalization = spectral_features(voice, "logmel")[1]
     with pytest.raises(TalkingError, match="made by other programs"):
-        feature_stream("deepspeech", normalization)
+        AudioWindows("deepspeech", normalization, 25.0)
 
 
 def test_no_audio_at_all(voice):

@@ -60,7 +60,13 @@ class FeatureKind:
         live: bool,
         encoder: SpeechEncoder | None = None,
     ) -> FeatureStream:
-        """A stream of rows; arguments as of `feature_stream`.
+        """A stream of rows.
+
+        Args:
+            normalization: that of the clip.
+            mode: whether it is adapted to the voice.
+            live: whether a speech model's blocks have the size for live audio, or that of processing.
+            encoder: the speech model, where it is loaded already.
 
         Raises:
             TalkingError: it is not computed here, or its model is not to be had.
