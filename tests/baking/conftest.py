@@ -12,7 +12,7 @@ TINY = BakeConfig(cell=0.4, views=12, rays_per_view=2048, conditions=48)
 
 @pytest.fixture(scope="package")
 def pipeline(talking_dataset):
-    return train_in_process(talking_dataset, 60)
+    return train_in_process(talking_dataset, 40)
 
 
 @pytest.fixture(scope="package")

@@ -67,16 +67,21 @@ class MouthPriorNetwork(nn.Module):
 
 
 class MouthPrior(nn.Module):
-    """Several networks that were learned from the same speakers, each from other random numbers; they learn no more.
+    """Several networks that were learned from the same speakers, each from other random numbers; they learn no more,
+    so that their weights are buffers.
 
     Args:
-        networks: the networks, of one size.
+        networks: the networks, of one size; theirs become buffers.
     """
 
     def __init__(self, networks: list[MouthPriorNetwork]) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(networks).requires_grad_(False)
+        self.networks = nn.ModuleList(networks)
         self.size = networks[0].size
+        for module in self.modules():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                delattr(module, name)
+                module.register_buffer(name, parameter.detach())
 
     def forward(self, windows: Float[Tensor, "frames window channels"]) -> Float[Tensor, "frames measures"]:
         """Normalised mouth measures: the mean of the networks'.
