@@ -4,9 +4,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$root"
+cores="$(nproc)"  # before the next line: nproc goes by OMP_NUM_THREADS
 # one thread each: processes that compute with several threads on the same cores starve each other
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" NUMBA_NUM_THREADS="${NUMBA_NUM_THREADS:-1}"
-cores="$(nproc)"
 workers="${WORKERS:-$((cores < 8 ? cores : 8))}"
 ruff check .
 ruff format --check .
