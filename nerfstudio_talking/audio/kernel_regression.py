@@ -74,23 +74,16 @@ def fit_audio_regression(
     targets: Float[np.ndarray, "frames count"],
     folds: int = 6,
     guard: int = 8,
-    max_gain: float = 1.6,
-    stretched: int | None = None,
     most: int = 2000,
     prior: Float[np.ndarray, "frames first"] | None = None,
 ) -> tuple[AudioRegression, Float[np.ndarray, "frames count"]]:
-    """Kernel ridge regression with a penalty per coefficient, chosen by contiguous folds, and the targets' spread.
-
-    A least-squares prediction of correlation r has r times the spread of its target: lips that barely move. Each
-    coefficient that audio does predict is stretched back, by at most `max_gain`.
+    """Kernel ridge regression with a penalty per coefficient, chosen by contiguous folds.
 
     Args:
         inputs: audio features of each frame, flattened.
         targets: mouth shape of each frame.
         folds: contiguous blocks held out in turn (neighbouring frames are too alike for random ones).
         guard: frames left out on both sides of a held-out block, since windows overlap.
-        max_gain: upper bound of the stretch.
-        stretched: how many coefficients, the first ones, are stretched at all; all of them by default.
         most: frames fitted to; a longer clip is thinned evenly.
         prior: prediction of the first coefficients by a model that has seen other people, least squares for targets of
             unit variance. How far it is trusted is cross-validated too; the regression learns the rest.
@@ -138,15 +131,8 @@ def fit_audio_regression(
         demeaned, centred = unseen - unseen.mean(), targets[:, column] - targets[:, column].mean()
         spread, true_spread = demeaned.std() + 1e-9, centred.std() + 1e-9
         correlation[column] = (demeaned * centred).mean() / (spread * true_spread)
-        # noise is never turned up: where nothing is predicted the least-squares shrinkage stays
-        stretch = correlation[column] > 0.2 and (stretched is None or column < stretched)
-        gain = np.clip(true_spread / spread, 1.0, max_gain) if stretch else 1.0
-        error[column] = (gain * demeaned - centred).std()
-        middle = targets[keep, column].mean()  # what a stretch leaves in place
-        predicted[:, column] = middle + gain * (unseen - middle)
-        bias[column] = middle + gain * (bias[column] - middle)
-        dual[:, column] *= gain
-        slope[column] *= gain
+        error[column] = (demeaned - centred).std()
+        predicted[:, column] = unseen
     return AudioRegression(mean, std, x[keep], dual, slope, bias, correlation, error), predicted
 
 

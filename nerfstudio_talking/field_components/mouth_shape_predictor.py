@@ -1,4 +1,4 @@
-"""Mouth shape from audio as a module: a kernel regression on top of a mouth prior, or its mean with an encoder."""
+"""Mouth shape from audio as a module: kernel regression on a mouth prior, or, without one, its mean with an encoder."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ class MouthShapePredictor(nn.Module):
     was fitted without that frame (scheduled sampling). An extra `is_predicted` channel says which of the two it is.
 
     Where there is a mouth prior for the features (`audio.mouth_prior`), which knows many people, the regression starts
-    from it and learns this person on top; the checkpoint contains the prior too.
+    from it and learns this person on top; the checkpoint contains the prior too. Elsewhere an audio encoder is trained
+    beside the regression.
 
     Predictions are brought to the recording's amplitude (`audio.amplitude`) and shown as far as there is voice: in
     silence the mouth is at this person's rest, whatever breath and noise sound like.
@@ -159,8 +160,10 @@ class MouthShapePredictor(nn.Module):
         prior = load_mouth_prior(feature_name(track.audio_kind))
         fits = prior is not None and (prior.size.window, prior.size.channels) == track.audio.shape[1:]
         self.prior = prior if fits else None
-        self.encoder = AudioEncoder(track.audio.shape[2], _CODE_DIM, dropout, noise)
-        self.to_mouth_shape = nn.Linear(_CODE_DIM, count)
+        self.encoder: nn.Sequential | None = None
+        if self.prior is None:  # with one it would go unused: it knows one voice, and follows others worse
+            encoder = AudioEncoder(track.audio.shape[2], _CODE_DIM, dropout, noise)
+            self.encoder = nn.Sequential(encoder, nn.Linear(_CODE_DIM, count))
         self._is_fitted = self._has_targets = False
 
     @torch.no_grad()
@@ -177,9 +180,7 @@ class MouthShapePredictor(nn.Module):
         prior = None
         if self.prior is not None:
             prior = self.from_prior(torch.from_numpy(track.audio[usable]).to(self.bias)).double().cpu().numpy()
-        regression, held_out = fit_audio_regression(
-            windows[usable], tracked[usable], stretched=0, most=_MAX_SUPPORT, prior=prior
-        )
+        regression, held_out = fit_audio_regression(windows[usable], tracked[usable], most=_MAX_SUPPORT, prior=prior)
         activity = np.ones(track.num_frames) if track.mouth_activity is None else track.mouth_activity
         voiced = activity[usable] > 0.5
         if voiced.sum() < _FEWEST_VOICED:
@@ -277,8 +278,9 @@ class MouthShapePredictor(nn.Module):
     def from_encoder(
         self, windows: Float[Tensor, "frames neighbours window channels"]
     ) -> Float[Tensor, "frames count"]:
-        """The audio encoder's prediction."""
-        return self.to_mouth_shape(self.encoder(windows))
+        """The audio encoder's prediction, where there is no prior."""
+        assert self.encoder is not None
+        return self.encoder(windows)
 
     def forward(
         self,
@@ -288,8 +290,7 @@ class MouthShapePredictor(nn.Module):
     ) -> Float[Tensor, "frames condition"]:
         """The condition of frames from their audio, as far as there is voice.
 
-        With a prior it is the regression's prediction: the encoder knows this person's voice alone, and follows other
-        voices worse. Without one it is the mean of both.
+        With a prior it is the regression's prediction, without one its mean with the encoder's.
 
         Args:
             audio: features of each frame.
@@ -297,7 +298,7 @@ class MouthShapePredictor(nn.Module):
             activity: `TalkingTrack.mouth_activity`: 0 shows the mouth at rest, 1 as predicted, more exaggerates.
         """
         predicted = self.from_regression(audio)
-        if self.prior is None:
+        if self.encoder is not None:
             predicted = 0.5 * (predicted + self.from_encoder(windows))
         return self.from_prediction(self.shown(predicted, activity))
 

@@ -65,7 +65,7 @@ class PortraitModelConfig(ModelConfig):
     audio_noise: float = 0.3
     """Standard deviation of the noise on the normalised audio features in training."""
     mouth_shape_loss_mult: float = 0.1
-    """Weight of the mean square error of the mouth shape that the audio encoder predicts."""
+    """Weight of the squared error of the mouth shape that the audio encoder predicts; unused with a mouth prior."""
 
     def learning_rates(self) -> dict[str, float]:
         """Initial learning rate of each parameter group of the model."""
@@ -154,10 +154,12 @@ class PortraitModel(Model):
         self.track = track
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
-        """The parameters of the audio condition. Subclasses add groups, and a learning rate of each to the config."""
+        """The parameters of the audio condition, where it has any. Subclasses add groups, and a learning rate of each
+        to the config."""
         module = self.mouth_shape_predictor or self.audio_encoder
         assert module is not None
-        return {"audio": list(module.parameters())}
+        parameters = list(module.parameters())
+        return {"audio": parameters} if parameters else {}
 
     def frame_condition(self, frames: Int64[Tensor, " frames"]) -> FrameCondition:
         """The conditions of distinct frames of the track; in training partly under the tracked mouth shape."""
@@ -219,7 +221,7 @@ class PortraitModel(Model):
         """The outputs; in training also the mouth shape's error: DistributedDataParallel averages the gradients of
         what is computed in here, and of nothing else."""
         outputs: dict[str, Any] = super().forward(ray_bundle)
-        if self.training and self.mouth_shape_predictor is not None:
+        if self.training and self.mouth_shape_predictor is not None and self.mouth_shape_predictor.encoder is not None:
             outputs["mouth_shape_error"] = self._mouth_shape_error(self.mouth_shape_predictor)
         return outputs
 

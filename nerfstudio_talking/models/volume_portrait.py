@@ -124,7 +124,7 @@ class VolumePortraitModel(PortraitModel):
         """Hash tables, the audio condition's networks, and all other networks."""
         groups = super().get_param_groups()
         groups["tables"] = [module.table for module in self.modules() if isinstance(module, HashPlanes)]
-        apart = {id(p) for p in [*groups["tables"], *groups["audio"], self.device_indicator_param]}
+        apart = {id(p) for p in [*groups["tables"], *groups.get("audio", []), self.device_indicator_param]}
         groups["networks"] = [p for p in self.parameters() if id(p) not in apart]
         return groups
 

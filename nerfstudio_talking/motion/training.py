@@ -140,7 +140,7 @@ def fine_tune(
             fit(f"block {fold + 1}", learned, [Sample(whole.patches[block], whole.targets[block])], config.learning)[1]
         )
         others = np.setdiff1d(frames, block)
-        regression, _ = fit_audio_regression(flat[others], coefficients[others], max_gain=1.0)
+        regression, _ = fit_audio_regression(flat[others], coefficients[others])
         regressed.append(regression.predict(flat[block]))
     curves = np.array([[sum(losses.values()) for losses in history.held_out] for history in histories])
     epochs = int(curves.mean(0).argmin()) + 1
@@ -165,7 +165,7 @@ def fine_tune(
         expression_gain=stretch,
         expression_range=np.stack([coefficients.min(0), coefficients.max(0)]),
         expression_rest=coefficients[coefficients[:, 0] <= np.percentile(coefficients[:, 0], 10)].mean(0),
-        regression=fit_audio_regression(flat, coefficients, max_gain=1.0)[0],
+        regression=fit_audio_regression(flat, coefficients)[0],
         process=fit_head_process(recording.pose, residual, recording.level, MOTION_FPS, config.order),
         blinking=fit_blinking(recording.opening, MOTION_FPS),
     )

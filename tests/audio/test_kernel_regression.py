@@ -25,7 +25,7 @@ def test_regression_is_kernel_ridge():
     rng = np.random.default_rng(3)
     audio, predicted = rng.standard_normal((60, 8)), rng.standard_normal((60, 1))
     predicted[:, 0] += 2 * audio[:, 0]
-    fit, _ = fit_audio_regression(audio, predicted, max_gain=1.0)
+    fit, _ = fit_audio_regression(audio, predicted)
     x = (audio - audio.mean(0)) / (audio.std(0) + 1e-3)
     kernel = rbf_kernel(x, gamma=0.5 / 8) + 0.3 * linear_kernel(x) / 8
     references = [
@@ -42,7 +42,7 @@ def test_held_out_frames_are_predicted_from_the_others():
     audio, predicted = rng.standard_normal((90, 6)), rng.standard_normal((90, 1))
     predicted[:, 0] += 2 * audio[:, 0]
     for most in (90, 45):
-        _, held_out = fit_audio_regression(audio, predicted, folds=3, guard=4, max_gain=1.0, most=most)
+        _, held_out = fit_audio_regression(audio, predicted, folds=3, guard=4, most=most)
         keep = np.unique(np.linspace(0, 89, most).round().astype(int))
         x, y = (audio - audio.mean(0)) / (audio.std(0) + 1e-3), predicted - predicted[keep].mean(0)
         kernel = rbf_kernel(x, gamma=0.5 / 6) + 0.3 * linear_kernel(x) / 6
@@ -55,16 +55,6 @@ def test_held_out_frames_are_predicted_from_the_others():
                 expected[first : first + 30] = ridge.predict(kernel[first : first + 30][:, rest])
             misses.append(np.abs(held_out - expected - predicted[keep].mean(0)).max())
         assert min(misses) < 1e-8
-
-
-def test_only_the_first_are_stretched():
-    rng = np.random.default_rng(3)
-    inputs = rng.standard_normal((400, 3))
-    predicted = inputs[:, :1] + rng.standard_normal((400, 2))
-    both = fit_audio_regression(inputs, predicted)[0].predict(inputs)
-    one = fit_audio_regression(inputs, predicted, stretched=1)[0].predict(inputs)
-    np.testing.assert_allclose(one[:, 0], both[:, 0])
-    assert one[:, 1].std() < 0.9 * both[:, 1].std()
 
 
 def test_held_out_error_of_noise_and_of_what_audio_predicts():
@@ -82,7 +72,7 @@ def test_a_prior_that_is_right_is_kept_and_noise_adds_nothing():
     rng = np.random.default_rng(7)
     inputs, prior = rng.standard_normal((400, 6)), rng.standard_normal((400, 2))
     targets = np.stack([prior[:, 0] + 2.0, rng.standard_normal(400)], 1)
-    fit, held_out = fit_audio_regression(inputs, targets, max_gain=1.0, prior=prior)
+    fit, held_out = fit_audio_regression(inputs, targets, prior=prior)
     np.testing.assert_allclose(fit.slope[0], 1.0, atol=1e-12)
     np.testing.assert_allclose(fit.dual[:, 0], 0.0, atol=1e-12)
     np.testing.assert_allclose(held_out[:, 0], targets[:, 0], atol=1e-12)
@@ -96,7 +86,7 @@ def test_a_person_is_learned_on_top_of_the_prior():
     rng = np.random.default_rng(8)
     inputs, prior = rng.standard_normal((500, 4)), rng.standard_normal((500, 1))
     targets = np.stack([prior[:, 0] + inputs[:, 0], inputs[:, 1]], 1) + 0.05 * rng.standard_normal((500, 2))
-    fit, held_out = fit_audio_regression(inputs[:400], targets[:400], max_gain=1.0, prior=prior[:400])
+    fit, held_out = fit_audio_regression(inputs[:400], targets[:400], prior=prior[:400])
     assert fit.slope[1] == 0.0  # a coefficient beyond the prior's has none
     predicted = fit.predict(inputs[400:], prior[400:])
     for column in range(2):

@@ -76,7 +76,7 @@ def test_fit_is_the_regression_on_the_frames_where_the_mouth_was_seen(track):
     prior = load_mouth_prior("logmel")
     assert prior is not None
     measures = prior(torch.from_numpy(track.audio[usable])).double().numpy()[:, :3]
-    expected, held_out = fit_audio_regression(inputs[usable], tracked[usable], stretched=0, prior=measures)
+    expected, held_out = fit_audio_regression(inputs[usable], tracked[usable], prior=measures)
     for name in ("mean", "std", "support", "dual", "slope", "bias"):
         np.testing.assert_array_equal(getattr(predictor, name), getattr(expected, name).astype(np.float32))
     # brought to the amplitude of the recording: the gap is predicted, so that the extremes are those tracked

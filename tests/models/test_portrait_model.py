@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from helpers.image_portrait import ImagePortrait, image_portrait_trainer
 from nerfstudio.utils import writer
 
-from nerfstudio_talking.dataset_io.track import load_track
+from nerfstudio_talking.dataset_io.track import load_track, save_track
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.pipelines.portrait_pipeline import PortraitPipeline
 
@@ -48,12 +49,32 @@ def test_an_image_portrait_trains_with_nerfstudios_trainer(trainer):
         for name, value in trainer.pipeline.model.named_parameters()
         if not torch.equal(value, trainer.before[name])
     }
-    assert {"rgba", "gain", "mouth_shape_predictor.to_mouth_shape.weight"} <= moved
-    assert set(trainer.optimizers.optimizers) == {"audio", "images"}
+    assert {"rgba", "gain"} <= moved
+    assert not [name for name in trainer.before if name.startswith("mouth_shape_predictor")]  # the prior is fixed
+    assert set(trainer.optimizers.optimizers) == {"images"}
     checkpoint = next((trainer.checkpoint_dir).glob("*.ckpt"))
     state = torch.load(checkpoint, weights_only=True)
     assert state["step"] == 2
     assert not [name for name in state["pipeline"] if "conditioning" in name or "tracked" in name]
+
+
+def test_without_a_mouth_prior_the_audio_encoder_learns(talking_dataset, tmp_path):
+    """Features of which no prior knows: log-mel by another name."""
+    torch.manual_seed(0)
+    data = tmp_path / "data"
+    shutil.copytree(talking_dataset, data)
+    save_track(load_track(data).replace(audio_kind="mfcc"), data)
+    config = image_portrait_trainer(data, tmp_path, 2)
+    writer.EVENT_WRITERS.clear()
+    writer.EVENT_STORAGE.clear()
+    config.save_config()
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    predictor = trainer.pipeline.model.mouth_shape_predictor
+    before = [value.detach().clone() for value in predictor.parameters()]
+    trainer.train()
+    assert set(trainer.optimizers.optimizers) == {"audio", "images"}
+    assert before and all(not torch.equal(a, b) for a, b in zip(before, predictor.parameters()))
 
 
 @pytest.mark.slow
@@ -88,7 +109,7 @@ def test_several_frames_per_step(talking_dataset, tmp_path):
     pipeline.train()
     outputs, losses, metrics = pipeline.get_train_loss_dict(0)
     assert outputs["rgb"].shape == (3, 48, 48, 3)
-    assert losses.keys() == {"rgb_loss", "mouth_shape_loss"}
+    assert losses.keys() == {"rgb_loss"}
     assert float(metrics["psnr"]) == pytest.approx(-10 * np.log10(float(losses["rgb_loss"].detach())), abs=1e-4)
 
 
