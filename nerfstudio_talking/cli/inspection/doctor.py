@@ -21,6 +21,7 @@ _EXTRAS = {
     "speech: Whisper's features": "faster_whisper",
     "speech: HuBERT, wav2vec 2.0": "transformers",
     "serve: live in a browser": "aiortc",
+    "batch: many portraits on Ray": "ray",
     "provenance: Content Credentials": "c2pa",
     "tiny-cuda-nn: faster networks": "tinycudann",
 }
