@@ -50,7 +50,7 @@ _NORMALIZATION = ("audio_levels", "audio_mean", "audio_std")
 
 @dataclass(frozen=True)
 class TalkingTrack:
-    """A clip, frame by frame. World = the head, OpenGL axes, metres; see docs/design.md.
+    """A clip, frame by frame. World = the head, OpenGL axes, metres; see docs/conventions.md.
 
     Frame i shows the audio in [i/fps, (i+1)/fps) seconds. Arrays are read-only by convention.
     """

@@ -1,7 +1,7 @@
 """The astronaut's head as a surface in three dimensions, and how lips, jaw and lids move on it.
 
 The surface has one point per texture pixel, seen by a pinhole camera. Its depth comes from FaceMesh's landmarks where
-there is a face and from an ellipsoid where there is hair. World = the head: see docs/design.md.
+there is a face and from an ellipsoid where there is hair. World = the head: see docs/conventions.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ The import of nerfstudio and of all registered methods takes seven seconds of CP
 child runs the console script's entry point with its own arguments, folder, environment, standard output and standard
 error, and ends as the script does. Imports apart, it is a process like that of the script.
 
-Requests and exit codes are lines of JSON on the two file descriptors that the arguments name.
+Requests and exit codes are lines of JSON on the two file descriptors that the arguments name. A request with
+`parse` instead of arguments asks what is wrong with some command lines, and runs none; the answer is printed as JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import entry_points
+
+from helpers.command_parsing import parse_errors
 
 IMPORTS = (
     "nerfstudio.scripts.train",
@@ -34,6 +37,10 @@ def run_entry_point(request: dict) -> object:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
+    if "parse" in request:
+        json.dump(parse_errors(request["parse"]), sys.stdout)
+        sys.stdout.flush()
+        return 0
     sys.argv = request["arguments"]
     (script,) = entry_points(group="console_scripts", name=os.path.basename(sys.argv[0]))
     return script.load()()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 SMALL = (
     "--pipeline.datamanager.train-num-rays-per-batch",
@@ -39,7 +39,7 @@ def command(
     environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
     call = [str(program), *map(str, arguments)]
     if forked and not _has_gpu():
-        result = _run_forked(call, cwd, environment)
+        result = _run_forked({"arguments": call}, cwd, environment)
     else:
         result = subprocess.run(call, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if check and result.returncode != 0:
@@ -55,16 +55,28 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _run_forked(call: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def parse_errors(calls: list[dict[str, Any]], cwd: Path) -> list[str | None]:
+    """What the commands' own parsers say against each call, by `helpers.command_parsing` in a process of its own.
+
+    Args:
+        calls: `words` and `is_whole` of each.
+        cwd: the folder from which paths of scripts count.
+    """
+    result = _run_forked({"parse": calls}, cwd, dict(os.environ))
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def _run_forked(call: dict[str, Any], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     requests, replies = _server()
     with tempfile.TemporaryDirectory() as folder:
         outputs = {name: Path(folder) / name for name in ("stdout", "stderr")}
-        request = {"arguments": call, "cwd": str(cwd), "environment": environment}
+        request = {**call, "cwd": str(cwd), "environment": environment}
         print(json.dumps({**request, **{name: str(path) for name, path in outputs.items()}}), file=requests, flush=True)
         reply = replies.readline()
         assert reply, "the server of commands has ended"
         texts = {name: path.read_text(encoding="utf-8") for name, path in outputs.items()}
-    return subprocess.CompletedProcess(call, int(reply), **texts)
+    return subprocess.CompletedProcess(call.get("arguments", ()), int(reply), **texts)
 
 
 @functools.cache
