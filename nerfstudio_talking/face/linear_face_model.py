@@ -2,10 +2,10 @@
 
     shape = mean + closure * lid + sum_k coefficient_k * component_k
 
-The common frame is the head's (docs/conventions.md): poses are taken out before anything is learned, and the eye corners of
-all people lie equally far apart, so one basis serves many people. A track holds points of the image, not of space: each
-point has one mean depth, and only its position across the face moves. The first component opens the lips, which viewers
-judge; the others are principal components of what the lip distance does not explain.
+The common frame is the head's (docs/conventions.md): poses are taken out before anything is learned, and the eye
+corners of all people lie equally far apart, so one basis serves many people. A track holds points of the image, not of
+space: each point has one mean depth, and only its position across the face moves. The first component opens the
+lips, which viewers judge; the others are principal components of what the lip distance does not explain.
 """
 
 from __future__ import annotations
