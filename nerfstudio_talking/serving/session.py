@@ -19,8 +19,15 @@ from nerfstudio_talking.serving.timeline import BLOCKS_PER_SECOND, RATE, SpeechE
 Clock = Callable[[], float]
 """Seconds that never jump: time.monotonic, or a simulated clock."""
 RENDER_AHEAD = 0.08
-"""Seconds that a frame may take from the moment its audio is committed: rendering, and waiting for other sessions."""
-_FRAMES_KEPT = 8
+"""Seconds from the moment a frame's audio is committed to the frame's time: rendering, and waiting for other sessions."""
+_MOST_AHEAD = 0.4
+"""The same at most, on a machine that needs longer: audio is then committed further ahead."""
+_MOST_LAG = 0.04
+"""Seconds after its time at which a frame may still appear; but one frame period at least."""
+_STILL = 1.0
+"""Seconds after which a late frame is better than one that stands still."""
+_FRAMES_KEPT = 0.4
+"""Seconds of frames that are kept: for those ahead, and for outputs that lag."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +69,11 @@ class Session:
         self.speaker: Speaker = portrait.open(self.timeline, motion if motion in portrait.motions else "recorded")  # type: ignore[arg-type]
         self._clock, self._start = clock, clock()
         self._lock = threading.Lock()
-        self._frames: deque[tuple[float, Frame]] = deque([(-1.0, portrait.poster)], maxlen=_FRAMES_KEPT)
+        num_kept = max(round(_FRAMES_KEPT * portrait.fps), 8)
+        self._frames: deque[tuple[float, Frame]] = deque([(-1.0, portrait.poster)], maxlen=num_kept)
         self._fed, self._newest = 0, -1.0
-        self._horizon = self.speaker.look_ahead + RENDER_AHEAD
+        self._cost = 0.0  # seconds of rendering a frame, smoothed
+        self._most_lag = max(int(_MOST_LAG * portrait.fps + 1e-6), 1) / portrait.fps
         self.is_closed = False
         """Set once; the worker and the outputs then leave the session alone."""
         self.error: str | None = None
@@ -109,7 +118,7 @@ class Session:
             now = self.position
             self.timeline.interrupt(int(now * BLOCKS_PER_SECOND))
             kept = [item for item in self._frames if item[0] <= now]
-            self._frames = deque(kept[-1:] or list(self._frames)[:1], maxlen=_FRAMES_KEPT)
+            self._frames = deque(kept[-1:] or list(self._frames)[:1], maxlen=self._frames.maxlen)
 
     @property
     def is_speaking(self) -> bool:
@@ -133,11 +142,13 @@ class Session:
     def advance(self) -> None:
         """Commit audio as far ahead as frames need it, hand it to the speaker, and report events that are due."""
         position = self.position
-        self.timeline.commit(int((position + self._horizon) * BLOCKS_PER_SECOND) + 1)
+        ahead = min(max(RENDER_AHEAD, 2 * self._cost), _MOST_AHEAD)
+        self.timeline.commit(int((position + self.speaker.look_ahead + ahead) * BLOCKS_PER_SECOND) + 1)
         if (until := self.timeline.num_committed) > self._fed:
             self.speaker.push(self.timeline.samples(self._fed, until))
             self._fed = until
-        while self.speaker.pending and self.speaker.position < position - 0.5 / self.fps:
+        # the newest one stays: where even that will be late, the machine is too slow for any
+        while self.speaker.pending > 1 and self.speaker.position < position + self._cost - 0.5 / self.fps:
             self.speaker.skip()
             self._skipped += 1
         for event in self.timeline.due_events(int(position * BLOCKS_PER_SECOND)):
@@ -154,14 +165,18 @@ class Session:
         return self.position - self._newest if self.speaker.pending else None
 
     def render(self) -> None:
-        """Render the next frame."""
-        cut = self.timeline.num_interruptions
+        """Render the next frame. One that is finished too late is left out, so that no stall shows it with other audio."""
+        cut, begun = self.timeline.num_interruptions, self._clock()
         time, frame = self.speaker.render()
         frame = mark_frame(frame)
         with self._lock:
+            now = self._clock()
+            self._cost += (now - begun - self._cost) * (0.1 if self._rendered else 1.0)
             self._rendered, self._newest = self._rendered + 1, time
-            self._render_times.append(self._clock())
-            if cut == self.timeline.num_interruptions:  # else it shows what was dropped
+            self._render_times.append(now)
+            is_late = now - self._start > time + self._most_lag and time < self._frames[-1][0] + _STILL
+            self._skipped += is_late
+            if not is_late and cut == self.timeline.num_interruptions:  # else it shows what was dropped
                 self._frames.append((time, frame))
 
     # outputs

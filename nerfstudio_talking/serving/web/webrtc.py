@@ -28,7 +28,8 @@ from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.serving.encoding import Upsampler
 from nerfstudio_talking.serving.marking import mark_description
 from nerfstudio_talking.serving.session import Session
-from nerfstudio_talking.serving.timeline import BLOCKS_PER_SECOND, RATE
+from nerfstudio_talking.serving.timeline import BLOCK, BLOCKS_PER_SECOND, RATE
+from nerfstudio_talking.serving.web.sender_reports import report_session_time
 
 WebrtcCodec = Literal["auto", "h264", "vp8"]
 """Video codec of WebRTC; 'auto' takes the first one that the browser offers."""
@@ -49,16 +50,22 @@ class SessionAudioTrack(MediaStreamTrack):
         super().__init__()
         self._session, self._upsample = session, Upsampler()
         self._index: int | None = None
+        self.first_timestamp = 0
+        """The session's time, in ticks, of the encoder's timestamp 0: aiortc's Opus encoder counts from its first frame."""
 
     async def recv(self) -> AudioFrame:
         """The next block at 48 kHz."""
-        session = self._session
-        self._index = _next(self._index, session.position * BLOCKS_PER_SECOND, _LATE * BLOCKS_PER_SECOND)
+        session, last = self._session, self._index
+        self._index = _next(last, session.position * BLOCKS_PER_SECOND, _LATE * BLOCKS_PER_SECOND)
+        if last is None:
+            self.first_timestamp = self._index * BLOCK * _AUDIO_RATE // RATE
         await _until(self, session, self._index / BLOCKS_PER_SECOND)
         samples = self._upsample(session.audio_block(self._index))
+        if last is not None and self._index > last + 1:
+            samples[:] = 0  # Opus puts the first packet after a gap at its beginning: nothing is heard too early
         frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate = _AUDIO_RATE
-        frame.pts, frame.time_base = self._index * _AUDIO_RATE // BLOCKS_PER_SECOND, Fraction(1, _AUDIO_RATE)
+        frame.pts, frame.time_base = self._index * BLOCK * _AUDIO_RATE // RATE, Fraction(1, _AUDIO_RATE)
         session.note_audio(self._index)
         return frame
 
@@ -72,6 +79,8 @@ class SessionVideoTrack(MediaStreamTrack):
         super().__init__()
         self._session = session
         self._slot: int | None = None
+        self.first_timestamp = 0
+        """The session's time, in ticks, of the encoder's timestamp 0."""
 
     async def recv(self) -> VideoFrame:
         """The next frame."""
@@ -165,6 +174,7 @@ async def connect(
     try:
         for track in (SessionAudioTrack(session), SessionVideoTrack(session)):
             pc.addTrack(track)
+        report_session_time(pc.getSenders(), session)
         await asyncio.wait_for(_negotiate(pc, sdp, codec), _CONNECT_SECONDS)
     except Exception as error:
         await pc.close()
