@@ -28,19 +28,36 @@ class Machine:
 
     def __init__(self, clock: Clock, cost: float = 0.0, pause: float = 0.005) -> None:
         self.clock, self.cost, self.pause, self.worker = clock, cost, pause, RenderWorker()
+        self.sessions: list[Session] = []
         self.slots: dict[str, int] = {}
         self.seen: dict[str, list[tuple[int, float, int]]] = {}
 
     def add(self, session: Session) -> Session:
+        render = session.speaker.render
+
+        def slow_render() -> tuple[float, np.ndarray]:
+            found = render()
+            self.elapse(self.cost)
+            return found
+
+        session.speaker.render = slow_render  # type: ignore[method-assign]
         self.worker.add(session)
+        self.sessions.append(session)
         self.slots[session.id], self.seen[session.id] = 0, []
         return session
 
-    def run(self, sessions: list[Session], seconds: float) -> None:
+    def run(self, seconds: float) -> None:
         end = self.clock.now + seconds
         while self.clock.now < end:
-            self.clock.now += self.cost if self.worker.step() and self.cost else self.pause
-            for session in sessions:
+            if not self.worker.step() or not self.cost:
+                self.elapse(self.pause)
+
+    def elapse(self, seconds: float) -> None:
+        """Let time pass; what is due meanwhile is shown, whatever the worker does."""
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now = min(self.clock.now + 0.01, end)
+            for session in self.sessions:
                 while self.slots[session.id] / session.fps <= session.position:
                     slot = self.slots[session.id]
                     time, frame = session.frame_at(slot / session.fps)
@@ -63,10 +80,10 @@ def clock() -> Clock:
 def test_a_click_is_seen_in_the_frame_in_which_it_is_heard(clock):
     machine, session = Machine(clock), Session(ClickPortrait(), clock)
     machine.add(session)
-    machine.run([session], 1.0)
+    machine.run(1.0)
     session.speak(click(1.0, 0.2))
     pushed = session.position
-    machine.run([session], 2.0)
+    machine.run(2.0)
     bright = [slot for slot, _, value in machine.seen[session.id] if value > 200]
     heard = np.flatnonzero(session.timeline.samples(0, 150)) / RATE
     assert len(bright) in (1, 2)  # of 40 ms, aligned to blocks of 20
@@ -74,38 +91,42 @@ def test_a_click_is_seen_in_the_frame_in_which_it_is_heard(clock):
     assert heard[0] - 0.2 - pushed < 0.316 + RENDER_AHEAD + 0.05
 
 
-def test_audio_and_image_stay_together_for_ten_minutes(clock):
-    portrait = ClickPortrait(fps=30000 / 1001, size=(2, 2))
-    machine, session = Machine(clock, pause=0.03), Session(portrait, clock, capacity=1000)
+def test_no_frame_appears_with_other_audio_whatever_stalls(clock):
+    rng = np.random.default_rng(0)
+    machine, session = Machine(clock, cost=0.02), Session(ClickPortrait(size=(2, 2)), clock)
     machine.add(session)
-    session.speak(np.concatenate([click(1.0, 0.5)] * 600))
-    heard: list[float] = []
-    for second in range(600):
-        machine.run([session], second + 1 - session.position)
-        start = second * BLOCKS_PER_SECOND
-        samples = session.timeline.samples(start, start + BLOCKS_PER_SECOND)
-        heard.append(second + np.flatnonzero(samples)[0] / RATE)
-    bright = np.array([slot for slot, _, value in machine.seen[session.id] if value > 200])
-    flashes = bright[np.concatenate([[True], np.diff(bright) > 1])] / session.fps
-    assert len(flashes) == 600
-    offsets = np.array(heard) - flashes  # a frame shows the audio from its own time on
-    assert offsets.min() >= -1e-6 and offsets.max() < 1 / session.fps
-    stats = session.stats()
-    assert stats.repeated == 0 and stats.skipped == 0
-    assert abs(stats.av_drift_ms) < 45
+    for second in range(90):
+        machine.cost = 0.02
+        machine.run(second + 0.5 * rng.random() - session.position)
+        machine.cost = rng.uniform(0.05, 0.6)  # one frame takes so long
+        machine.run(0.03)
+        machine.cost = 0.02
+        machine.run(second + 1 - session.position)
+    assert session.stats().skipped > 90
+    first_shown: dict[float, int] = {}
+    for slot, time, _ in machine.seen[session.id]:
+        first_shown.setdefault(time, slot)
+    late = np.array([slot / 25 - time for time, slot in first_shown.items() if time > 0])
+    assert 0.0 <= late.min() + 1e-6 and late.max() < 0.04 + 1e-6
+    assert len(late) > 90 * 15
 
 
-def test_a_machine_that_is_too_slow_loses_frames_and_no_audio(clock):
-    machine, session = Machine(clock, cost=0.07), Session(ClickPortrait(), clock)
+@pytest.mark.parametrize(("cost", "fps"), [(0.07, 14), (0.3, 3)])
+def test_a_machine_that_is_too_slow_loses_frames_and_no_audio(clock, cost, fps):
+    machine, session = Machine(clock, cost=cost), Session(ClickPortrait(), clock)
     machine.add(session)
-    session.speak(click(3.0, 1.5))
-    machine.run([session], 2.5)
+    machine.run(2.0)
+    session.speak(np.full(RATE, 16000, np.int16))
+    machine.run(2.0)
     stats = session.stats()
-    assert stats.skipped > 10 and stats.repeated > 10
-    heard = np.flatnonzero(session.timeline.samples(0, 125))[0] / RATE
-    bright = [slot for slot, _, value in machine.seen[session.id] if value > 100]
-    assert heard == 1.5
-    assert abs(bright[0] / 25 - heard) < 0.15
+    assert stats.skipped > 3 * (25 - fps) and stats.repeated > 3 * (25 - fps)
+    assert abs(stats.render_fps - fps) < 1.5
+    heard = 2 + np.flatnonzero(session.timeline.samples(100, 190))[[0, -1]] / RATE
+    assert heard[1] - heard[0] == pytest.approx(1.0, abs=1e-3)
+    assert heard[0] - 2.0 < 0.316 + max(2 * cost, RENDER_AHEAD) + 0.05  # a slow machine listens further ahead
+    bright = [slot / 25 for slot, _, value in machine.seen[session.id] if value > 200]
+    assert -0.04 - 1e-6 <= bright[0] - heard[0] < cost + 0.05  # what is seen is heard; what is heard is seen soon
+    assert -0.04 - 1e-6 <= bright[-1] - heard[1] < cost + 0.05
 
 
 def test_an_interruption_is_heard_and_seen_within_200_ms(clock):
@@ -114,10 +135,10 @@ def test_an_interruption_is_heard_and_seen_within_200_ms(clock):
     session.speak(np.full(5 * RATE, 16000, np.int16))
     events: list[SpeechEvent] = []
     session.listen(events.append)
-    machine.run([session], 2.0)
+    machine.run(2.0)
     session.interrupt()
     cut = session.position
-    machine.run([session], 1.0)
+    machine.run(1.0)
     assert not session.timeline.samples(int(cut * BLOCKS_PER_SECOND) + 2, session.current_block).any()
     assert not session.is_speaking
     assert [event.kind for event in events] == ["start", "interrupted"]
@@ -132,7 +153,7 @@ def test_sessions_are_rendered_in_time_and_share_nothing(clock):
     sessions = [machine.add(Session(portraits[i % 2], clock)) for i in range(4)]
     for index, session in enumerate(sessions):
         session.speak(click(2.0, 0.2 * (index + 1)))
-    machine.run(sessions, 2.5)
+    machine.run(2.5)
     for index, session in enumerate(sessions):
         assert (session.frame_at(session.position)[1].reshape(-1, 3).argmax(axis=1) == index % 2).all()
         bright = [slot for slot, _, value in machine.seen[session.id] if value > 200]
@@ -147,7 +168,7 @@ def test_a_machine_that_is_too_slow_treats_sessions_alike(clock):
     for _ in range(3):
         sessions.append(machine.add(Session(ClickPortrait(), clock)))
         clock.now += 0.001
-    machine.run(sessions, 6.0)
+    machine.run(6.0)
     rendered = [session.stats().rendered for session in sessions]
     assert sum(rendered) > 110 and max(rendered) - min(rendered) <= 2
 
@@ -182,7 +203,7 @@ def test_a_session_that_fails_ends_alone(clock):
         raise RuntimeError("a broken portrait")
 
     broken.speaker.render = fail  # type: ignore[assignment]
-    machine.run([sound], 0.5)
+    machine.run(0.5)
     assert broken.is_closed and broken.error == "a broken portrait"
     assert not sound.is_closed and sound.stats().rendered > 10
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,9 @@ class Routes:
     def __init__(self, registry: SessionRegistry, config: ServeConfig) -> None:
         self._registry, self._config = registry, config
         self._ice_servers = parse_ice_servers(config.ice_servers)
-        self._decoding = asyncio.Semaphore(2)
+        # not the threads that encode audio and frames: a client's upload may not make another's wait
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="upload")
+        self._savers = ThreadPoolExecutor(4, thread_name_prefix="save")
         self._folder = tempfile.TemporaryDirectory(prefix="nerfstudio-talking-")
         self._recorders: dict[str, Recorder] = {}
         self._num_recordings = 0
@@ -87,7 +90,9 @@ class Routes:
         for recorder in self._recorders.values():
             recorder.request_stop()
         for recorder in self._recorders.values():
-            await asyncio.to_thread(_finish, recorder)
+            await self._finish(recorder)
+        self._workers.shutdown(cancel_futures=True)
+        self._savers.shutdown()
         self._folder.cleanup()
 
     # media
@@ -145,8 +150,8 @@ class Routes:
         return await self._speak(session, body.file, body.fields.get("interrupt"))
 
     async def _speak(self, session: Session, data: bytes, interrupt: object) -> web.Response:
-        async with self._decoding:
-            samples = await asyncio.to_thread(decode_audio, data, self._config.max_audio_seconds)
+        loop, limit = asyncio.get_running_loop(), self._config.max_audio_seconds
+        samples = await loop.run_in_executor(self._workers, decode_audio, data, limit)
         if session.is_closed:
             raise _no_session()
         if interrupt in (True, "true", "True", "1"):
@@ -204,7 +209,7 @@ class Routes:
         if kind == "end_record":
             if recorder is None:
                 return problem(409, "The session is not being recorded.")
-            await asyncio.to_thread(recorder.stop)
+            await asyncio.get_running_loop().run_in_executor(self._savers, recorder.stop)
             return ok({"url": f"/record/{session.id}"})
         return problem(400, "The type is start_record or end_record.")
 
@@ -220,7 +225,10 @@ class Routes:
         recorder = self._recorders.pop(session.id, None)
         if recorder is not None:
             recorder.request_stop()
-            _background(asyncio.to_thread(_finish, recorder))
+            _background(self._finish(recorder))
+
+    async def _finish(self, recorder: Recorder) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._savers, _finish, recorder)
 
     # events and documents
 
