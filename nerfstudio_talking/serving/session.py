@@ -19,7 +19,7 @@ from nerfstudio_talking.serving.timeline import BLOCKS_PER_SECOND, RATE, SpeechE
 Clock = Callable[[], float]
 """Seconds that never jump: time.monotonic, or a simulated clock."""
 RENDER_AHEAD = 0.08
-"""Seconds from the moment a frame's audio is committed to the frame's time: rendering, and waiting for other sessions."""
+"""Seconds from the moment a frame's audio is committed to its time: rendering, and waiting for other sessions."""
 _MOST_AHEAD = 0.4
 """The same at most, on a machine that needs longer: audio is then committed further ahead."""
 _MOST_LAG = 0.04
@@ -165,7 +165,7 @@ class Session:
         return self.position - self._newest if self.speaker.pending else None
 
     def render(self) -> None:
-        """Render the next frame. One that is finished too late is left out, so that no stall shows it with other audio."""
+        """Render the next frame. One that is finished too late is left out: no stall shows it with other audio."""
         cut, begun = self.timeline.num_interruptions, self._clock()
         time, frame = self.speaker.render()
         frame = mark_frame(frame)

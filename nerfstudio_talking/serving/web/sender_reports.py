@@ -18,7 +18,7 @@ from nerfstudio_talking.serving.session import Session
 
 _RATES = {"audio": 48000, "video": 90000}
 _DELAYS = {"audio": 312 + 36, "video": 0}
-"""RTP ticks by which the encoded content is later than its timestamp: libopus' look-ahead, and the upsampler's filter."""
+"""RTP ticks by which the content is later than its timestamp: libopus' look-ahead and the upsampler's filter."""
 _NTP_EPOCH = 2208988800
 """Seconds from 1900 to 1970."""
 

@@ -51,7 +51,7 @@ class SessionAudioTrack(MediaStreamTrack):
         self._session, self._upsample = session, Upsampler()
         self._index: int | None = None
         self.first_timestamp = 0
-        """The session's time, in ticks, of the encoder's timestamp 0: aiortc's Opus encoder counts from its first frame."""
+        """The session's time, in ticks, of the encoder's timestamp 0: aiortc's Opus counts from its first frame."""
 
     async def recv(self) -> AudioFrame:
         """The next block at 48 kHz."""
