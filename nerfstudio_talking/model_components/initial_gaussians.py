@@ -10,11 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 from scipy import ndimage
 
-from nerfstudio_talking.cameras.body_frame import middle_frame
 from nerfstudio_talking.cameras.image_plane import apply_affine
 from nerfstudio_talking.dataset_io.parsing_labels import (
     CLASS_ID,
-    HEAD_CLASSES,
     MOUTH_CLASSES,
     TORSO_CLASSES,
     class_mask,
@@ -26,6 +24,7 @@ from nerfstudio_talking.fields.deformable_gaussians import InitialGaussians
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.mesh_rendering.head_surface import HeadSurface, head_surface
+from nerfstudio_talking.model_components.surface_prior import mean_face, middle_head
 
 _RADIUS = 0.4
 """Standard deviation of a new Gaussian over the distance to its neighbours."""
@@ -109,10 +108,9 @@ def initial_portrait(
             hint="Make them with `ns-talking process`, or train `talking-portrait`.",
         )
     track, generator = sequence.track, np.random.default_rng(seed)
-    frame = int(sequence.train_frames[middle_frame(track.camera_to_worlds[sequence.train_frames])])
+    frame, head_mask = middle_head(sequence)
     image = read_image(sequence.image_paths[frame], "RGB")
     parsing = load_parsing(sequence, frame)
-    head_mask = np.asarray(ndimage.binary_opening(class_mask(parsing, HEAD_CLASSES)))
     if not head_mask.any():
         raise TalkingError(
             sequence.parsing_paths[frame],
@@ -140,7 +138,7 @@ def _tracked_face(
     if track.landmarks is None or track.landmarks.shape[1] != 478:
         return None, {}
     shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)[train]
-    return np.nanmean(shapes, 0), motion_of_points(shapes, {name: value[train] for name, value in conditions.items()})
+    return mean_face(sequence), motion_of_points(shapes, {name: value[train] for name, value in conditions.items()})
 
 
 def _on_surface(

@@ -60,8 +60,9 @@ def render_volume(
 
     Returns:
         Per ray: `color` (premultiplied), `accumulation` (opacity), `depth` (sum of weight times metres), `semantics`
-        (logits), `saliency_<modality>`; in training `depth_variance`, in units of the box's depth squared; with a
-        deformation `body` (body share, under weights that it cannot change) and `squared_offset` (square metres).
+        (logits), `saliency_<modality>`; in training `depth_variance`, in units of the box's depth squared, and `end`,
+        where the ray ends in the mean (head's frame, metres; 0 for empty rays); with a deformation `body`
+        (body share, under weights that it cannot change) and `squared_offset` (square metres).
     """
     origins, directions, condition = rays.origins, rays.directions, rays.condition
     box = field.box
@@ -109,6 +110,7 @@ def render_volume(
         depth = summed[:, 3:4] / outputs["accumulation"][index].clamp_min(1e-4)
         variance = depth_variance(weights, distance, depth)
         outputs["depth_variance"] = to_rays(variance / (box[1] - box[0])[2] ** 2)
+        outputs["end"] = to_rays(origins[hit] + depth * directions[hit])
     for column, name in enumerate(samples.saliency, start=4):
         outputs[f"saliency_{name}"] = to_rays(summed[:, column : column + 1]).clamp(0.0, 1.0)
     if deformed is not None:
@@ -122,7 +124,7 @@ def _empty_outputs(field: ConditionedField, origins: Float[Tensor, "rays 3"], de
     """All outputs for rays that meet no occupied cell, as in a view past the person."""
     names = ["accumulation", "depth", "depth_variance", *(f"saliency_{name}" for name in field.regions)]
     names += ["body", "squared_offset"] if deforms else []
-    outputs = {name: origins.new_zeros(len(origins), 1) for name in names}
+    outputs = {name: origins.new_zeros(len(origins), 1) for name in names} | {"end": torch.zeros_like(origins)}
     classes = field.semantic_layer.out_features
     empty = {"color": torch.zeros_like(origins), "semantics": origins.new_zeros(len(origins), classes)}
     return empty | outputs

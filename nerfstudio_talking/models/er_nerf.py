@@ -65,6 +65,8 @@ class ERNeRFModelConfig(TalkingPortraitModelConfig):
     """Weight of the entropy of the volume's opacity: 1e-4 of the entropy in bits."""
     depth_variance_loss_mult: float = 0.0
     """Weight of the variance of depth along a ray: zero in ER-NeRF."""
+    surface_loss_mult: float = 0.0
+    """Weight of the distance to the tracked face's surface, of which ER-NeRF knows nothing."""
     mask_loss_mult: float = 0.0
     """Weight of the cross-entropy between the opacity of the layers and the parsing: zero, since the ground-truth torso
     behind the head separates them."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nerfstudio_talking.cameras.body_frame import middle_frame, portrait_box, torso_ellipsoid
 from nerfstudio_talking.cameras.head_box import head_ellipsoid
-from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, PARSING_CLASSES
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, PARSING_CLASSES
 from nerfstudio_talking.fields.body_deformation import BodyDeformation
 from nerfstudio_talking.model_components.losses import (
     background_weights,
@@ -77,7 +77,6 @@ class SSPNeRFModel(VolumePortraitModel):
 
     config: SSPNeRFModelConfig
     class_loss: Tensor
-    head_classes: Tensor
 
     def populate_modules(self) -> None:
         """Build the volume and the body's deformation."""
@@ -96,7 +95,6 @@ class SSPNeRFModel(VolumePortraitModel):
                 self.field.box, chin, rest, track.camera, self.config.deformation_hidden_dim
             )
         self.register_buffer("class_loss", torch.full((len(PARSING_CLASSES),), 0.01))
-        self.register_classes("head_classes", HEAD_CLASSES)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:  # type: ignore[override]
         """Colour, depth (metres from the camera), opacity of the person, parsing colours, saliency of each modality."""

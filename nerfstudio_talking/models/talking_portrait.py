@@ -13,7 +13,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from nerfstudio_talking.cameras.head_box import head_ellipsoid
-from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, HEAD_CLASSES, TORSO_CLASSES, class_mask
+from nerfstudio_talking.dataset_io.parsing_labels import CLASS_ID, TORSO_CLASSES, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.field_components.conditioning import FrameCondition
 from nerfstudio_talking.field_components.reference_features import sample_maps
@@ -48,7 +48,6 @@ class TalkingPortraitModel(VolumePortraitModel):
 
     config: TalkingPortraitModelConfig
     torso_region: Tensor
-    head_classes: Tensor
     torso_classes: Tensor
 
     def populate_modules(self) -> None:
@@ -65,7 +64,6 @@ class TalkingPortraitModel(VolumePortraitModel):
         trained = torch.from_numpy(sequence.train_frames)
         self.torso.set_rest(self.conditioning.camera_to_worlds[trained], self.conditioning.body[trained])
         self.register_buffer("torso_region", _torso_region(sequence), persistent=False)
-        self.register_classes("head_classes", HEAD_CLASSES)
         self.register_classes("torso_classes", TORSO_CLASSES)
         self._eval_maps: Tensor | None = None
 

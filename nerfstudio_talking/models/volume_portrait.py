@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from nerfstudio_talking.cameras.image_plane import plane_positions
+from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES
 from nerfstudio_talking.field_components.hash_planes import HashPlanes, Implementation
 from nerfstudio_talking.field_components.region_saliency import RegionModule
 from nerfstudio_talking.fields.conditioned_field import ConditionedField
 from nerfstudio_talking.model_components.losses import LpipsNetwork, opacity_entropy, patch_loss, rays_to_patches
 from nerfstudio_talking.model_components.occupancy_grid import OccupancyGrid
 from nerfstudio_talking.model_components.renderers import over
+from nerfstudio_talking.model_components.surface_prior import SurfacePrior, surface_prior
 from nerfstudio_talking.model_components.volume_renderer import FrameRays
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
 
@@ -62,6 +64,8 @@ class VolumePortraitModelConfig(PortraitModelConfig):
     """Weight of the entropy of the volume's opacity (encourages opaque or empty rays)."""
     depth_variance_loss_mult: float = 0.2
     """Weight of the variance of depth along a ray, in units of the box's depth squared (encourages a thin surface)."""
+    surface_loss_mult: float = 0.01
+    """Weight of the distance from where rays of the head end to the tracked face, completed to the head's outline."""
     parsing_branch: bool = False
     """Whether the parsing loss teaches the volume's features; without, the labels are only read off them."""
     semantic_loss_mult: float = 0.01
@@ -81,12 +85,22 @@ class VolumePortraitModel(PortraitModel):
 
     config: VolumePortraitModelConfig
     field: ConditionedField
+    head_classes: Tensor
 
     def populate_modules(self) -> None:
         """Build the occupancy grid; subclasses build the field."""
         super().populate_modules()
         self.occupancy = OccupancyGrid(self.config.occupancy_resolution, self.config.occupancy_threshold)
         self._lpips = LpipsNetwork(self.config.lpips_weights)
+        self.surface: SurfacePrior | None = None
+        """The head's tracked surface, in training."""
+        self.register_classes("head_classes", HEAD_CLASSES)
+
+    def prepare_training(self) -> None:
+        """Fit the audio regression, and take the head's surface from the tracked face."""
+        super().prepare_training()
+        prior = surface_prior(self.sequence) if self.config.surface_loss_mult > 0 else None
+        self.surface = None if prior is None else prior.to(self.device)
 
     @property
     def mlp_implementation(self) -> Literal["tcnn", "torch"]:
@@ -162,13 +176,18 @@ class VolumePortraitModel(PortraitModel):
     def get_loss_dict(
         self, outputs: dict[str, Tensor], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """The shared losses; in training also opacity entropy and depth variance, and on patches the patch loss."""
+        """The shared losses; in training also opacity entropy, depth variance and the distance to the head's surface,
+        and on patches the patch loss."""
         losses = super().get_loss_dict(outputs, batch, metrics_dict)
         if not self.training:
             return losses
         config = self.config
         losses["entropy_loss"] = config.entropy_loss_mult * opacity_entropy(outputs["accumulation"][:, 0])
         losses["depth_variance_loss"] = config.depth_variance_loss_mult * outputs["depth_variance"].mean()
+        if self.surface is not None and "parsing" in batch:
+            is_head = self.head_classes[self.parsing_of(batch)]
+            weights = is_head * outputs["accumulation"][:, 0].detach()
+            losses["surface_loss"] = config.surface_loss_mult * self.surface(outputs["end"], weights)
         if "patch_size" in batch:
             side = int(batch["patch_size"])
             rendered, gt = (rays_to_patches(x, side) for x in (outputs["rgb"], batch["image"].to(self.device)))
