@@ -77,7 +77,7 @@ def render_volume(
     unit = (points - box[0]) / (box[1] - box[0])
     occupied = occupancy.occupied(unit)
     if not occupied.any():
-        return _empty_outputs(field, origins, deform is not None)
+        return _empty_outputs(field, origins, training, deform is not None)
     ray = occupied.nonzero()[:, 0]
     frame = rays.frame_of_ray[hit][ray]
     packed = points[occupied]
@@ -120,11 +120,13 @@ def render_volume(
     return outputs
 
 
-def _empty_outputs(field: ConditionedField, origins: Float[Tensor, "rays 3"], deforms: bool) -> dict[str, Tensor]:
+def _empty_outputs(
+    field: ConditionedField, origins: Float[Tensor, "rays 3"], training: bool, deforms: bool
+) -> dict[str, Tensor]:
     """All outputs for rays that meet no occupied cell, as in a view past the person."""
-    names = ["accumulation", "depth", "depth_variance", *(f"saliency_{name}" for name in field.regions)]
+    names = ["accumulation", "depth", *(f"saliency_{name}" for name in field.regions)]
+    names += ["depth_variance"] if training else []
     names += ["body", "squared_offset"] if deforms else []
-    outputs = {name: origins.new_zeros(len(origins), 1) for name in names} | {"end": torch.zeros_like(origins)}
-    classes = field.semantic_layer.out_features
-    empty = {"color": torch.zeros_like(origins), "semantics": origins.new_zeros(len(origins), classes)}
-    return empty | outputs
+    outputs = {name: origins.new_zeros(len(origins), 1) for name in names}
+    outputs |= {name: torch.zeros_like(origins) for name in ("color", *(["end"] if training else []))}
+    return outputs | {"semantics": origins.new_zeros(len(origins), field.semantic_layer.out_features)}

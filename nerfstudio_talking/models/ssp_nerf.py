@@ -111,8 +111,7 @@ class SSPNeRFModel(VolumePortraitModel):
             return outputs
         label = outputs.pop("semantics").argmax(-1)
         outputs["depth"] = self.depth_before_plane(outputs)
-        for name in ("depth_variance", "squared_offset"):
-            outputs.pop(name, None)
+        outputs.pop("squared_offset", None)
         rgb = outputs.pop("rgb").clamp(0.0, 1.0)
         return {"rgb": rgb, **outputs, "parsing": self.palette[label]}
 

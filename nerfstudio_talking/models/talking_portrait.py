@@ -105,7 +105,6 @@ class TalkingPortraitModel(VolumePortraitModel):
         classes_behind[:, CLASS_ID["background"]] = 1 - torso_alpha[:, 0]
         label = over(accumulation * classes, accumulation, classes_behind).argmax(-1)
         outputs["depth"] = self.depth_before_plane(outputs)
-        outputs.pop("depth_variance", None)
         rgb = outputs.pop("rgb").clamp(0.0, 1.0)
         return {"rgb": rgb, **outputs, "parsing": self.palette[label], "torso_alpha": torso_alpha}
 
