@@ -1,10 +1,10 @@
 """Videos side by side, each under its label, as one animated WebP for a page.
 
-    python scripts/benchmarks/figures/comparison.py truth.mp4 volume.mp4 splats.mp4 \\
+    python scripts/benchmarks/figures/comparison.py gt.mp4 volume.mp4 splats.mp4 \\
         --labels "ground truth" volume splats --output docs/images/comparison.webp --start 6 --seconds 4
 
 Videos are brought to one height and frame rate, from the same second on; the shortest one ends the animation. The
-quality is lowered until the file is small enough. An animated WebP has no sound and plays in browsers and on GitHub.
+quality is lowered until the file is small enough. An animated WebP has no audio and plays in browsers and on GitHub.
 """
 
 from __future__ import annotations
