@@ -1,11 +1,12 @@
 import { Connection, ServerError, get } from "./connection.js";
 
 const by = (id) => document.getElementById(id);
-const MOTIONS = { recorded: "Recorded", generated: "Generated", still: "Still, with blinks" };
+const MOTIONS = { recorded: "Recorded", generated: "Generated", still: "Still" };
 
 let connection = null;
 let portraits = [];
 let statistics = null;
+const HUSH = 500; // milliseconds for which an interruption mutes what the browser has buffered
 
 function say(text) {
   by("message").textContent = text ?? "";
@@ -97,6 +98,15 @@ function close() {
   show(false);
 }
 
+async function interrupt() {
+  const video = by("video");
+  if (!video.muted) {
+    video.muted = true;
+    setTimeout(() => (video.muted = false), HUSH);
+  }
+  await connection.post("interrupt_talk", {});
+}
+
 async function toggleMicrophone() {
   const isOn = by("microphone").getAttribute("aria-pressed") === "true";
   if (isOn) await connection.stopMicrophone();
@@ -113,7 +123,7 @@ async function toggleRecording() {
 }
 
 by("connect").addEventListener("click", attempt(() => (connection ? close() : open())));
-by("interrupt").addEventListener("click", attempt(() => connection.post("interrupt_talk", {})));
+by("interrupt").addEventListener("click", attempt(interrupt));
 by("microphone").addEventListener("click", attempt(toggleMicrophone));
 by("record").addEventListener("click", attempt(toggleRecording));
 by("motion").addEventListener("change", attempt(() => connection.post("motion", { mode: by("motion").value })));
