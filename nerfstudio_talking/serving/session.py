@@ -142,7 +142,7 @@ class Session:
     def advance(self) -> None:
         """Commit audio as far ahead as frames need it, hand it to the speaker, and report events that are due."""
         position = self.position
-        ahead = min(max(RENDER_AHEAD, 2 * self._cost), _MOST_AHEAD)
+        ahead = min(max(RENDER_AHEAD, self._cost + 1 / self.fps), _MOST_AHEAD)
         self.timeline.commit(int((position + self.speaker.look_ahead + ahead) * BLOCKS_PER_SECOND) + 1)
         if (until := self.timeline.num_committed) > self._fed:
             self.speaker.push(self.timeline.samples(self._fed, until))
