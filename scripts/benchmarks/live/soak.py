@@ -228,6 +228,7 @@ def main() -> int:
             kind.add_argument("--sessions", type=int, default=4, help="Number of listeners.")
     options = parser.parse_args()
     found = options.run(options)
+    found["held"] = {bound: bool(is_held) for bound, is_held in found["held"].items()}
     CONSOLE.print_json(json.dumps(found))
     return 0 if all(found["held"].values()) else 1
 
