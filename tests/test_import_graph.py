@@ -34,6 +34,7 @@ LAYERS = (
     ("engine", "dataparsers", "data"),
     ("pipelines",),
     ("method_configs",),
+    ("batch",),
     ("cli",),
 )
 """From low to high. A module imports from its own room and from rooms of lower layers, never from a higher layer nor

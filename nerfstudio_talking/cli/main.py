@@ -18,6 +18,7 @@ import tyro
 from rich.markup import escape
 
 from nerfstudio_talking.cli.bake import BakePortrait
+from nerfstudio_talking.cli.batch import Batch
 from nerfstudio_talking.cli.drive import Drive
 from nerfstudio_talking.cli.export import Export
 from nerfstudio_talking.cli.inspection.check import Check
@@ -80,6 +81,7 @@ SUBCOMMANDS = {
     ),
     "motion show": Subcommand(MotionShow, "motion show --model anna.pt --data data/anna --output face.ply"),
     "score": Subcommand(Score, "score speaking.mp4 anna.mp4 --report scores"),
+    "batch": Subcommand(Batch, "batch JOBS.yaml --output s3://bucket/portraits --dry-run True"),
     "verify": Subcommand(Verify, "verify speaking.mp4"),
     "doctor": Subcommand(Doctor, "doctor --try-parts False"),
 }

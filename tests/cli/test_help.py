@@ -14,6 +14,7 @@ from nerfstudio_talking.cli import main
 
 NAMES = {
     "bake",
+    "batch",
     "check",
     "doctor",
     "drive",
