@@ -23,6 +23,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +35,7 @@ _TAR_NAME = "folder.tar"
 _MOST_SINGLE_FILES = 4
 """Outputs of more files are one archive: an object store takes its time for every object."""
 _BLOCK = 1 << 20
-_RETRIES = {"max_retries": 6, "retry_timeout": 60.0}
+_RETRIES: Any = {"max_retries": 6, "retry_timeout": timedelta(seconds=60)}
 
 
 @dataclass(frozen=True)
@@ -291,9 +292,8 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         if url.startswith("s3://"):
             from obstore.fsspec import FsspecStore
 
-            plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
-            options: Any = {"allow_http": True} if plain else {}
-            return FsspecStore("s3", client_options=options, retry_config=_RETRIES), url.removeprefix("s3://")
+            fs = FsspecStore("s3", client_options=_client_options(), retry_config=_RETRIES)
+            return fs, url.removeprefix("s3://")
         return fsspec.core.url_to_fs(url)
     except ImportError as error:
         hint = 'Install the extra, pip install "nerfstudio-talking[batch]", or the package that the message names.'
@@ -338,17 +338,38 @@ def stream_digest(url: str, target: IO[bytes] | None = None) -> str:
     Raises:
         TalkingError: it is missing or cannot be read.
     """
-    fs, name = open_filesystem(url)
     digest = hashlib.sha256()
     try:
-        with storage_errors(url), fs.open(name, "rb") as file:
-            while block := bytes(file.read(_BLOCK)):
+        with storage_errors(url):
+            for block in _blocks(url):
                 digest.update(block)
                 if target is not None:
                     target.write(block)
     except FileNotFoundError as error:
         raise TalkingError(url, expected="a file", found="no such file", hint="Check the path.") from error
     return digest.hexdigest()
+
+
+def _blocks(url: str) -> Iterator[bytes]:
+    """The bytes of a file of any storage, in one request."""
+    fs, name = open_filesystem(url)
+    if url.startswith("s3://"):  # its files ask for ranges, which not every server knows
+        from obstore.store import S3Store
+
+        bucket, _, key = name.partition("/")
+        store = S3Store(bucket, client_options=_client_options(), retry_config=_RETRIES)
+        for chunk in store.get(key).stream(min_chunk_size=_BLOCK):
+            yield bytes(chunk)
+        return
+    with fs.open(name, "rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _client_options() -> Any:
+    """Plain HTTP only where the endpoint asks for it, as servers on one's own network do."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
+    return {"allow_http": True} if endpoint.startswith("http://") else {}
 
 
 def find_files(pattern: str) -> list[str]:
