@@ -110,7 +110,6 @@ SPLAT = VIDEOS + "voices: {hello: hello.wav}\nportraits:\n  splat: {method: spla
         (SPLAT + "drives:\n  - {portraits: ben/splat}\n", 7, "There are: anna/splat"),
         (SPLAT + "drives:\n  - {}\n  - {options: {crf: 20}}\n", 8, "anna/splat/hello also in .*line 7"),
         (SPLAT + "drives: [{}]\nscores:\n  - {}\n  - {gt: anna.mp4, options: {gt-frames: '0:9'}}\n", 9, "twice"),
-        ("videos: !!python/object/apply:os.getcwd []\n", 1, "a pattern that finds files|a list"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(tmp_path, text, line, message):
