@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from nerfstudio_talking.batch.execution import Outcome
 from nerfstudio_talking.batch.planning import Plan
 from nerfstudio_talking.batch.scheduling import STATES, Schedule
 from nerfstudio_talking.batch.stages import KINDS, Kind
 from nerfstudio_talking.batch.storage import Storage
+from nerfstudio_talking.batch.workers.execution import Outcome
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.version import __version__
 

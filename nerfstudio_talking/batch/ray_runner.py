@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from nerfstudio_talking.batch.execution import Execution, Outcome, run_stage
 from nerfstudio_talking.batch.planning import Plan
 from nerfstudio_talking.batch.scheduling import Schedule
 from nerfstudio_talking.batch.stages import KINDS, Stage
+from nerfstudio_talking.batch.workers.execution import Execution, Outcome, run_stage
 from nerfstudio_talking.io.errors import TalkingError
 
 _WINDOW = 500

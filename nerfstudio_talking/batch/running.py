@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nerfstudio_talking.batch.commands import SCORES_NAME, VIDEO_NAME, CommandBuilder, build_command
-from nerfstudio_talking.batch.execution import Execution, Outcome
 from nerfstudio_talking.batch.input_files import digest_inputs, upload_inputs
 from nerfstudio_talking.batch.job_file import Jobs
 from nerfstudio_talking.batch.planning import Plan, make_plan
@@ -19,6 +18,7 @@ from nerfstudio_talking.batch.progress import REPORT_NAME, Monitor
 from nerfstudio_talking.batch.ray_runner import RayOptions, check_resources, connected, run_on_ray
 from nerfstudio_talking.batch.scheduling import RetryPolicy, Schedule
 from nerfstudio_talking.batch.storage import Storage
+from nerfstudio_talking.batch.workers.execution import Execution, Outcome
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 

@@ -70,6 +70,7 @@ SUBCOMMANDS = {
     "bake": Subcommand(BakePortrait, f"bake --load-config {_CONFIG}"),
     "drive": Subcommand(Drive, f"drive --load-config {_CONFIG} --audio voice.wav --output speaking.mp4"),
     "serve": Subcommand(Serve, f"serve --load-config {_CONFIG}"),
+    "batch": Subcommand(Batch, "batch JOBS.yaml --output s3://bucket/portraits --dry-run True"),
     "export": Subcommand(Export, f"export --load-config {_CONFIG} --output face.ply --frame 100"),
     "motion": Subcommand(Motion, "motion train --data data/anna data/ben --output general.pt"),
     "motion train": Subcommand(MotionTrain, "motion train --data data/anna data/ben --output general.pt"),
@@ -81,7 +82,6 @@ SUBCOMMANDS = {
     ),
     "motion show": Subcommand(MotionShow, "motion show --model anna.pt --data data/anna --output face.ply"),
     "score": Subcommand(Score, "score speaking.mp4 anna.mp4 --report scores"),
-    "batch": Subcommand(Batch, "batch JOBS.yaml --output s3://bucket/portraits --dry-run True"),
     "verify": Subcommand(Verify, "verify speaking.mp4"),
     "doctor": Subcommand(Doctor, "doctor --try-parts False"),
 }

@@ -70,7 +70,8 @@ def test_list_of_subcommands(capsys: pytest.CaptureFixture[str], monkeypatch: py
     for name in NAMES:
         if " " not in name:
             assert f"• {name} {main.SUBCOMMANDS[name].summary}" in words
-    assert max(map(len, text.splitlines())) <= 120
+    # the first line lists all names, which tyro does not wrap
+    assert max(map(len, text.splitlines()[1:])) <= 120
 
 
 def test_list_of_motion_subcommands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from nerfstudio_talking.batch.scratch import Workspace
+from nerfstudio_talking.batch.workers.scratch import Workspace
 from nerfstudio_talking.io.errors import TalkingError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from nerfstudio_talking.batch.scratch import Workspace
+from nerfstudio_talking.batch.workers.scratch import Workspace
 with Workspace(Path(sys.argv[1])).folder() as folder:
     (folder / "file").write_text("x")
     print(folder, flush=True)

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nerfstudio_talking.batch import launch
 from nerfstudio_talking.batch.commands import EXPECTED, CommandBuilder, build_command
-from nerfstudio_talking.batch.scratch import Workspace
 from nerfstudio_talking.batch.stages import Stage
 from nerfstudio_talking.batch.storage import Manifest, Storage, fetch_file
+from nerfstudio_talking.batch.workers import launch
+from nerfstudio_talking.batch.workers.scratch import Workspace
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.version import __version__
 

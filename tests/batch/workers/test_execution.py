@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from nerfstudio_talking.batch import Resources, Stage, Storage
-from nerfstudio_talking.batch.execution import Execution, command_environment, failure_message, run_stage
 from nerfstudio_talking.batch.stages import InputFile
 from nerfstudio_talking.batch.storage import stream_digest
+from nerfstudio_talking.batch.workers.execution import Execution, command_environment, failure_message, run_stage
 
 
 def shell(script: str):
@@ -103,7 +103,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from nerfstudio_talking.batch import Stage, Storage
-from nerfstudio_talking.batch.execution import Execution, run_stage
+from nerfstudio_talking.batch.workers.execution import Execution, run_stage
 build = lambda stage, inputs, output: ["sh", "-c", f"echo $$ > {sys.argv[1]}/id; exec sleep 62"]
 run_stage(Stage("process", "anna"), Execution(Storage(sys.argv[1] + "/storage"), build, Path(sys.argv[1]) / "scratch"))
 """
