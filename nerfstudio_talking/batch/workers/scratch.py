@@ -36,6 +36,10 @@ class Workspace:
         except OSError as error:
             hint = "Name another folder with --scratch."
             raise TalkingError(self.root, expected="a scratch folder", found=str(error), hint=hint) from error
+        owner = self.root.stat().st_uid
+        if owner != os.getuid():  # who can write portraits here can run code as this user
+            hint = "Name another folder with --scratch."
+            raise TalkingError(self.root, expected="a folder of this user", found=f"one of user {owner}", hint=hint)
 
     @property
     def _work(self) -> Path:

@@ -95,6 +95,12 @@ def test_a_broken_off_filling_is_not_mistaken_for_a_whole_one(tmp_path):
         assert (folder / "file").stat().st_size == 20
 
 
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(TalkingError, match="a folder of this user"):
+        Workspace(tmp_path)
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(TalkingError, match="a scratch folder"):
