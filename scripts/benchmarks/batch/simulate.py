@@ -46,6 +46,10 @@ class Result:
     cache_hits: float = 0.0
     """Share of the reads of a portrait that the machine's cache answered."""
 
+    def transfer_hours(self, cluster: Cluster) -> float:
+        """Hours that the storage was busy."""
+        return 8e12 * (self.read_tb + self.written_tb) / (cluster.storage_gbit * 1e9) / 3600
+
     def utilisation(self, cluster: Cluster) -> float:
         """Share of all cores' time that they were occupied."""
         return self.busy_hours / (self.hours * cluster.nodes * cluster.cores)
@@ -176,6 +180,11 @@ def tables(least: Bound, result: Result, work: Workload, cluster: Cluster) -> li
     price = cluster.nodes * result.hours * cluster.node_price
     stored = sum(least.stored_tb.values())
     video_minutes = result.runs["drive"] * work.minutes_per_video
+    shares = {
+        "computing on cores": least.hours["cores"] / result.hours,
+        "storage bandwidth": result.transfer_hours(cluster) / result.hours,
+        "longest chain": least.hours["longest chain"] / result.hours,
+    }
     summary = Table("", "value", title="Batch", title_justify="left")
     for name, value in (
         ("wall time", f"{result.hours:.1f} h"),
@@ -186,7 +195,8 @@ def tables(least: Bound, result: Result, work: Workload, cluster: Cluster) -> li
         ("portraits found in a cache", f"{100 * result.cache_hits:.0f} %"),
         ("stored", f"{stored:.1f} TB, {stored * cluster.storage_price:,.0f} per month"),
         ("machines", f"{price:,.0f}: {1000 * price / video_minutes:.2f} per 1000 minutes of video"),
-        ("bottleneck", least.bottleneck),
+        *((f"share of the wall time: {name}", f"{100 * share:.0f} %") for name, share in shares.items()),
+        ("bottleneck", max(shares, key=lambda name: shares[name])),
     ):
         summary.add_row(name, value)
     bounds = Table("limit", "least hours", title="What no schedule can beat", title_justify="left")
