@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-_STARTS_WITHIN = 180.0
+_STARTS_WITHIN = 600.0
 _SAMPLE = re.compile(r'talking_(\w+)\{session="(\d+)",portrait="([^"]*)"\} (\S+)')
 
 
