@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ def _initialise(ray: Any, arguments: dict[str, Any], address: str | None) -> Non
     """Start or find Ray. On a busy machine its processes may come too late for each other: it is tried again."""
     for number in range(1, _INIT_TRIES + 1):
         try:
+            _look_for_cluster(address)
             ray.init(**arguments)
             return
         except Exception as error:
@@ -97,6 +99,17 @@ def _initialise(ray: Any, arguments: dict[str, Any], address: str | None) -> Non
                 hint = "Give the address that `ray start --head` printed, or leave it out to run on this machine."
             found = " ".join(str(error).split())[:300]
             raise TalkingError(what, expected="Ray to answer", found=found, hint=hint) from error
+
+
+def _look_for_cluster(address: str | None) -> None:
+    """Whether anybody listens at HOST:PORT; Ray itself takes minutes to find out that nobody does.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def check_resources(ray: Any, plan: Plan, growing: bool) -> list[str]:

@@ -18,6 +18,8 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = shutil.which("rclone")
     if program is None:
         pytest.skip("needs rclone, which the extra dev installs")
+    filesystem = pytest.importorskip("obstore.fsspec").FsspecStore
+    filesystem.clear_instance_cache()  # fsspec keeps what it opened for the server of another file
     folder = tmp_path_factory.mktemp("s3")
     (folder / "bucket").mkdir()
     with socket.socket() as probe:

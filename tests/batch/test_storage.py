@@ -135,8 +135,8 @@ def test_files_of_any_storage_are_found_and_read(storage, tmp_path):
 
 def test_a_wrong_key_is_an_error_of_one_line(s3_server, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    FsspecStore = pytest.importorskip("obstore.fsspec").FsspecStore
-    monkeypatch.setattr(FsspecStore, "cachable", False)  # as in a process of its own
+    filesystem = pytest.importorskip("obstore.fsspec").FsspecStore
+    monkeypatch.setattr(filesystem, "cachable", False)  # as in a process of its own
     with pytest.raises(TalkingError, match="a storage that answers") as error:
         Storage(f"{s3_server}/x").finished()
     assert "\n" not in str(error.value)

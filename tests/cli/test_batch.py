@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def test_the_plan_is_printed_and_nothing_runs(jobs, capsys, monkeypatch):
     ]
     assert rows == [["process", "1", "0", "1", "1", "0", "3 GB"], ["train", "1", "0", "1", "1", "0", "4 GB"]]
     assert [path.name for path in output.iterdir()] == ["input_digests.json"]
+
+
+def test_a_wrong_address_is_said_at_once(jobs):
+    pytest.importorskip("ray")
+    with socket.socket() as probe:  # bound, and nobody listens
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+        with pytest.raises(TalkingError, match=f"--address {address}: expected Ray to answer; found .*refused"):
+            Batch(jobs=jobs, output=str(jobs.parent / "out"), address=address).main()
 
 
 def test_without_ray_it_says_what_to_install(jobs, monkeypatch):

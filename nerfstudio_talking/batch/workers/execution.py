@@ -196,7 +196,13 @@ def command_environment(environment: Mapping[str, str], stage: Stage) -> dict[st
     package where the worker has it."""
     threads = str(stage.resources.threads)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_MAX_THREADS")
-    found = {**environment, **dict.fromkeys(names, threads), "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
+    found = {
+        **environment,
+        **dict.fromkeys(names, threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONUNBUFFERED": "1",
+        "COLUMNS": "160",
+    }
     if not stage.resources.gpus:
         found["CUDA_VISIBLE_DEVICES"] = ""
     return found
@@ -215,11 +221,15 @@ def failure_message(code: int | None, lines: list[str], timeout_min: float | Non
     ours = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
     if ours:
         return ours[-1]
-    last = next((line.strip(" │╯╰─") for line in reversed(lines) if line.strip(" │╯╰─╭╮")), "it printed nothing")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
     if code < 0:
         name = signal.Signals(-code).name
         note = ", perhaps out of memory" if -code == signal.SIGKILL else ""
         return f"ended by {name}{note}; its last line: {last}"
+    tops = [number for number, line in enumerate(lines) if line.startswith("╭")]
+    boxed = [line.strip("│ ") for line in lines[tops[-1] :] if line.startswith("│")] if tops else []
+    if boxed:  # what tyro says of wrong options: the first line names them
+        return f"exit code {code}: {boxed[0]}"
     return f"exit code {code}; its last line: {last}"
 
 

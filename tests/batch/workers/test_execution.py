@@ -136,9 +136,9 @@ def test_another_version_on_a_machine_is_refused(tmp_path):
     assert outcome.final and "other versions of nerfstudio-talking" in outcome.message
 
 
-def test_a_box_around_the_last_line_is_no_part_of_it():
-    lines = ["╭─ Parsing error ─╮", "│ Unrecognized options: --sise │", "╰────╯"]
-    assert failure_message(2, lines) == "exit code 2; its last line: Unrecognized options: --sise"
+def test_wrong_options_are_named():
+    box = ["╭─ Unrecognized options ─╮", "│ Unrecognized options: --sise │", "│ ──── │", "│ Perhaps: │", "╰────╯"]
+    assert failure_message(2, ["before", *box]) == "exit code 2: Unrecognized options: --sise"
 
 
 def test_a_report_is_json_of_plain_values(tmp_path):
