@@ -23,6 +23,8 @@ class TalkingTrainerConfig(TrainerConfig):
     """Target class to instantiate."""
     lips_phase_fraction: float = 0.7
     """Share of the run after which every second step trains on patches of the mouth."""
+    found_at: Path | None = field(default=None, init=False)
+    """The run's folder, where its configuration was found in another one than it was trained in."""
 
     def setup(self, **kwargs: Any) -> Any:
         """Fill in what depends on the run's length: the end of the decays and the start of the lips phase."""
@@ -37,7 +39,7 @@ class TalkingTrainerConfig(TrainerConfig):
 
     def get_base_dir(self) -> Path:
         """The run's folder: where its configuration was found, if it was moved or copied there."""
-        return self.__dict__.get("found_at") or super().get_base_dir()
+        return self.found_at or super().get_base_dir()
 
     def save_config(self) -> None:
         """Write config.yml. Where the run's folder holds checkpoints of the same configuration, as after the same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
+from nerfstudio.configs.dataparser_configs import all_dataparsers
+from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 from nerfstudio.utils.eval_utils import eval_setup
@@ -18,7 +21,9 @@ from rich.markup import escape
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
-from nerfstudio_talking.models.portrait_model import PortraitModel
+from nerfstudio_talking.io.safe_yaml import Registry, load_objects
+from nerfstudio_talking.io.weights import load_state
+from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
 
 if TYPE_CHECKING:
     from nerfstudio_talking.baking.file_format import Bake
@@ -27,23 +32,41 @@ BAKED_CONFIG_NAME = "config_baked.yml"
 """Name of the configuration that renders from a bake, beside config.yml."""
 _CHECKPOINTS = "step-*.ckpt"
 _HINT = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
+_CHECKPOINT_HINT = "Take another checkpoint of the run, or train again."
+
+
+@functools.cache
+def registered_classes() -> Registry:
+    """What config.yml may consist of: what the registered methods and dataparsers consist of."""
+    registry = Registry()
+    for config in (*all_methods.values(), *all_dataparsers.values()):
+        registry.add(config)
+    return registry
 
 
 def read_run(load_config: Path) -> TrainerConfig:
     """The configuration of a training run, without its weights. Where checkpoints lie beside config.yml, these are the
-    run's, whatever folder it was trained in.
+    run's, whatever folder it was trained in. Nothing that the file says is run.
 
     Raises:
-        TalkingError: there is no such file, or it is no run's configuration.
+        TalkingError: there is no such file, it is no run's configuration, or it names something that is no part of a
+            registered method's configuration.
     """
     if not load_config.is_file():
         raise TalkingError(load_config, expected="a config.yml", found="no such file", hint=_HINT)
-    try:
-        config = yaml.load(load_config.read_text(encoding="utf-8"), Loader=yaml.Loader)
-    except yaml.YAMLError as error:
-        raise TalkingError(load_config, expected="a config.yml", found=str(error).split("\n")[0], hint=_HINT) from error
+    config, unknown = load_objects(load_config, registered_classes(), _HINT)
     if not isinstance(config, TrainerConfig):
         raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", hint=_HINT)
+    if config.method_name not in all_methods:
+        found = f"method {config.method_name}, which is not registered"
+        raise TalkingError(load_config, expected="a registered method", found=found, hint=_HINT)
+    manager = type(all_methods[config.method_name].pipeline.datamanager)
+    if type(config.pipeline.datamanager) is not manager:
+        found = f"a {type(config.pipeline.datamanager).__name__} in a run of {config.method_name}"
+        raise TalkingError(load_config, expected=f"a {manager.__name__}", found=found, hint=_HINT)
+    if unknown:
+        names = escape(f"{load_config}: this version has no {', '.join(sorted(set(unknown)))}")
+        CONSOLE.print(f"[yellow]{names}: left out.[/]", soft_wrap=True)
     folder = load_config.parent
     beside = any((folder / config.relative_model_dir).glob(_CHECKPOINTS))
     if beside and folder.resolve() != config.get_base_dir().resolve():
@@ -73,7 +96,8 @@ def set_data(config: TrainerConfig, load_config: Path, data: Path | None) -> Non
 
 @contextmanager
 def located_config(load_config: Path, data: Path | None = None) -> Iterator[Path]:
-    """A config.yml for nerfstudio's own scripts, which look for checkpoint and dataset where they were in training.
+    """A config.yml for nerfstudio's own scripts, which run what it says, and look for checkpoint and dataset where they
+    were in training: what `read_run` read is written anew.
 
     Args:
         load_config: config.yml of a portrait.
@@ -84,9 +108,6 @@ def located_config(load_config: Path, data: Path | None = None) -> Iterator[Path
     """
     config = read_run(load_config)
     set_data(config, load_config, data)
-    if data is None and not hasattr(config, "found_at"):
-        yield load_config
-        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / load_config.name
         path.write_text(yaml.dump(config), encoding="utf-8")
@@ -140,14 +161,27 @@ def load_portrait(load_config: Path, data: Path | None = None) -> tuple[VanillaP
     Raises:
         TalkingError: there is no such run, it has no checkpoint yet, its dataset is gone, or it is not a portrait.
     """
-    latest_checkpoint(load_config)  # nerfstudio would end the process without one
-    with located_config(load_config, data) as located:
-        config, pipeline, _, _ = eval_setup(located, test_mode="inference")
-    model = pipeline.model
-    if not isinstance(pipeline, VanillaPipeline) or not isinstance(model, PortraitModel):
+    config = read_run(load_config)
+    if not isinstance(config.pipeline.model, PortraitModelConfig):
+        found = f"method {config.method_name}"
+        raise TalkingError(load_config, expected="a portrait of this package", found=found, hint=_HINT)
+    checkpoint = latest_checkpoint(load_config)
+    state = load_state(checkpoint, "a portrait", _CHECKPOINT_HINT)
+    if not isinstance(state.get("pipeline"), dict) or not state["pipeline"] or not isinstance(state.get("step"), int):
+        found = f"no weights, but {', '.join(map(str, state)) or 'nothing'}"[:200]
+        raise TalkingError(checkpoint, expected="this portrait's weights", found=found, hint=_CHECKPOINT_HINT)
+    try:
+        with located_config(load_config, data) as located:
+            _, pipeline, _, _ = eval_setup(located, test_mode="inference")
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        found = str(error).splitlines()[-1].strip()
         raise TalkingError(
-            load_config, expected="a portrait of this package", found=f"method {config.method_name}", hint=_HINT
-        )
+            checkpoint, expected="this portrait's weights", found=found, hint=_CHECKPOINT_HINT
+        ) from error
+    model = pipeline.model
+    assert isinstance(pipeline, VanillaPipeline) and isinstance(model, PortraitModel)
     return pipeline, model
 
 

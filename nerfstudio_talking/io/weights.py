@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,26 @@ def find_weights(path: Path | None, cached: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in cached if (folder / name).is_file()), None)
 
 
-def load_state(path: Path, what: str) -> dict[str, Any]:
-    """A state dict from a file, tensors only.
+def load_state(path: Path, what: str, hint: str = "Download it again.") -> dict[str, Any]:
+    """A state dict from a file, tensors only: nothing in the file runs.
+
+    Args:
+        path: the file, as of torch.save.
+        what: what it should be of, for the message.
+        hint: what the user can do where it is not.
 
     Raises:
         TalkingError: the file holds no state dict.
     """
     import torch
 
-    hint = "Download it again."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    # a damaged pickle fails in any of the ways in which its few instructions do
+    except (
+        OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, MemoryError,
+        KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError, struct.error,
+    ) as error:  # fmt: skip
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TalkingError(path, expected=f"the weights of {what}", found=reason, hint=hint) from error
     if not isinstance(state, dict):

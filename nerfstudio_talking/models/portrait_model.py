@@ -345,3 +345,12 @@ def _refuse_other_sequence(module: torch.nn.Module, state: dict[str, Any], prefi
             found=f"one trained on features of {len(features)} channels",
             hint="Give the dataset the features of that training (--audio-model), or train anew.",
         )
+    # nerfstudio loads what there is, and leaves the rest untrained; it loads the rest of the pipeline by itself
+    missing = [name for name in module.state_dict() if prefix + name not in state]
+    if missing and any(name.startswith(prefix) for name in state):
+        raise TalkingError(
+            "the checkpoint",
+            expected="all weights of this portrait",
+            found=f"none for {', '.join(missing[:3])}" + (f" and {len(missing) - 3} more" if len(missing) > 3 else ""),
+            hint="It is of another method, of other options or of another version: train anew.",
+        )

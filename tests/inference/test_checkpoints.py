@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from helpers.ad_nerf_folders import write_ad_nerf_dataset
 from helpers.builders import write_talking_dataset
 from helpers.refiners import config_path, portrait_config, run
@@ -32,6 +35,64 @@ def test_the_latest_checkpoint_is_found(talking_dataset, tmp_path):
     for step in (5, 1000, 20):
         (config.get_checkpoint_dir() / f"step-{step:09d}.ckpt").touch()
     assert latest_checkpoint(config_path(config)).name == "step-000001000.ckpt"
+
+
+def registered_methods():
+    from importlib.metadata import entry_points
+
+    return sorted(entry.name for entry in entry_points(group="nerfstudio.method_configs"))
+
+
+@pytest.mark.parametrize("method", registered_methods())
+def test_every_registered_method_is_read_as_it_was_written(method, tmp_path):
+    """By the loader that builds registered classes only, with the dataset options of both layouts."""
+    from nerfstudio.configs.dataparser_configs import all_dataparsers
+    from nerfstudio.configs.method_configs import all_methods
+
+    path = tmp_path / "config.yml"
+    for parser in ("talking-portrait-data", "ad-nerf-data"):
+        config = copy.deepcopy(all_methods[method])
+        config.data = config.pipeline.datamanager.data = tmp_path / "ein Ordner"
+        config.pipeline.datamanager.dataparser = copy.deepcopy(all_dataparsers[parser])
+        if "memory-gan" not in method:
+            config.pipeline.baked = tmp_path / "baked.pt"
+        config.timestamp, config.load_step = "t", 3
+        path.write_text(yaml.dump(config), encoding="utf-8")
+        found = read_run(path)
+        assert found == config and yaml.dump(found) == yaml.dump(config)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("data: null", "data: !!python/object/apply:os.system ['touch ran']", "os.system"),
+        ("!!python/name:torch.optim.adam.Adam ''", "!!python/name:subprocess.Popen ''", "subprocess.Popen"),
+        ("method_name: splat-portrait", "method_name: none-such", "none-such"),
+        ("method_name: splat-portrait", "method_name: nerfacto", "FullImageDataManagerConfig in a run of nerfacto"),
+        ("video_scores: true", "video_scores: 3", "video_scores = 3"),
+    ],
+)
+def test_a_changed_configuration_is_refused_by_what_was_changed(tmp_path, monkeypatch, old, new, found):
+    from nerfstudio.configs.method_configs import all_methods
+
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config.yml"
+    text = yaml.dump(all_methods["splat-portrait"])
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(TalkingError, match=re.escape(found)):
+        load_portrait(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nerfstudio_reads_what_was_built_and_not_the_file(talking_dataset, tmp_path, monkeypatch):
+    """What the file has besides (here a field that no class has) does not reach a loader that would run it."""
+    config = portrait_config(talking_dataset, tmp_path)
+    config.save_config()
+    path = config_path(config)
+    path.write_text(path.read_text(encoding="utf-8") + "unheard_of: 1\n", encoding="utf-8")
+    with located_config(path) as located:
+        assert located != path and "unheard_of" not in located.read_text(encoding="utf-8")
 
 
 def test_a_missing_run_is_named(tmp_path):
@@ -85,7 +146,19 @@ def test_a_run_and_its_data_may_move(talking_dataset, tmp_path):
     assert torch.equal(model.state_dict()[name.removeprefix("_model.")], state["pipeline"][name])
     with located_config(copied, tmp_path / "moved") as located:
         assert read_run(located).get_checkpoint_dir() == checkpoint.parent
+    whole = dict(state["pipeline"])
+    del state["pipeline"][name]
+    torch.save(state, checkpoint)
+    with pytest.raises(TalkingError, match="expected all weights"):
+        load_portrait(copied, tmp_path / "moved")
+    torch.save({"pipeline": {}}, checkpoint)
+    with pytest.raises(TalkingError, match="step-"):
+        load_portrait(copied, tmp_path / "moved")
+    checkpoint.write_bytes(b"PK damaged")
+    with pytest.raises(TalkingError, match="step-"):
+        load_portrait(copied, tmp_path / "moved")
     write_talking_dataset(tmp_path / "other", seed=1)
+    torch.save(state | {"pipeline": whole}, checkpoint)
     with pytest.raises(TalkingError, match="trained on clip"):
         load_portrait(copied, tmp_path / "other")
 
