@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from nerfstudio_talking.audio.features.registry import feature_kinds, kind_of_array
+from nerfstudio_talking.io.arrays import load_array
 from nerfstudio_talking.io.errors import TalkingError
 
 RAW_RATE = 50.0
@@ -85,14 +86,9 @@ def read_feature_array(
 
 
 def _load(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise TalkingError(path, expected="an array of audio features", found="no such file", hint=_HINT)
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise TalkingError(path, expected="a .npy array", found=str(error), hint=_HINT) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in (2, 3) or not array.size:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of several"
+    array = load_array(path, "an array of audio features", _HINT)
+    if array.dtype.kind not in "fiu" or array.ndim not in (2, 3) or not array.size:
+        found = f"{array.dtype} {array.shape}"
         raise TalkingError(path, expected="numbers of shape (frames, window, channels)", found=found, hint=_HINT)
     array = np.asarray(array, dtype=np.float32)
     if not np.isfinite(array).all():

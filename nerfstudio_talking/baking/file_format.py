@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
+from nerfstudio_talking.baking.kernels import BLOCK, CHANNELS
 from nerfstudio_talking.baking.polynomial_basis import PolynomialBasis
 from nerfstudio_talking.baking.sparse_grid import SparseGrid
+from nerfstudio_talking.io.arrays import require_shapes
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import save_atomically
+from nerfstudio_talking.io.weights import load_state
 
 BAKE_VERSION = 1
+_MOST_SAMPLES = 4096
+"""Along a ray."""
 BAKE_NAME = "baked.pt"
 """Name of the file beside config.yml; nerfstudio reads every file of the checkpoint folder."""
 
@@ -69,26 +72,35 @@ def load_bake(path: Path, digest: str) -> Bake:
     hint = "Bake again: `ns-talking bake --load-config .../config.yml`."
     if not path.is_file():
         raise TalkingError(path, expected="a baked portrait", found="no such file", hint=hint)
-    try:
-        record: dict[str, Any] = torch.load(path, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        found = str(error).split("\n")[0]
-        raise TalkingError(path, expected="a baked portrait", found=found, hint=hint) from error
-    if not isinstance(record, dict) or record.get("version") != BAKE_VERSION:
-        found = f"version {record.get('version')}" if isinstance(record, dict) else f"a {type(record).__name__}"
+    record = load_state(path, "a baked portrait", hint)
+    if record.get("version") != BAKE_VERSION:
+        found = f"version {record.get('version')}"
         raise TalkingError(path, expected=f"a baked portrait of version {BAKE_VERSION}", found=found, hint=hint)
-    if record["model_digest"] != digest:
+    baked = record.get("model_digest")
+    if baked != digest:
         raise TalkingError(
             path,
             expected=f"the bake of this checkpoint (weights {digest[:12]})",
-            found=f"one of weights {record['model_digest'][:12]}",
+            found=f"one of weights {baked[:12] if isinstance(baked, str) else baked}",
             hint=hint,
         )
-    grid = SparseGrid(tuple(record["shape"]), *(record[name].numpy() for name in ("first", "last", "offset")))
-    return Bake(
-        grid,
-        terms=PolynomialBasis(**record["terms"]),
-        **{name: record[name] for name in ("box", "num_samples", "rest", "coefficients", "steps")},
-        model_digest=record["model_digest"],
-        metrics=record["metrics"],
-    )
+    try:
+        grid = SparseGrid(tuple(record["shape"]), *(record[name].numpy() for name in ("first", "last", "offset")))
+        bake = Bake(
+            grid,
+            terms=PolynomialBasis(**record["terms"]),
+            **{name: record[name] for name in ("box", "num_samples", "rest", "coefficients", "steps")},
+            model_digest=digest,
+            metrics=dict(record["metrics"]),
+        )
+        # the kernels that play it do not look whether an index is within an array
+        require_shapes(bake, bake.terms, bake.grid)
+        grid.require_whole()
+        if bake.rest.shape[1] != BLOCK or bake.rest.numel() < grid.num_vertices * CHANNELS:
+            raise ValueError(f"{tuple(bake.rest.shape)} values for {grid.num_vertices} vertices")
+        if bake.steps.shape[1] != CHANNELS or not 0 < bake.num_samples <= _MOST_SAMPLES:
+            raise ValueError(f"{bake.steps.shape[1]} channels, {bake.num_samples} samples")
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise TalkingError(path, expected="a whole bake", found=found, hint=hint) from error
+    return bake

@@ -30,6 +30,23 @@ class SparseGrid:
         """Number of vertices in all runs."""
         return int((self.last - self.first).sum())
 
+    def require_whole(self) -> None:
+        """Check a grid that was read from a file: all runs lie within the grid, and follow one another.
+
+        Raises:
+            ValueError: one does not.
+        """
+        if len(self.shape) != 3 or not all(isinstance(size, int) and 0 < size < 1 << 12 for size in self.shape):
+            raise ValueError(f"a grid of {self.shape}")
+        nx, ny, nz = self.shape
+        if len(self.first) != (nx + 1) * (ny + 1):
+            raise ValueError(f"{len(self.first)} columns in a grid of {nx}x{ny} cells")
+        lengths = self.last.astype(np.int64) - self.first
+        if lengths.min() < 0 or self.first.min() < 0 or self.last.max() > nz + 1:
+            raise ValueError(f"runs outside the grid's {nz} cells")
+        if not np.array_equal(self.offset[lengths > 0], (np.cumsum(lengths) - lengths)[lengths > 0]):
+            raise ValueError("runs that do not follow one another")
+
     def ranges(self) -> Int32[np.ndarray, "cells 2"]:
         """First cell above each (x, y) whose eight vertices exist, and one past the last."""
         nx, ny, _ = self.shape

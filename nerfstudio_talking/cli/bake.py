@@ -11,6 +11,7 @@ from rich.markup import escape
 from nerfstudio_talking.baking.config import LADDER, BakeConfig, finer_settings
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import require_writable
 
 
 @dataclass
@@ -43,12 +44,20 @@ class BakePortrait:
         from nerfstudio_talking.baking.fit import bakeable, fit_bake
         from nerfstudio_talking.baking.renderer import BakeRenderer
         from nerfstudio_talking.baking.validation import validate_bake
-        from nerfstudio_talking.inference.checkpoints import load_portrait, write_baked_config
+        from nerfstudio_talking.inference.checkpoints import (
+            BAKED_CONFIG_NAME,
+            latest_checkpoint,
+            load_portrait,
+            write_baked_config,
+        )
 
+        output = self.output or self.load_config.parent / BAKE_NAME
+        latest_checkpoint(self.load_config)
+        for path in (output, self.load_config.with_name(BAKED_CONFIG_NAME)):
+            require_writable(path)
         _, loaded = load_portrait(self.load_config, self.data)
         model = bakeable(loaded)
         model.to("cpu").eval()
-        output = self.output or self.load_config.parent / BAKE_NAME
         results = []
         for number, config in enumerate(finer_settings(self.bake), start=1):
             bake = fit_bake(model, config)

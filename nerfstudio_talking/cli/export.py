@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import require_writable
 
 
 @dataclass
@@ -36,8 +37,7 @@ class Export:
         output = self.output
         if output.suffix.lower() != ".ply":
             raise TalkingError(output, expected="a name ending in .ply", found="another", hint="Rename the output.")
-        if output.is_dir():
-            raise TalkingError(output, expected="a file to write", found="a folder", hint="Name a file in it.")
+        require_writable(output)
         # only here, since nerfstudio takes seconds to import
         import torch
 
@@ -59,11 +59,6 @@ class Export:
         if self.axes == "y-down":
             half_turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
             gaussians = gaussians.transform(torch.cat([half_turn, torch.zeros(3, 1)], 1).to(gaussians.means))
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            found = error.strerror or str(error)
-            raise TalkingError(output.parent, expected="a folder", found=found, hint="Name another output.") from error
         write_ply(gaussians, output, [SYNTHETIC_NOTICE, f"frame {self.frame}, metres, {self.axes}"])
         size = output.stat().st_size / 2**20
         CONSOLE.print(

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import require_writable
 
 if TYPE_CHECKING:
     from nerfstudio_talking.motion.model import MotionModel
@@ -47,6 +48,7 @@ class MotionTrain:
         begin = time.monotonic()
         recordings = [load_recording(folder) for folder in self.data]
         config = GeneralConfig(expression=self.expression, learning=LearningOptions(epochs=self.epochs, seed=self.seed))
+        require_writable(self.output)
         work = _work_folder(self.output)
         with _epochs() as advance:
             model, history = train_general(recordings, config, work, advance)
@@ -99,6 +101,7 @@ class MotionFinetune:
         config = PersonalConfig(
             learning=LearningOptions(epochs=self.epochs, learning_rate=5e-4, save_every=10, seed=self.seed)
         )
+        require_writable(self.output)
         work = _work_folder(self.output)
         with _epochs() as advance:
             model, metrics = fine_tune(general, recording, config, work, advance)
@@ -139,6 +142,7 @@ class MotionGenerate:
         if self.output.suffix != ".npz":
             raise TalkingError(self.output, expected="a name ending in .npz", found="another", hint="Rename it.")
         model = load_model(self.model, personal=True)
+        require_writable(self.output)
         motion = generate_motion(model, read_audio(self.audio), self.fps, seed=self.seed)
         save_motion(motion, self.output)
         CONSOLE.print(

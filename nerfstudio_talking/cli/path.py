@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from nerfstudio_talking.io.console import CONSOLE
-from nerfstudio_talking.io.files import write_json
+from nerfstudio_talking.io.files import make_folder, write_json
 
 
 @dataclass
@@ -31,7 +31,7 @@ class CameraPath:
         track = load_any_sequence(self.data).track
         start, stop = parse_frame_range(self.frames, track.num_frames)
         path = camera_path(track.camera, track.camera_to_worlds[start:stop], track.times[start:stop], track.fps)
-        self.output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.output.absolute().parent)
         write_json(path, self.output)
         count = len(path["camera_path"])
         CONSOLE.print(

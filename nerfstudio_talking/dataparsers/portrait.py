@@ -18,6 +18,7 @@ from nerfstudio_talking.dataset_io.dataset_options import OPTIONS_NAME, load_opt
 from nerfstudio_talking.dataset_io.parsing_labels import HEAD_CLASSES, class_mask
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.io.console import CONSOLE
+from nerfstudio_talking.io.errors import TalkingError
 
 
 def sequence_box(sequence: TalkingSequence, most: int = 24) -> SceneBox:
@@ -73,8 +74,8 @@ class PortraitDataParserConfig(DataParserConfig):
         if options != stored and self.data.is_dir():
             try:
                 save_options(options, self.data)
-            except OSError as error:
-                text = f"{path} cannot be written ({error.strerror}): other commands do not know of these options."
+            except TalkingError as error:
+                text = f"{path} cannot be written ({error.found}): other commands do not know of these options."
                 CONSOLE.print(f"[yellow]{escape(text)}", soft_wrap=True)
         for name, default in self.dataset_options.items():
             value = getattr(options, name)

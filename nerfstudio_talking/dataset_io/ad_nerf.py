@@ -36,6 +36,10 @@ IMAGE_FOLDERS = ("gt_imgs", "com_imgs", "ori_imgs")
 _FPS = 25.0
 _GIVE = "Give an AD-NeRF dataset."
 _TORSO_REFERENCES = 3
+_HIGHEST_ID = 10_000_000
+"""Four days at 25 frames per second."""
+_LONGEST_FOCAL = 1e7
+"""Pixels."""
 
 
 def is_ad_nerf(folder: Path) -> bool:
@@ -130,10 +134,14 @@ def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         for entry in record["frames"]:
-            if np.shape(entry["transform_matrix"]) not in ((4, 4), (3, 4)):
-                raise ValueError(f"a transform_matrix of shape {np.shape(entry['transform_matrix'])}")
+            matrix = np.array(entry["transform_matrix"], dtype=np.float64)
+            if matrix.shape not in ((4, 4), (3, 4)) or not np.isfinite(matrix).all():
+                raise ValueError(f"a transform_matrix {matrix.tolist()!r:.60}")
+            for name in ("img_id", "aud_id"):
+                if name in entry and not 0 <= int(entry[name]) <= _HIGHEST_ID:
+                    raise ValueError(f"{name} {entry[name]}")
             int(entry["img_id"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise TalkingError(
             path,
             expected="frames with img_id and transform_matrix",
@@ -145,16 +153,26 @@ def _read_transforms(path: Path, needed: bool) -> dict[str, Any]:
 
 def _focal(header: dict[str, Any], width: int, folder: Path) -> float:
     """Focal length in pixels of the images, whatever the image size at which the poses were solved."""
-    for name in ("focal_len", "fl_x", "fl_y"):
-        if name in header:
-            solved = header.get("w") or 2 * header.get("cx", width / 2)
-            return float(header[name]) * width / float(solved)
-    if "camera_angle_x" in header:
-        return width / (2 * np.tan(float(header["camera_angle_x"]) / 2))
+    found = ", ".join(sorted(map(str, header)))
+    try:
+        for name in ("focal_len", "fl_x", "fl_y", "camera_angle_x"):
+            if name not in header:
+                continue
+            if name == "camera_angle_x":
+                focal = width / (2 * np.tan(float(header[name]) / 2))
+            else:
+                solved = header.get("w") or 2 * header.get("cx", width / 2)
+                focal = float(header[name]) * width / float(solved)
+            if 0 < focal < _LONGEST_FOCAL:
+                return focal
+            found = f"{name} {header[name]}, {focal:g} pixels"
+            break
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
+        found = str(error)
     raise TalkingError(
         folder / "transforms_train.json",
         expected="focal_len, fl_x or camera_angle_x",
-        found=", ".join(sorted(header)),
+        found=found[:200],
         hint="Add the focal length in pixels as focal_len.",
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from nerfstudio_talking.io.arrays import load_array
 from nerfstudio_talking.io.errors import TalkingError
 
 _BLENDSHAPE_BLINKS = (8, 9)
@@ -67,13 +68,9 @@ def _number(text: str | None) -> float:
 
 def _eyes_of_blendshapes(path: Path, ids: np.ndarray) -> Float32[np.ndarray, "frames 1"]:
     expected = f"an array (frames, {_BLENDSHAPES}) of numbers from 0 to 1"
-    try:
-        shapes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise TalkingError(path, expected=expected, found=str(error), hint=_EYES_HINT) from error
-    if not isinstance(shapes, np.ndarray) or shapes.dtype.kind not in "fiu" or shapes.ndim != 2 or not shapes.size:
-        found = f"{shapes.dtype} {shapes.shape}" if isinstance(shapes, np.ndarray) else "an archive of several"
-        raise TalkingError(path, expected=expected, found=found, hint=_EYES_HINT)
+    shapes = load_array(path, expected, _EYES_HINT)
+    if shapes.dtype.kind not in "fiu" or shapes.ndim != 2 or not shapes.size:
+        raise TalkingError(path, expected=expected, found=f"{shapes.dtype} {shapes.shape}", hint=_EYES_HINT)
     if shapes.shape[1] != _BLENDSHAPES:
         hint = "SyncTalk's script writes 52 columns, `_neutral` left out. " + _EYES_HINT
         raise TalkingError(path, expected=expected, found=str(shapes.shape), hint=hint)

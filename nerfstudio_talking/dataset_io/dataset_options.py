@@ -62,6 +62,6 @@ def save_options(options: DatasetOptions, folder: Path) -> None:
     """Write the options of a dataset folder, atomically.
 
     Raises:
-        OSError: the folder cannot be written.
+        TalkingError: the folder cannot be written.
     """
     write_json({name: value for name, value in asdict(options).items() if value is not None}, folder / OPTIONS_NAME)

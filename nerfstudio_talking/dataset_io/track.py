@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +28,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from nerfstudio_talking.audio.normalization import FeatureNormalization
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
+from nerfstudio_talking.io.arrays import load_archive
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file, write_json
 
@@ -43,7 +42,18 @@ _COLUMNS = (
     *("frame_ids", "audio_ids"),
 )
 _ARRAYS = ("camera_to_worlds", *_COLUMNS)
-_SIZES = {"camera_to_worlds": (3, 4), "audio": (None, None), "eyes": (None,), "landmarks": (None, 2), "body": (2, 3)}
+_SIZES: dict[str, tuple[int | None, ...]] = {
+    "camera_to_worlds": (3, 4),
+    "audio": (None, None),
+    "eyes": (None,),
+    "lips": (),
+    "expression": (None,),
+    "landmarks": (None, 2),
+    "body": (2, 3),
+    "mouth_activity": (),
+    "frame_ids": (),
+    "audio_ids": (),
+}
 """Sizes of arrays after the frames; None stands for any."""
 _NORMALIZATION = ("audio_levels", "audio_mean", "audio_std")
 
@@ -184,14 +194,11 @@ def load_track(folder: Path) -> TalkingTrack:
         record = json.loads(json_path.read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise ValueError(f"a {type(record).__name__} in {TRACK_JSON}")
-        with np.load(npz_path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in _ARRAYS if name in archive.files}
-            normalization = normalization_of({name: archive[name] for name in _NORMALIZATION if name in archive.files})
-    except (
-        OSError, ValueError, EOFError, KeyError, RecursionError, NotImplementedError, zipfile.BadZipFile, zlib.error
-    ) as error:  # fmt: skip
+    except (OSError, ValueError, RecursionError) as error:
         found = f"{type(error).__name__}: {error}"
         raise TalkingError(folder, expected="a readable track", found=found, hint=hint) from error
+    archive = load_archive(npz_path, "a readable track", hint)
+    arrays = {name: archive[name] for name in _ARRAYS if name in archive}
     if record.get("schema") != SCHEMA_VERSION:
         raise TalkingError(
             json_path, expected=f"schema {SCHEMA_VERSION}", found=f"schema {record.get('schema')}", hint=hint
@@ -200,13 +207,18 @@ def load_track(folder: Path) -> TalkingTrack:
     if missing:
         raise TalkingError(npz_path, expected="arrays " + ", ".join(missing), found="none of that name", hint=hint)
     rows = {name: value.shape[0] if value.ndim else 0 for name, value in arrays.items()}
-    if set(rows.values()) != {record.get("num_frames")}:
-        expected = f"{record.get('num_frames')} rows in each array"
+    if set(rows.values()) != {record.get("num_frames")} or not rows["camera_to_worlds"]:
+        expected = f"{record.get('num_frames')} rows in each array, one at least"
         raise TalkingError(npz_path, expected=expected, found=str(rows), hint=hint)
     for name, sizes in _SIZES.items():
-        if name in arrays and not _has_sizes(arrays[name], sizes):
+        if name in arrays and not _has_sizes(arrays[name], sizes, "iu" if name.endswith("_ids") else "fiu"):
+            wanted = ", ".join(["frames", *("any" if size is None else str(size) for size in sizes)])
             found = f"{arrays[name].dtype} {arrays[name].shape}"
-            raise TalkingError(npz_path, expected=f"{name}: numbers (frames, {sizes})", found=found, hint=hint)
+            raise TalkingError(npz_path, expected=f"{name}: numbers ({wanted})", found=found, hint=hint)
+    for name, size in zip(_NORMALIZATION, (2, *arrays["audio"].shape[2:] * 2)):
+        if name in archive and not (archive[name].shape == (size,) and np.isfinite(_numbers(archive[name])).all()):
+            found = f"{archive[name].dtype} {archive[name].shape}"
+            raise TalkingError(npz_path, expected=f"{name}: {size} finite numbers", found=found, hint=hint)
     audio_path = folder / AUDIO_NAME
     try:
         fps, focal = float(record["fps"]), float(record["focal"])
@@ -216,7 +228,7 @@ def load_track(folder: Path) -> TalkingTrack:
             fps=fps,
             camera=PinholeCamera(focal, int(record["width"]), int(record["height"])),
             audio_kind=str(record["audio_kind"]),
-            audio_normalization=normalization,
+            audio_normalization=normalization_of(archive),
             digest=str(record["digest"]),
             provenance=dict(record["provenance"]),
             audio_path=audio_path if audio_path.is_file() else None,
@@ -227,12 +239,17 @@ def load_track(folder: Path) -> TalkingTrack:
         raise TalkingError(json_path, expected="fps, sizes, kind, digest", found=found, hint=hint) from error
 
 
-def _has_sizes(array: np.ndarray, sizes: tuple[int | None, ...]) -> bool:
-    """Whether an array of numbers has these sizes after the frames; None stands for any."""
+def _numbers(array: np.ndarray) -> np.ndarray:
+    """The array, or NaN where it holds no numbers."""
+    return array if array.dtype.kind in "fiu" else np.array(np.nan)
+
+
+def _has_sizes(array: np.ndarray, sizes: tuple[int | None, ...], kinds: str) -> bool:
+    """Whether an array of numbers has these sizes after the frames; None stands for any but 0."""
     return (
-        array.dtype.kind in "fiu"
+        array.dtype.kind in kinds
         and array.ndim == len(sizes) + 1
-        and all(wanted is None or size == wanted for size, wanted in zip(array.shape[1:], sizes))
+        and all(size > 0 if wanted is None else size == wanted for size, wanted in zip(array.shape[1:], sizes))
     )
 
 

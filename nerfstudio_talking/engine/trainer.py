@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import random
 from pathlib import Path
@@ -15,6 +16,10 @@ from nerfstudio.utils import comms
 
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import cannot_write, make_folder, writing
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors of a disk that takes no more."""
 
 
 class TalkingTrainer(Trainer):
@@ -40,6 +45,10 @@ class TalkingTrainer(Trainer):
         self.config.max_num_iterations = left
         try:
             super().train()
+        except OSError as error:  # of TensorBoard's files, say
+            if error.errno not in _FULL:
+                raise
+            raise cannot_write(self.base_dir, error) from error
         finally:
             self.config.max_num_iterations = total
 
@@ -80,8 +89,8 @@ class TalkingTrainer(Trainer):
             TalkingError: the checkpoint could not be written.
         """
         folder = self.checkpoint_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".checkpoint-", dir=folder.parent) as part:
+        make_folder(folder)
+        with writing(folder), TemporaryDirectory(prefix=".checkpoint-", dir=folder.parent) as part:
             self.checkpoint_dir = Path(part)
             try:
                 super().save_checkpoint(step)

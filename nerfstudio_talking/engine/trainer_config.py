@@ -13,6 +13,7 @@ from rich.markup import escape
 from nerfstudio_talking.engine.schedulers import DecaySchedulerConfig
 from nerfstudio_talking.engine.trainer import TalkingTrainer
 from nerfstudio_talking.io.console import CONSOLE
+from nerfstudio_talking.io.files import make_folder, new_file
 
 
 @dataclass
@@ -55,4 +56,6 @@ class TalkingTrainerConfig(TrainerConfig):
             CONSOLE.print(f"The run in {escape(str(path.parent))} was broken off: it resumes.", soft_wrap=True)
             self.load_dir = folder
             return
-        super().save_config()
+        make_folder(path.parent)
+        with new_file(path) as file:
+            file.write(yaml.dump(self).encode("utf-8"))

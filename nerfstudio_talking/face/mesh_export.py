@@ -12,7 +12,7 @@ from nerfstudio_talking.cameras.pinhole import PinholeCamera
 from nerfstudio_talking.face.landmark_sets import NUM_MESH_POINTS
 from nerfstudio_talking.face.linear_face_model import canonical_face, landmarks_of_shapes
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.io.files import new_file
+from nerfstudio_talking.io.files import make_folder, new_file
 
 
 def write_mesh(shape: Float[np.ndarray, "478 3"], path: Path) -> None:
@@ -28,7 +28,7 @@ def write_mesh(shape: Float[np.ndarray, "478 3"], path: Path) -> None:
         raise TalkingError(path, expected="a name ending in .ply or .obj", found=path.suffix, hint="Rename the output.")
     mesh = trimesh.Trimesh(shape[:NUM_MESH_POINTS], canonical_face()[1], process=False)  # no triangle has an iris point
     content: Any = mesh.export(file_type=kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with new_file(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
 

@@ -1,8 +1,8 @@
 """Configuration files of Python objects (PyYAML's tags), read so that nothing in the file runs.
 
-PyYAML's own loader for such files imports whatever a tag names and calls it. Here a tag is a word in a table: nothing is
-imported, only dataclasses, enumerations and paths are made, and a class or function is found where the table has it
-for that very field.
+PyYAML's own loader for such files imports whatever a tag names and calls it. Here a tag is a word in a table: nothing
+is imported, only dataclasses, enumerations and paths are made, and a class or function is found where the table has
+it for that very field.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.io.files import part_of, publish, write_json
+from nerfstudio_talking.io.files import make_folder, new_file, write_json
 from nerfstudio_talking.media.images import read_image
 
 RECORD_NAME = "rendered.json"
@@ -80,13 +80,14 @@ def fill_folder(
         if count := len(_image_paths(folder)):
             found = f"{count} images without {RECORD_NAME}"
             raise TalkingError(folder, expected="a new folder", found=found, hint="Give another folder.")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_json(asdict(record), unfinished)
     for frame in range(record.num_frames):
         path = folder / f"{frame:06d}.png"
         if not path.is_file():
-            Image.fromarray(render(frame)).save(part_of(path), "png", compress_level=3)
-            publish(part_of(path), path)
+            image = Image.fromarray(render(frame))
+            with new_file(path) as file:
+                image.save(file, "png", compress_level=3)
         advance()
     if begun != finished:
         os.replace(unfinished, finished)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -24,7 +24,7 @@ def read_image(path: Path, mode: str | None = None) -> UInt8[np.ndarray, "height
             return np.array(file.convert(mode) if mode else file)
     except FileNotFoundError as error:
         raise TalkingError(path, expected="an image", found="no such file", hint=_HINT) from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except Exception as error:  # of a damaged file, Pillow's decoders raise whatever their parsing meets
         raise TalkingError(path, expected="a whole image", found=str(error), hint=_HINT) from error
 
 
@@ -39,7 +39,7 @@ def image_size(path: Path) -> tuple[int, int]:
             return file.size
     except FileNotFoundError as error:
         raise TalkingError(path, expected="an image", found="no such file", hint=_HINT) from error
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # as above
         raise TalkingError(path, expected="an image", found=str(error), hint=_HINT) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +24,7 @@ from jaxtyping import Float, UInt8
 from typing_extensions import Self
 
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.io.files import part_of, publish
+from nerfstudio_talking.io.files import cannot_write, discard, part_of, publish, writing
 
 Samples = Float[np.ndarray, "samples ..."] | Iterable[Float[np.ndarray, "samples ..."]]
 """Audio, (samples,) or (samples, channels), whole or as blocks in order."""
@@ -163,7 +163,7 @@ class VideoWriter:
             if error is None:  # the exception that ended the block matters more than one of closing
                 raise
         finally:
-            _discard(self._part)
+            discard(self._part)
 
 
 class AudioTrack:
@@ -329,24 +329,13 @@ def open_output(path: Path, part: Path, metadata: Mapping[str, str]) -> av.conta
     return container
 
 
-def _discard(part: Path) -> None:
-    with suppress(OSError):  # a read-only file system refuses this too; the first error is reported
-        part.unlink(missing_ok=True)
-
-
 @contextmanager
 def _writing(path: Path, part: Path | None) -> Iterator[None]:
     """Report errors of the file system and of FFmpeg as a TalkingError; on any exception remove `part` where given."""
-    try:
-        yield
-    except BaseException as error:
-        if part is not None:
-            _discard(part)
-        if isinstance(error, OSError | av.error.FFmpegError):
-            raise TalkingError(
-                path,
-                expected="a place to write to",
-                found=getattr(error, "strerror", None) or str(error),
-                hint="Free some space, or name another folder that exists and can be written.",
-            ) from error
-        raise
+    with writing(path, part):
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise cannot_write(path, error) from error

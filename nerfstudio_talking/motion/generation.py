@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from jaxtyping import Float, Float32
 
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.face.linear_face_model import camera_matrices, pose_vectors
+from nerfstudio_talking.io.arrays import load_archive
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.io.files import new_file
+from nerfstudio_talking.io.files import make_folder, new_file
 from nerfstudio_talking.motion.audio_features import cepstral_windows, loudness, silence
 from nerfstudio_talking.motion.blinks import sample_eyes
 from nerfstudio_talking.motion.driving_track import driving_track
@@ -91,17 +92,18 @@ def generate_motion(
 
 def save_motion(motion: MotionTrack, path: Path) -> None:
     """Write a motion track (.npz) atomically, with the head's camera-to-world matrices for other programs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with new_file(path) as file:
         np.savez(file, kind=_KIND, camera_to_worlds=camera_matrices(motion.pose), **vars(motion))
 
 
 def is_motion_track(path: Path) -> bool:
     """Whether the file is an .npz of arrays, as opposed to a model; `load_motion` checks the arrays."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return all(name.endswith(".npy") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, struct.error):
+        return False  # `load_model` says what is wrong with it
 
 
 def load_motion(path: Path) -> MotionTrack:
@@ -110,21 +112,25 @@ def load_motion(path: Path) -> MotionTrack:
     Raises:
         TalkingError: there is no such file, or it is not a motion track.
     """
-    if not path.is_file():
-        raise TalkingError(path, expected="a motion track", found="no such file", hint=_HINT)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise TalkingError(path, expected="a motion track", found=str(error), hint=_HINT) from error
+    arrays = load_archive(path, "a motion track", _HINT)
     if str(arrays.get("kind", "")) != _KIND:
         raise TalkingError(path, expected="a motion track", found="other arrays", hint=_HINT)
-    return MotionTrack(
-        fps=float(arrays["fps"]),
-        seed=int(arrays["seed"]),
-        digest=str(arrays["digest"]),
-        **{name: arrays[name].astype(np.float64) for name in ("pose", "expression", "lips", "eyes")},
-    )
+    try:
+        curves = {name: arrays[name].astype(np.float64) for name in ("pose", "expression", "lips", "eyes")}
+        motion = MotionTrack(fps=float(arrays["fps"]), seed=int(arrays["seed"]), digest=str(arrays["digest"]), **curves)
+        count = motion.num_frames
+        if motion.pose.shape != (count, 6) or motion.expression.ndim != 2:
+            raise ValueError(f"pose {motion.pose.shape}, expression {motion.expression.shape}")
+        if count == 0 or {len(curve) for curve in curves.values()} != {count} or not 0 < motion.fps < 1e4:
+            raise ValueError(f"{[len(curve) for curve in curves.values()]} rows at {motion.fps:g} per second")
+        if motion.lips.ndim != 1 or motion.eyes.ndim not in (1, 2):
+            raise ValueError(f"lips {motion.lips.shape}, eyes {motion.eyes.shape}")
+        if not all(np.isfinite(curve).all() for curve in curves.values()):
+            raise ValueError("NaN or infinity")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise TalkingError(path, expected="a motion track", found=found, hint=_HINT) from error
+    return motion
 
 
 def motion_for(

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerfstudio_talking.io.files import save_atomically
+from nerfstudio_talking.io.weights import load_state
 from nerfstudio_talking.motion.network import SEQUENCE, MotionLossWeights, MotionNetwork, augment_patches, motion_losses
 
 
@@ -90,7 +91,7 @@ def train_network(
     )
     history, best, start = History(), _copy_weights(network), 0
     if checkpoint is not None and checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
+        state = load_state(checkpoint, "this training", "Delete it and run the same command again.")
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         history, best, start = History(**state["history"]), state["best"], state["epoch"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from torch import Tensor
 
 from nerfstudio_talking.audio.kernel_regression import AudioRegression
 from nerfstudio_talking.face.linear_face_model import FaceBasis, FaceModel
+from nerfstudio_talking.io.arrays import require_shapes
 from nerfstudio_talking.io.errors import TalkingError
-from nerfstudio_talking.io.files import save_atomically
+from nerfstudio_talking.io.files import make_folder, save_atomically
+from nerfstudio_talking.io.weights import load_state
 from nerfstudio_talking.motion.blinks import Blinking
 from nerfstudio_talking.motion.head_process import HeadProcess
 from nerfstudio_talking.motion.learning import Sample
@@ -25,6 +26,12 @@ from nerfstudio_talking.motion.recording import Recording
 
 SCHEMA = 3
 _KIND = "nerfstudio-talking motion"
+_WIDEST = 4096
+"""Most channels of a network that is read from a file."""
+NUM_AXES = 6
+"""Numbers of a head pose (`linear_face_model.pose_vectors`)."""
+PATCH = (28, 12)
+"""Rows and channels of a frame's audio."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ def save_model(model: MotionModel, path: Path) -> None:
         "record": model.record,
         "person": person,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     save_atomically(record, path)
 
 
@@ -148,16 +155,33 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
     hint = "Make one with `ns-talking motion train --data DIR ... --output M`."
     if not path.is_file():
         raise TalkingError(path, expected="a motion model", found="no such file", hint=hint)
-    try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        found = str(error).split("\n")[0]
-        raise TalkingError(path, expected="a motion model", found=found, hint=hint) from error
-    if not isinstance(record, dict) or record.get("kind") != _KIND or record.get("schema") != SCHEMA:
+    record = load_state(path, "a motion model", hint)
+    if record.get("kind") != _KIND or record.get("schema") != SCHEMA:
         raise TalkingError(path, expected=f"a motion model of schema {SCHEMA}", found="something else", hint=hint)
+    try:
+        model = _model_of(record)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else (str(error) or type(error).__name__).splitlines()[-1]
+        raise TalkingError(path, expected="a whole motion model", found=found.strip(), hint=hint) from error
+    if personal and model.person is None:
+        raise TalkingError(
+            path,
+            expected="a personal motion model",
+            found="a general one",
+            hint="Make it personal: `ns-talking motion finetune --model M --data DIR --output P`.",
+        )
+    return model
+
+
+def _model_of(record: dict[str, Any]) -> MotionModel:
+    """The model of a record as of `save_model`; what is damaged raises what its use raises."""
     config = dict(record["network_config"])
     network_config = MotionNetworkConfig(**{**config, "widths": tuple(config["widths"])})
+    sizes = (*network_config.widths, network_config.features, network_config.hidden, network_config.layers)
+    if len(network_config.widths) != 4 or not all(isinstance(size, int) and 0 < size <= _WIDEST for size in sizes):
+        raise ValueError(f"a network of {sizes}")
     basis = FaceBasis(record["components"].numpy(), record["lid"].numpy())
+    require_shapes(basis)
     network = MotionNetwork(network_config, basis.count)
     network.load_state_dict(record["network"])
     network.eval()
@@ -166,22 +190,18 @@ def load_model(path: Path, personal: bool = False) -> MotionModel:
         fields: dict[str, Any] = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in record["person"].items()}
         plain = {k: v for k, v in fields.items() if "." not in k}
         kinds = {"process": HeadProcess, "blinking": Blinking, "regression": AudioRegression}
-        try:
-            parts: dict[str, Any] = {
-                name: kind(**{k.removeprefix(f"{name}."): v for k, v in fields.items() if k.startswith(f"{name}.")})
-                for name, kind in kinds.items()
-            }
-            person = Person(**plain, **parts)
-        except TypeError as error:
-            raise TalkingError(path, expected="a personal motion model", found=str(error), hint=hint) from error
-    if personal and person is None:
-        raise TalkingError(
-            path,
-            expected="a personal motion model",
-            found="a general one",
-            hint="Make it personal: `ns-talking motion finetune --model M --data DIR --output P`.",
-        )
-    return MotionModel(network, network_config, basis, record["record"], person)
+        parts: dict[str, Any] = {
+            name: kind(**{k.removeprefix(f"{name}."): v for k, v in fields.items() if k.startswith(f"{name}.")})
+            for name, kind in kinds.items()
+        }
+        person = Person(**plain, **parts)
+        require_shapes(basis, person, *parts.values())
+        sizes = (person.pose_mean.shape, person.expression_rest.shape, person.regression.mean.shape)
+        if sizes != ((NUM_AXES,), (basis.count,), (flatten_patches(np.zeros((1, *PATCH), np.float32)).shape[1],)):
+            raise ValueError(f"pose, expression and audio of {sizes}")
+        if person.process.rate.shape != (2,) or not len(person.process.matrices) or len(person.blinking.shape) < 4:
+            raise ValueError("a process of head motion or blinks that is none")
+    return MotionModel(network, network_config, basis, dict(record["record"]), person)
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

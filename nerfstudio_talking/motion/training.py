@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from nerfstudio_talking.audio.kernel_regression import fit_audio_regression
 from nerfstudio_talking.face.linear_face_model import fit_face_basis
 from nerfstudio_talking.io.digests import weights_digest
+from nerfstudio_talking.io.files import make_folder
 from nerfstudio_talking.motion.blinks import fit_blinking
 from nerfstudio_talking.motion.head_process import fit_head_process
 from nerfstudio_talking.motion.learning import History, LearningOptions, Sample, train_network
@@ -233,7 +234,7 @@ def _report_epoch(advance: Advance, stage: str, total: int, losses: dict[str, fl
 def _checkpoint(work: Path, stage: str, names: list[Any]) -> Path:
     """A checkpoint path that is unique to the stage, options and data."""
     key = hashlib.sha256(repr(names).encode()).hexdigest()[:12]
-    work.mkdir(parents=True, exist_ok=True)
+    make_folder(work)
     return work / f"{stage.replace(' ', '-')}-{key}.pt"
 
 

@@ -11,7 +11,6 @@ import tyro
 from rich.markup import escape
 
 from nerfstudio_talking.io.console import CONSOLE, get_progress
-from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.metrics.settings import ScoreSettings
 
 if TYPE_CHECKING:
@@ -33,9 +32,13 @@ class Score(ScoreSettings):
 
     def main(self) -> None:
         """Score, print the table, write what was asked for."""
+        from nerfstudio_talking.io.files import require_writable
         from nerfstudio_talking.metrics.score_files import score_videos
+        from nerfstudio_talking.reports.score_report import PAGE_NAME
 
-        self._make_folders()
+        for path in (self.json, None if self.report is None else self.report / PAGE_NAME):
+            if path is not None:
+                require_writable(path)
         with ExitStack() as stack:
 
             def start(title: str, total: int | None) -> Any:
@@ -104,14 +107,3 @@ class Score(ScoreSettings):
         score_report.write_sheet(sheet, folder)
         page = score_report.write_page(folder, self._title, result, sheet)
         CONSOLE.print(f"[green]Wrote {escape(str(page))}")
-
-    def _make_folders(self) -> None:
-        """Refuse a place that cannot be written to before the work, not after it."""
-        for folder in (self.report, None if self.json is None else self.json.absolute().parent):
-            if folder is None:
-                continue
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                hint = "Name another folder."
-                raise TalkingError(folder, expected="a folder to write to", found=str(error), hint=hint) from error
