@@ -86,7 +86,7 @@ def read_feature_array(
 
 
 def _load(path: Path) -> np.ndarray:
-    array = load_array(path, "an array of audio features", _HINT)
+    array = load_array(path, "a .npy array of audio features", _HINT)
     if array.dtype.kind not in "fiu" or array.ndim not in (2, 3) or not array.size:
         found = f"{array.dtype} {array.shape}"
         raise TalkingError(path, expected="numbers of shape (frames, window, channels)", found=found, hint=_HINT)

@@ -29,6 +29,9 @@ _NULL_STEP = 0.24
 """Seconds between the shifts of the null: closer ones give curves that are nearly the same."""
 NULL_LEAST, _NULL_MOST = 20, 64
 """With fewer shifts than the first, a score above all of them means little."""
+_CLEARLY, _PARTS, _AGREE = 1.15, 3, 3
+"""Some seconds of lips may follow the audio of other moments better than their own: wrong peaks are rarely much above
+those of the null (ratio), and rarely found again in two of three parts of the clip (frames)."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,17 @@ class OffsetEstimate:
     """Lags tried, in frames."""
     curve: Float[np.ndarray, " lags"]
     """Score at each of them."""
+    parts: Int64[np.ndarray, " parts"]
+    """Best lag of each third of the clip by itself."""
 
     @property
     def significant(self) -> bool:
-        """Whether the best lag stands out: its score is above that of 20 shifted curves or more, and it is not at the
-        end of the sweep."""
+        """Whether the best lag stands out: its score is clearly above that of 20 shifted curves or more, two of the
+        clip's thirds agree with it, and it is not at the end of the sweep."""
         best = int(np.argmax(self.curve)) if np.isfinite(self.score) else 0
-        return self.null_size >= NULL_LEAST and bool(self.score > self.null_max) and 0 < best < len(self.curve) - 1
+        agree = int((np.abs(self.parts - self.lags[best]) <= _AGREE).sum())
+        clear = self.null_size >= NULL_LEAST and bool(self.score > _CLEARLY * self.null_max)
+        return clear and agree >= _PARTS - 1 and 0 < best < len(self.curve) - 1
 
     @property
     def frames(self) -> int:
@@ -77,7 +84,8 @@ def estimate_offset(
     For every lag, kernel ridge regression predicts lip opening from 160 ms of log-mel spectrum, six contiguous blocks
     held out in turn; the score is the correlation of prediction and ground truth. The null repeats the whole sweep with
     the lip curve shifted circularly by two seconds and more, in steps of 0.24 s: 20 shifts, which take 8.6 s of video
-    at 25 frames per second, are the least that an estimate is judged by. Frames where lips are NaN are bridged and not
+    at 25 frames per second, are the least that an estimate is judged by; its score has to be 15 % above theirs, and two
+    of the clip's thirds have to have their best lag within 3 frames. Frames where lips are NaN are bridged and not
     scored. Of longer clips the middle 750 frames are used.
 
     Args:
@@ -101,7 +109,7 @@ def estimate_offset(
     inputs = _inputs(samples, rate, fps, first, len(lips), max_lag_frames)
     if seen.sum() < _FEWEST or np.ptp(lips[seen]) < 1e-6 or not inputs.any():
         nothing = np.full(len(lags), np.nan)
-        return OffsetEstimate(0.0, np.nan, np.nan, np.nan, np.nan, 0, lags, nothing)
+        return OffsetEstimate(0.0, np.nan, np.nan, np.nan, np.nan, 0, lags, nothing, np.zeros(_PARTS, dtype=np.int64))
     frames = np.arange(len(lips))
     target = np.interp(frames, frames[seen], lips[seen])
     target -= gaussian_filter1d(target, _TREND_SECONDS * fps, mode="nearest")
@@ -111,11 +119,14 @@ def estimate_offset(
     targets = np.stack([target, *(np.roll(target, shift) for shift in shifts)], axis=1)
     weights = np.stack([seen, *(np.roll(seen, shift) for shift in shifts)], axis=1).astype(np.float64)
     kernel = _kernel(inputs)
-    curves = np.empty((len(lags), targets.shape[1]))
+    curves, by_part = np.empty((len(lags), targets.shape[1])), np.empty((len(lags), _PARTS))
+    third = np.eye(_PARTS)[frames * _PARTS // len(lips)] * weights[:, :1]
     targets = (targets / target.std()).astype(np.float32)
     for row in range(len(lags)):  # audio that is late by L: frame i goes with the audio of frame i + L
         part = slice(row, row + len(lips))
-        curves[row] = _correlation(_held_out(kernel[part, part], targets), targets, weights)
+        predicted = _held_out(kernel[part, part], targets)
+        curves[row] = _correlation(predicted, targets, weights)
+        by_part[row] = _correlation(predicted[:, :1], targets[:, :1], third)
     curve = curves[:, 0]
     null = curves[:, 1:].max(axis=0) if len(shifts) >= NULL_LEAST else np.array([np.nan])
     return OffsetEstimate(
@@ -127,6 +138,7 @@ def estimate_offset(
         null_size=len(shifts),
         lags=lags,
         curve=curve,
+        parts=lags[by_part.argmax(axis=0)],
     )
 
 
@@ -184,7 +196,7 @@ def _correlation(
     weights: Float[np.ndarray, "frames curves"],
 ) -> Float[np.ndarray, " curves"]:
     """Pearson's correlation of each column, over the frames of weight 1."""
-    total = weights.sum(axis=0)
+    total = np.maximum(weights.sum(axis=0), 1e-12)
     a = (a - (a * weights).sum(axis=0) / total) * weights
     b = (b - (b * weights).sum(axis=0) / total) * weights
     return (a * b).sum(axis=0) / np.sqrt(np.maximum((a**2).sum(axis=0) * (b**2).sum(axis=0), 1e-24))

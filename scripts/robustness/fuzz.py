@@ -142,6 +142,8 @@ def run_cases(target: Target, folder: Path, seed: int, count: int) -> Iterator[R
             _work(target, folder, seed, range(number, count), end)
         os.close(end)
         with os.fdopen(begin) as results:
+            if results.readline() != "ready\n":
+                raise RuntimeError(f"good files of {target.name} cannot be made or read: try --only 0")
             while True:
                 ready, _, _ = select.select([results], [], [], _HANG)
                 line = results.readline() if ready else ""
@@ -171,7 +173,8 @@ def prepare(target: Target, folder: Path) -> tuple[Path, Path]:
     copy_good(good, work)
     for path in sorted(path for path in work.rglob(target.files) if path.is_file()):
         (work / "chosen").write_text(path.name)
-        target.read(work)
+        with contextlib.suppress(TalkingError):  # a file of audio is no video
+            target.read(work)
         if path.parent != work:
             break
     return good, work
@@ -186,6 +189,7 @@ def _work(target: Target, folder: Path, seed: int, numbers: range, end: int) -> 
     CONSOLE.file = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     warnings.simplefilter("ignore")
     good, work = prepare(target, folder)
+    os.write(end, b"ready\n")
     for number in numbers:
         line = json.dumps(vars(run_case(target, good, work, seed, number))) + "\n"
         data = line.encode()

@@ -109,7 +109,7 @@ def _read_media(folder: Path) -> None:
     from nerfstudio_talking.io.errors import TalkingError
     from nerfstudio_talking.media.reading import probe_video, read_audio, read_audio_blocks, read_frames
 
-    (path,) = (path for path in folder.iterdir() if path.name == (folder / "chosen").read_text())
+    path = folder / (folder / "chosen").read_text()
     refused: list[TalkingError] = []
 
     def attempt(read: Callable[[], object]) -> None:

@@ -94,8 +94,19 @@ def test_swapped_arguments_are_noticed() -> None:
 def test_a_peak_at_the_end_of_the_sweep_is_no_finding() -> None:
     lags = np.arange(-2, 3)
     curve = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    estimate = OffsetEstimate(1.8, 0.5, 0.3, 0.2, 0.1, 40, lags, curve)
+    estimate = OffsetEstimate(1.8, 0.5, 0.3, 0.2, 0.1, 40, lags, curve, np.full(3, 2))
     assert not estimate.significant and estimate.frames == 0
+
+
+@pytest.mark.parametrize(
+    ("score", "parts", "found"),
+    [(0.36, (1, 0, 4), True), (0.33, (1, 1, 1), False), (0.5, (1, -3, -3), False), (0.5, (1, 12, -2), True)],
+)
+def test_a_peak_is_well_above_chance_and_found_again_in_two_thirds_of_the_clip(score, parts, found) -> None:
+    """The null's greatest score is 0.3, the peak at a lag of 1."""
+    lags = np.arange(-2, 3)
+    curve = np.array([0.1, 0.1, 0.2, score, 0.1])
+    assert OffsetEstimate(1.0, score, 0.1, 0.3, 0.1, 40, lags, curve, np.array(parts)).significant == found
 
 
 def lip_curve(path: Path) -> np.ndarray:
