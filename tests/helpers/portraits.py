@@ -34,7 +34,7 @@ def train_in_process(data: Path, steps: int) -> PortraitPipeline:
     config = small_pipeline_config(data)
     pipeline = config.setup(device="cpu", test_mode="val")
     groups, rates = pipeline.get_param_groups(), config.model.learning_rates()
-    optimizer = torch.optim.Adam([{"params": groups[name], "lr": rate} for name, rate in rates.items()])
+    optimizer = torch.optim.Adam([{"params": params, "lr": rates[name]} for name, params in groups.items()])
     pipeline.train()
     for step in range(steps):
         optimizer.zero_grad()
