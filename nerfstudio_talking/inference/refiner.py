@@ -44,7 +44,10 @@ def load_refiner(load_config: Path, portrait_config: Path | None, sequence_diges
     if not isinstance(model, MemoryGanModelConfig):
         raise TalkingError(load_config, expected="a refiner", found=f"method {config.method_name}", hint=_HINT)
     checkpoint = latest_checkpoint(load_config)
-    state: dict[str, Any] = load_state(checkpoint, "a refiner").get("pipeline", {})
+    state: Any = load_state(checkpoint, "a refiner", _HINT).get("pipeline")
+    expected = "the weights of this refiner"
+    if not isinstance(state, dict):
+        raise TalkingError(checkpoint, expected=expected, found="none", hint=_HINT)
     refiner = model.build()
     state = {name.removeprefix(_MODEL_PREFIX).removeprefix(_DDP_PREFIX): value for name, value in state.items()}
     weights = {name.removeprefix("refiner."): value for name, value in state.items() if name.startswith("refiner.")}
@@ -52,9 +55,15 @@ def load_refiner(load_config: Path, portrait_config: Path | None, sequence_diges
         refiner.load_state_dict(weights)
     except RuntimeError as error:
         found = str(error).splitlines()[1].strip()
-        raise TalkingError(checkpoint, expected="the weights of this refiner", found=found, hint=_HINT) from error
+        raise TalkingError(checkpoint, expected=expected, found=found, hint=_HINT) from error
     wanted = digest_tensor(sequence_digest)
-    sequences, rendered_by = (state[name].view(-1, len(wanted)) for name in ("sequence_digest", "rendered_by"))
+    try:
+        sequences, rendered_by = (state[name].view(-1, len(wanted)) for name in ("sequence_digest", "rendered_by"))
+        if not len(sequences) == len(rendered_by) == len(state["rois"]):
+            raise ValueError("digests and regions of several numbers of sequences")
+    except (KeyError, AttributeError, RuntimeError, ValueError, TypeError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise TalkingError(checkpoint, expected=expected, found=found, hint=_HINT) from error
     known = (sequences == wanted).all(1)
     if not known.any():
         CONSOLE.print(

@@ -142,8 +142,9 @@ def run_cases(target: Target, folder: Path, seed: int, count: int) -> Iterator[R
             _work(target, folder, seed, range(number, count), end)
         os.close(end)
         with os.fdopen(begin) as results:
-            if results.readline() != "ready\n":
-                raise RuntimeError(f"good files of {target.name} cannot be made or read: try --only 0")
+            first = results.readline()
+            if first != "ready\n":
+                raise RuntimeError(f"good files of {target.name} cannot be made or read:\n{first}{results.read()}")
             while True:
                 ready, _, _ = select.select([results], [], [], _HANG)
                 line = results.readline() if ready else ""
@@ -188,7 +189,11 @@ def _work(target: Target, folder: Path, seed: int, numbers: range, end: int) -> 
     os.dup2(null, 2)  # decoders complain there
     CONSOLE.file = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
     warnings.simplefilter("ignore")
-    good, work = prepare(target, folder)
+    try:
+        good, work = prepare(target, folder)
+    except BaseException:
+        os.write(end, traceback.format_exc().encode())
+        os._exit(1)
     os.write(end, b"ready\n")
     for number in numbers:
         line = json.dumps(vars(run_case(target, good, work, seed, number))) + "\n"
