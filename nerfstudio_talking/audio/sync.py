@@ -126,7 +126,8 @@ def estimate_offset(
         part = slice(row, row + len(lips))
         predicted = _held_out(kernel[part, part], targets)
         curves[row] = _correlation(predicted, targets, weights)
-        by_part[row] = _correlation(predicted[:, :1], targets[:, :1], third)
+        own = np.zeros(_PARTS, dtype=np.int64)  # the first column, once for each part
+        by_part[row] = _correlation(predicted[:, own], targets[:, own], third)
     curve = curves[:, 0]
     null = curves[:, 1:].max(axis=0) if len(shifts) >= NULL_LEAST else np.array([np.nan])
     return OffsetEstimate(

@@ -47,10 +47,11 @@ def writing(path: Path, part: Path | None = None) -> Iterator[None]:
 
 def cannot_write(path: Path, error: Exception) -> TalkingError:
     """What to raise where a file or folder cannot be written."""
+    blocked = isinstance(error, FileExistsError | NotADirectoryError)
     return TalkingError(
         path,
         expected="a place to write to",
-        found=getattr(error, "strerror", None) or str(error),
+        found="a file where a folder belongs" if blocked else getattr(error, "strerror", None) or str(error),
         hint="Free some space, or name another folder that exists and can be written.",
     )
 

@@ -93,5 +93,5 @@ def test_an_output_that_cannot_be_written_is_refused(loaded, tmp_path):
     with pytest.raises(TalkingError, match="found a folder"):
         Export(Path("config.yml"), tmp_path / "folder.ply").main()
     (tmp_path / "file").touch()
-    with pytest.raises(TalkingError, match="expected a folder"):
+    with pytest.raises(TalkingError, match="a file where a folder belongs"):
         Export(Path("config.yml"), tmp_path / "file" / "frame.ply").main()
