@@ -191,7 +191,7 @@ def _work(target: Target, folder: Path, seed: int, numbers: range, end: int) -> 
     warnings.simplefilter("ignore")
     try:
         good, work = prepare(target, folder)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a child must not go on as its parent
         os.write(end, traceback.format_exc().encode())
         os._exit(1)
     os.write(end, b"ready\n")
