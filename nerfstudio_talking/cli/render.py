@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from nerfstudio_talking.io.console import CONSOLE
+from nerfstudio_talking.io.files import require_writable
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Render:
         container_format(target)
         read_camera_path(self.camera_path_filename)
         latest_checkpoint(self.load_config)
+        require_writable(target)
         ensure_ffmpeg()
         unfinished = target.with_name(f"{target.stem}.unfinished{target.suffix}")
         try:
