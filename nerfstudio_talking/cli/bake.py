@@ -44,17 +44,12 @@ class BakePortrait:
         from nerfstudio_talking.baking.fit import bakeable, fit_bake
         from nerfstudio_talking.baking.renderer import BakeRenderer
         from nerfstudio_talking.baking.validation import validate_bake
-        from nerfstudio_talking.inference.checkpoints import (
-            BAKED_CONFIG_NAME,
-            latest_checkpoint,
-            load_portrait,
-            write_baked_config,
-        )
+        from nerfstudio_talking.inference.checkpoints import BAKED_CONFIG_NAME, load_portrait, write_baked_config
 
         output = self.output or self.load_config.parent / BAKE_NAME
-        latest_checkpoint(self.load_config)
-        for path in (output, self.load_config.with_name(BAKED_CONFIG_NAME)):
-            require_writable(path)
+        if self.load_config.is_file():  # else `load_portrait` says that it is missing
+            for path in (output, self.load_config.with_name(BAKED_CONFIG_NAME)):
+                require_writable(path)
         _, loaded = load_portrait(self.load_config, self.data)
         model = bakeable(loaded)
         model.to("cpu").eval()
