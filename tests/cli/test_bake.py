@@ -38,6 +38,7 @@ def losses(pipeline, monkeypatch) -> list[float]:
     """What the tries to come lose, dB."""
     # the module that reads runs imports all of nerfstudio's methods
     loader = SimpleNamespace(
+        BAKED_CONFIG_NAME="config_baked.yml",
         load_portrait=lambda *_: (pipeline, pipeline.model),
         write_baked_config=_write_baked_config,
     )
