@@ -56,21 +56,31 @@ def read_camera_path(path: Path) -> dict[str, Any]:
                 raise ValueError(f"no {name}")
         if not isinstance(record["camera_path"], list) or not record["camera_path"]:
             raise ValueError("no cameras in it")
-        if not all(0 < float(record[name]) < 1e5 for name in ("seconds", "render_height", "render_width")):
+        if not all(0 < _number(record[name]) < 1e5 for name in ("seconds", "render_height", "render_width")):
             raise ValueError("a length or a size that is not a positive number")
-        wide = record.get("camera_type", "perspective") in ("perspective", "fisheye")
+        if not all(isinstance(record[name], int) for name in ("render_height", "render_width")):
+            raise ValueError("a size that is not a whole number")
+        kind = record.get("camera_type", "perspective")
+        if not isinstance(kind, str):
+            raise ValueError(f"a camera_type of {kind!r}")
+        wide = kind.lower() not in ("equirectangular", "omnidirectional", "vr180")
         for index, camera in enumerate(record["camera_path"]):
-            matrix = np.asarray(camera["camera_to_world"], dtype=np.float64)
-            if matrix.size != 16 or not np.isfinite(matrix).all():
+            matrix = np.asarray(camera["camera_to_world"])
+            if matrix.dtype.kind not in "fi" or matrix.size != 16 or not np.isfinite(matrix).all():
                 raise ValueError(f"camera {index} has no camera_to_world of 16 numbers")
-            if wide and not 0 < float(camera["fov"]) < 180:
+            if wide and not 0 < _number(camera["fov"]) < 180:
                 raise ValueError(f"camera {index} has a field of view of {camera['fov']}")
-            if not np.isfinite(float(camera.get("render_time") or 0.0)):
+            if "render_time" in camera and not np.isfinite(_number(camera["render_time"])):
                 raise ValueError(f"camera {index} has a render_time of {camera['render_time']}")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         found = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise TalkingError(path, expected="a camera path", found=found, hint=_HINT) from error
     return record
+
+
+def _number(value: Any) -> float:
+    """The value, which is a number as JSON has them, and no text that looks like one; NaN where it is another thing."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
 
 
 def frame_rate(path: dict[str, Any]) -> float:

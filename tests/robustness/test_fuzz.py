@@ -47,7 +47,7 @@ def test_faults_are_found(fault: str, tmp_path: Path, monkeypatch: pytest.Monkey
         if fault == "exception":
             raise KeyError("x")
         if fault == "memory":
-            bytearray(fuzz.MEMORY)
+            bytearray(2 * fuzz.MEMORY)
         while True:
             pass
 
