@@ -327,7 +327,9 @@ class Kill:
                 soft_wrap=True,
             )
         CONSOLE.print(
-            f"{command.name}: {self.moments} trials, {hits} killed, {len(different)} different: {different}", flush=True
+            f"{command.name}: {self.moments} trials, {hits} killed, {len(different)} different: {different}",
+            markup=False,
+            soft_wrap=True,
         )
         return {
             "seconds": seconds,

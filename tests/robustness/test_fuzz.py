@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import random
-import sys
 from pathlib import Path
 
+import fuzz
 import pytest
-from helpers.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts" / "robustness"))
-fuzz = pytest.importorskip("fuzz")
-mutations = pytest.importorskip("mutations")
 
 CASES = {"talking-data": 30, "ad-nerf-data": 30, "media": 40, "config": 40, "camera-path": 40, "features": 60}
 CASES |= {"motion": 40, "rendered": 30}
