@@ -207,7 +207,11 @@ def load_track(folder: Path) -> TalkingTrack:
     if missing:
         raise TalkingError(npz_path, expected="arrays " + ", ".join(missing), found="none of that name", hint=hint)
     rows = {name: value.shape[0] if value.ndim else 0 for name, value in arrays.items()}
-    if set(rows.values()) != {record.get("num_frames")} or not rows["camera_to_worlds"]:
+    if (
+        not isinstance(record.get("num_frames"), int)
+        or set(rows.values()) != {record["num_frames"]}
+        or not rows["camera_to_worlds"]
+    ):
         expected = f"{record.get('num_frames')} rows in each array, one at least"
         raise TalkingError(npz_path, expected=expected, found=str(rows), hint=hint)
     for name, sizes in _SIZES.items():
