@@ -85,7 +85,7 @@ def damage(target: Target, good: Path, work: Path, draw: random.Random) -> list[
             data = path.read_bytes()
             try:
                 data = damage_for(path)(data, draw, others)
-            except Exception:  # what reads a file to damage it has met one that is damaged already
+            except Exception:  # noqa: BLE001 - what reads a file to damage it has met one that is damaged already
                 data = damage_bytes(data, draw, others)
             path.write_bytes(data)
         names.append(str(path.relative_to(work)))

@@ -71,11 +71,8 @@ def _read_ad_nerf(folder: Path) -> None:
 
     sequence = load_ad_nerf_sequence(folder)
     assert sequence.track.frame_ids is not None
-    (folder / "au.csv").rename(folder / "au.aside")  # bs.npy is read where there is no au.csv
-    try:
-        read_eyes(folder, sequence.track.frame_ids)
-    finally:
-        (folder / "au.aside").rename(folder / "au.csv")
+    (folder / "au.csv").unlink(missing_ok=True)  # bs.npy is read where there is no au.csv
+    read_eyes(folder, sequence.track.frame_ids)
     if not sequence_problems(sequence):
         config = AdNerfDataParserConfig(data=folder)
         config.settle()
