@@ -46,6 +46,7 @@ def read_source(app: Any, page: str, source: list[str]) -> None:
         text = re.sub(r"\]\((?=[A-Z.]+\b)", "](../", text).replace("](docs/", "](")
     for name, file in ROOT_PAGES.items():
         text = text.replace(f"](../{file}", f"](/{name}.md")
+    text = text.replace("](../README.md)", "](/index.md)")
     source[0] = text
 
 
