@@ -1,6 +1,6 @@
 """Checks of a clip: cuts, repeated frames, faces, audio.
 
-All functions are pure. A `Finding` is a warning, which the caller reports; a clip that cannot be used raises
+All functions but `require_face_tracker` are pure. A `Finding` is a warning, which the caller reports; a clip that cannot be used raises
 `TalkingError`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -115,6 +116,21 @@ def require_upright(source: object, turn: int, rotate: int) -> None:
     found = "faces upside down" if turn == 180 else "faces on their side"
     hint = f"Turn the video: --rotate {(rotate + turn) % 360}."
     raise TalkingError(source, expected="upright faces", found=found, hint=hint)
+
+
+def require_face_tracker() -> None:
+    """Refuse to process where faces cannot be tracked.
+
+    Raises:
+        TalkingError: mediapipe is not installed, as under Python 3.12.
+    """
+    if find_spec("mediapipe") is None:
+        raise TalkingError(
+            "mediapipe",
+            expected="the package installed: it tracks faces",
+            found="no such package",
+            hint="Process under Python 3.10 or 3.11 and copy the dataset folder; training and driving need no mediapipe.",
+        )
 
 
 def require_faces(source: object, seen: Bool[np.ndarray, " frames"], least: float = 0.5) -> list[Finding]:

@@ -72,6 +72,7 @@ def process_video(config: ProcessConfig) -> Path:
         return config.output
     if finished is not None:
         _ask_before_replacing(config, finished, video_digest)
+    checks.require_face_tracker()
     space.open()
     space.invalidate()
     job = Job(replace(config, audio_model=kind), info, fps, start, stop, space, _progress)

@@ -93,14 +93,14 @@ def test_new_audio_feature(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     from nerfstudio_talking.audio.features import kinds, registry
 
     whole, streamed = example("new_audio_feature")["main"](SAMPLE / "other_voice.flac")
-    assert whole.shape[1] == 4 and np.allclose(whole, streamed, atol=1e-4)
+    assert whole.shape[1] == 8 and np.allclose(whole, streamed, atol=1e-4)
     assert np.allclose(whole.mean(0), 0, atol=1e-3) and np.allclose(whole.std(0), 1, atol=1e-3)
     # as a file of the registry's folder
     (tmp_path / "bands.py").write_text((EXAMPLES / "new_audio_feature.py").read_text())
     monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
     registry.feature_kinds.cache_clear()
     try:
-        assert registry.find_computed_kind("bands").channels == 4
+        assert registry.find_computed_kind("bands").channels == 8
     finally:
         monkeypatch.undo()
         registry.feature_kinds.cache_clear()

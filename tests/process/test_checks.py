@@ -187,3 +187,10 @@ def test_landmarks_come_back_after_a_break():
         frames[index] = np.full_like(frames[index], 90)
     seen = np.isfinite(track_faces(frames).landmarks).all(axis=(1, 2))
     assert seen.tolist() == [True] * 3 + [False] * 2 + [True] * 4
+
+
+def test_without_a_face_tracker_the_other_python_is_named(monkeypatch):
+    checks.require_face_tracker()
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    with pytest.raises(TalkingError, match=r"mediapipe.*3\.10 or 3\.11"):
+        checks.require_face_tracker()
