@@ -1,7 +1,7 @@
 """Checks of a clip: cuts, repeated frames, faces, audio.
 
-All functions but `require_face_tracker` are pure. A `Finding` is a warning, which the caller reports; a clip that cannot be used raises
-`TalkingError`.
+All functions but `require_face_tracker` are pure. A `Finding` is a warning, which the caller reports; a clip that cannot
+be used raises `TalkingError`.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def require_face_tracker() -> None:
             "mediapipe",
             expected="the package installed: it tracks faces",
             found="no such package",
-            hint="Process under Python 3.10 or 3.11 and copy the dataset folder; training and driving need no mediapipe.",
+            hint="Process under Python 3.10 or 3.11 and copy the folder; training and driving need no mediapipe.",
         )
 
 
