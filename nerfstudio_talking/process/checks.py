@@ -1,7 +1,7 @@
 """Checks of a clip: cuts, repeated frames, faces, audio.
 
-All functions but `require_face_tracker` are pure. A `Finding` is a warning, which the caller reports; a clip that cannot
-be used raises `TalkingError`.
+All functions but `require_face_tracker` are pure. A `Finding` is a warning, which the caller reports; a clip that
+cannot be used raises `TalkingError`.
 """
 
 from __future__ import annotations
