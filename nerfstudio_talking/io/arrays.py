@@ -84,9 +84,9 @@ def require_shapes(*instances: Any) -> None:
                     raise ValueError(f"{name} is {value!r:.40}, not a number")
                 if hint in (int, str) and not isinstance(value, hint):
                     raise ValueError(f"{name} is {value!r:.40}, not of type {hint.__name__}")
-                is_array = hasattr(value, "dtype")
+                array: Any = value if hasattr(value, "dtype") else None
                 if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray) and not isinstance(value, hint):
-                    kind = f"{value.dtype} {tuple(value.shape)}" if is_array else type(value).__name__
+                    kind = type(value).__name__ if array is None else f"{array.dtype} {tuple(array.shape)}"
                     raise ValueError(f"{name} is {kind}, not {hint.dim_str or 'a number'}".replace("torch.", ""))
-                if (is_array or isinstance(value, float)) and not np.isfinite(np.asarray(value)).all():
+                if (array is not None or isinstance(value, float)) and not np.isfinite(np.asarray(value)).all():
                     raise ValueError(f"{name} holds NaN or infinity")

@@ -152,7 +152,8 @@ def damage_tree(tree: Any, draw: random.Random, odd: Callable[[Any], Any] | None
     """
     tree = copy.deepcopy(tree)
     for _ in range(draw.choice((1, 1, 2))):
-        holder, key = None, None
+        holder: Any = None
+        key: Any = None
         node = tree
         while isinstance(node, dict | list) and node and (holder is None or draw.random() < 0.8):
             holder = node

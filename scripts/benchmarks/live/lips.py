@@ -28,7 +28,7 @@ class _Listener:
         self.heard: list[float] = []
         self._decoder: Any = av.CodecContext.create("h264", "r")
 
-    async def run(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def run(self, socket: aiohttp.ClientWebSocketResponse[Any]) -> None:
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.BINARY:
                 continue
