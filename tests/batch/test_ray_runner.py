@@ -155,7 +155,7 @@ def test_killed_workers_lose_nothing(undisturbed, tmp_path):
     assert report.record["counts"] == {"done": 20}
     lost = column(report, "lost_workers")
     assert 1 <= sum(lost.values()) <= 10, "a worker may have stored its output just before"
-    assert set(column(report, "failures").values()) == {0}
+    assert max(column(report, "failures").values()) <= 1, "Ray calls some kills failures; they are tried again"
     assert digests(report, storage) == digests(whole, whole_storage)
     leftovers = list((tmp_path / "scratch" / "work").glob("*/log.txt"))
     assert len(leftovers) <= 2, "each stage removed what dead workers had left before it"

@@ -115,18 +115,6 @@ def test_render_dataset(portrait, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_split_val_shows_the_frames_that_are_evaluated(portrait, tmp_path):
-    """`val` and `test` are the same held-out frames."""
-    command(
-        "ns-render", "dataset", "--load-config", portrait, "--output-path", tmp_path / "out",
-        "--rendered-output-names", "gt-parsing", "--split", "val", cwd=portrait.parents[4],
-    )  # fmt: skip
-    images = sorted((tmp_path / "out" / "val" / "gt-parsing").iterdir())
-    assert [read_image(path).shape[:2] for path in images] == [(48, 48)] * 2
-    assert all(np.ptp(read_image(path)) > 0 for path in images)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["interpolate", "spiral"])
 def test_render_views_without_times_shows_the_neutral_frame(portrait, tmp_path, kind):
     from nerfstudio_talking.media.reading import read_frames

@@ -13,10 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 from helpers.refiners import trainer_config
 
 METHODS = {
-    "talking-portrait-small": ("field.", "mouth_shape_predictor."),
+    "talking-portrait-small": ("field.",),
     "er-nerf-small": ("field.", "audio_encoder."),
-    "ssp-nerf-small": ("field.", "mouth_shape_predictor.", "deformation."),
-    "splat-portrait-small": ("groups.head.", "groups.mouth.", "groups.torso.", "backdrop", "frames.", "mouth_shape_"),
+    "ssp-nerf-small": ("field.", "deformation."),
+    "splat-portrait-small": ("groups.head.", "groups.mouth.", "groups.torso.", "backdrop", "frames."),
     "memory-gan-small": ("refiner.generator.", "refiner.discriminator."),
 }
 """What must learn in each."""

@@ -45,7 +45,8 @@ def test_an_output_is_stored_and_not_made_again(tmp_path):
 def test_usage_is_that_of_the_command_and_what_it_started(tmp_path):
     code = "import subprocess, sys; b = bytearray(200_000_000); [i for i in range(10_000_000)]"
     record = run_stage(STAGE, how(tmp_path, f"{sys.executable} -c '{code}'; {WELL}")).record
-    assert record["cpu_s"] > 0.1 and 0.2 < record["memory_gb"] < 1
+    assert record["cpu_s"] > 0.1
+    assert record["memory_gb"] > 0.2  # no upper bound: a fork counts what this process has until it starts the command
 
 
 @pytest.mark.parametrize(
