@@ -163,7 +163,7 @@ def run_on_ray(ray: Any, schedule: Schedule, how: Execution, watch: Watcher) -> 
         ray: Ray, connected.
         schedule: what is to be done; it is advanced.
         how: storage and commands.
-        watch: told of every run that ends.
+        watch: called for every run that ends.
 
     Raises:
         TalkingError: the cluster is gone.

@@ -106,7 +106,13 @@ def located_config(load_config: Path, data: Path | None = None) -> Iterator[Path
     Raises:
         TalkingError: there is no such run, or its dataset is gone.
     """
-    config = read_run(load_config)
+    with _located(read_run(load_config), load_config, data) as path:
+        yield path
+
+
+@contextmanager
+def _located(config: TrainerConfig, load_config: Path, data: Path | None) -> Iterator[Path]:
+    """`located_config` of a configuration that was read."""
     set_data(config, load_config, data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / load_config.name
@@ -143,7 +149,12 @@ def latest_checkpoint(load_config: Path) -> Path:
     Raises:
         TalkingError: there is no such run, or it has no checkpoint yet.
     """
-    folder = read_run(load_config).get_checkpoint_dir()
+    return _latest_checkpoint(read_run(load_config))
+
+
+def _latest_checkpoint(config: TrainerConfig) -> Path:
+    """`latest_checkpoint` of a configuration that was read."""
+    folder = config.get_checkpoint_dir()
     checkpoints = sorted(folder.glob(_CHECKPOINTS))
     if not checkpoints:
         hint = "Train first; paths in config.yml count from the folder that ns-train ran in, so run from there."
@@ -165,13 +176,13 @@ def load_portrait(load_config: Path, data: Path | None = None) -> tuple[VanillaP
     if not isinstance(config.pipeline.model, PortraitModelConfig):
         found = f"method {config.method_name}"
         raise TalkingError(load_config, expected="a portrait of this package", found=found, hint=_HINT)
-    checkpoint = latest_checkpoint(load_config)
+    checkpoint = _latest_checkpoint(config)
     state = load_state(checkpoint, "a portrait", _CHECKPOINT_HINT)
     if not isinstance(state.get("pipeline"), dict) or not state["pipeline"] or not isinstance(state.get("step"), int):
         found = f"no weights, but {', '.join(map(str, state)) or 'nothing'}"[:200]
         raise TalkingError(checkpoint, expected="this portrait's weights", found=found, hint=_CHECKPOINT_HINT)
     try:
-        with located_config(load_config, data) as located:
+        with _located(config, load_config, data) as located:
             _, pipeline, _, _ = eval_setup(located, test_mode="inference")
     except RuntimeError as error:
         if "loading state_dict" not in str(error):

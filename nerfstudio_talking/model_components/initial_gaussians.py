@@ -19,12 +19,11 @@ from nerfstudio_talking.dataset_io.parsing_labels import (
 )
 from nerfstudio_talking.dataset_io.sequence import TalkingSequence, load_parsing
 from nerfstudio_talking.face.landmark_sets import CHIN_TIP, INNER_LIP_CORNERS, MIDDLE_LIP_PAIR
-from nerfstudio_talking.face.linear_face_model import face_shapes
 from nerfstudio_talking.fields.deformable_gaussians import InitialGaussians
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.images import read_image
 from nerfstudio_talking.mesh_rendering.head_surface import HeadSurface, head_surface
-from nerfstudio_talking.model_components.surface_prior import mean_face, middle_head
+from nerfstudio_talking.model_components.surface_prior import middle_head, training_shapes
 
 _RADIUS = 0.4
 """Standard deviation of a new Gaussian over the distance to its neighbours."""
@@ -134,11 +133,10 @@ def _tracked_face(
     sequence: TalkingSequence, conditions: dict[str, np.ndarray]
 ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
     """Mean of the tracked shapes, and their motion; None where the track has no FaceMesh points."""
-    track, train = sequence.track, sequence.train_frames
-    if track.landmarks is None or track.landmarks.shape[1] != 478:
+    shapes, train = training_shapes(sequence), sequence.train_frames
+    if shapes is None:
         return None, {}
-    shapes = face_shapes(track.landmarks, track.camera_to_worlds, track.camera)[train]
-    return mean_face(sequence), motion_of_points(shapes, {name: value[train] for name, value in conditions.items()})
+    return np.nanmean(shapes, 0), motion_of_points(shapes, {name: value[train] for name, value in conditions.items()})
 
 
 def _on_surface(

@@ -34,12 +34,12 @@ def middle_head(sequence: TalkingSequence) -> tuple[int, Bool[np.ndarray, "heigh
     return frame, np.asarray(ndimage.binary_opening(class_mask(load_parsing(sequence, frame), HEAD_CLASSES)))
 
 
-def mean_face(sequence: TalkingSequence) -> Float[np.ndarray, "478 3"] | None:
-    """Mean of the tracked shapes over the training frames, metres; None where the track has no FaceMesh points."""
+def training_shapes(sequence: TalkingSequence) -> Float[np.ndarray, "train 478 3"] | None:
+    """The tracked shapes of the training frames, metres; None where the track has no FaceMesh points."""
     track = sequence.track
     if track.landmarks is None or track.landmarks.shape[1] != 478:
         return None
-    return np.nanmean(face_shapes(track.landmarks, track.camera_to_worlds, track.camera)[sequence.train_frames], 0)
+    return face_shapes(track.landmarks, track.camera_to_worlds, track.camera)[sequence.train_frames]
 
 
 def surface_prior(sequence: TalkingSequence) -> SurfacePrior | None:
@@ -50,7 +50,9 @@ def surface_prior(sequence: TalkingSequence) -> SurfacePrior | None:
     if not mask.any():
         return None
     pose = sequence.track.camera_to_worlds[frame].astype(np.float64)
-    return SurfacePrior(head_surface(mean_face(sequence), pose, sequence.track.camera, mask))
+    shapes = training_shapes(sequence)
+    mean = None if shapes is None else np.nanmean(shapes, 0)
+    return SurfacePrior(head_surface(mean, pose, sequence.track.camera, mask))
 
 
 class SurfacePrior(nn.Module):

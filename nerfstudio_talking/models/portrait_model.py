@@ -221,8 +221,9 @@ class PortraitModel(Model):
         """The outputs; in training also the mouth shape's error: DistributedDataParallel averages the gradients of
         what is computed in here, and of nothing else."""
         outputs: dict[str, Any] = super().forward(ray_bundle)
-        if self.training and self.mouth_shape_predictor is not None and self.mouth_shape_predictor.encoder is not None:
-            outputs["mouth_shape_error"] = self._mouth_shape_error(self.mouth_shape_predictor)
+        predictor = self.mouth_shape_predictor
+        if self.training and predictor is not None and predictor.encoder is not None:
+            outputs["mouth_shape_error"] = self._mouth_shape_error(predictor)
         return outputs
 
     def _mouth_shape_error(self, predictor: MouthShapePredictor) -> Float[Tensor, ""]:

@@ -18,6 +18,7 @@ from nerfstudio_talking.io.arrays import require_shapes
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import make_folder, save_atomically
 from nerfstudio_talking.io.weights import load_state
+from nerfstudio_talking.motion.audio_features import COEFFICIENTS, WINDOW
 from nerfstudio_talking.motion.blinks import Blinking
 from nerfstudio_talking.motion.head_process import HeadProcess
 from nerfstudio_talking.motion.learning import Sample
@@ -30,8 +31,6 @@ _WIDEST = 4096
 """Most channels of a network that is read from a file."""
 NUM_AXES = 6
 """Numbers of a head pose (`linear_face_model.pose_vectors`)."""
-PATCH = (28, 12)
-"""Rows and channels of a frame's audio."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,8 @@ def _model_of(record: dict[str, Any]) -> MotionModel:
         person = Person(**plain, **parts)
         require_shapes(basis, person, *parts.values())
         sizes = (person.pose_mean.shape, person.expression_rest.shape, person.regression.mean.shape)
-        if sizes != ((NUM_AXES,), (basis.count,), (flatten_patches(np.zeros((1, *PATCH), np.float32)).shape[1],)):
+        flat = flatten_patches(np.zeros((1, WINDOW, COEFFICIENTS), np.float32))
+        if sizes != ((NUM_AXES,), (basis.count,), flat.shape[1:]):
             raise ValueError(f"pose, expression and audio of {sizes}")
         if person.process.rate.shape != (2,) or not len(person.process.matrices) or len(person.blinking.shape) < 4:
             raise ValueError("a process of head motion or blinks that is none")

@@ -166,7 +166,7 @@ def test_a_bad_input_is_set_aside_and_the_others_go_on(tmp_path):
     write_jobs(tmp_path, b=f"broken unless {mended}")
     storage = Storage(str(tmp_path / "storage"))
     report = run_jobs(tmp_path, storage)
-    message = "b: expected a video; found a broken file. Mend it."
+    message = "b: expected a video; found a broken file. Convert it."
     assert report.failed == {"process b": message}
     assert report.record["stages"]["process b"]["failures"] == 2, "one retry"
     assert report.skipped == dict.fromkeys(

@@ -37,7 +37,7 @@ def build_small(stage: Stage, inputs: Mapping[str, Path], output: Path) -> list[
     set -e
     ({"; ".join(f"({line})" for line in read)}) > all
     if grep -q 'broken' all && ! [ -e "$(cat all | sed -n 's/.*unless //p')" ]; then
-        echo "Error: {stage.name}: expected a video; found a broken file. Mend it." >&2
+        echo "Error: {stage.name}: expected a video; found a broken file. Convert it." >&2
         exit 1
     fi
     sleep 0.4
