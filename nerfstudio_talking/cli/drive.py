@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.markup import escape
@@ -12,19 +12,27 @@ from rich.markup import escape
 from nerfstudio_talking.audio.normalization import NormalizationMode
 from nerfstudio_talking.io.console import CONSOLE, get_progress
 from nerfstudio_talking.io.errors import TalkingError
+from nerfstudio_talking.io.files import require_writable
 from nerfstudio_talking.motion.pose_mode import PoseMode
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.inference.driver import PortraitDriver
+    from nerfstudio_talking.provenance.signing import SigningKey
 
 
 @dataclass
 class Drive:
-    """Render the portrait speaking any audio, as an mp4 with that audio."""
+    """Render the portrait speaking any audio, as an mp4 with that audio.
+
+    Several voices need one start: --audio A.wav B.wav --output FOLDER.
+    """
 
     load_config: Path
     """The config.yml of the trained portrait."""
-    audio: Path
-    """The audio to speak: any file that holds audio."""
+    audio: tuple[Path, ...]
+    """The audio to speak: any files that contain audio."""
     output: Path
-    """The mp4 to write."""
+    """The mp4 to write; or a folder, which gets an mp4 by the name of each voice."""
     audio_features: Path | None = None
     """The features of the audio as .npy, one row per frame, for portraits trained on ready-made arrays."""
     normalization: NormalizationMode = "adapt"
@@ -60,7 +68,6 @@ class Drive:
         """Render and write, frame by frame."""
         from nerfstudio_talking.inference.driver import PortraitDriver
         from nerfstudio_talking.media.reading import read_audio_blocks
-        from nerfstudio_talking.media.writing import container_format
         from nerfstudio_talking.provenance.signing import signing_key
 
         if (self.pose == "generated") != (self.motion is not None):
@@ -76,15 +83,54 @@ class Drive:
                 option = f"--{name.replace('_', '-')} {value:g}"
                 expected, hint = f"{least:g} to {most:g}", "The help text says what is usual."
                 raise TalkingError(option, expected=expected, found=f"{value:g}", hint=hint)
-        container_format(self.output)
+        targets = self._targets()
+        if self.audio_features is not None and len(targets) > 1:
+            hint = "Drive them one by one."
+            raise TalkingError("--audio-features", expected="one voice", found=f"{len(targets)}", hint=hint)
         sign_with = signing_key(self.sign_cert, self.sign_key)
-        next(iter(read_audio_blocks(self.audio)))  # fails before the portrait is loaded
+        for audio, output in targets.items():  # fails before the portrait is loaded
+            next(iter(read_audio_blocks(audio)))
+            require_writable(output)
         driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion, self.data)
+        failed = 0
+        for audio, output in targets.items():
+            try:
+                self._speak(driver, audio, output, sign_with)
+            except TalkingError as error:
+                if len(targets) == 1:
+                    raise
+                failed += 1
+                CONSOLE.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        if failed:
+            hint = "The messages above say why; the other voices are written."
+            raise TalkingError(self.output, expected=f"{len(targets)} videos", found=f"{failed} failed", hint=hint)
+
+    def _targets(self) -> dict[Path, Path]:
+        """The video of each voice."""
+        from nerfstudio_talking.media.writing import VIDEO_SUFFIXES, container_format
+
+        if not self.audio:
+            raise TalkingError("--audio", expected="one file or more", found="none", hint="Name the voices.")
+        if len(self.audio) == 1 and self.output.suffix and not self.output.is_dir():
+            container_format(self.output)
+            return {self.audio[0]: self.output}
+        if self.output.suffix in VIDEO_SUFFIXES or self.output.is_file():
+            hint = "Each voice gets an mp4 in it."
+            raise TalkingError(
+                self.output, expected=f"a folder for {len(self.audio)} voices", found="a file", hint=hint
+            )
+        targets = {audio: self.output / f"{audio.stem}.mp4" for audio in self.audio}
+        if len({path.name.casefold() for path in targets.values()}) < len(self.audio):
+            hint = "Their videos would have the same name: rename one, or drive them one by one."
+            raise TalkingError("--audio", expected="files of different names", found="two alike", hint=hint)
+        return targets
+
+    def _speak(self, driver: PortraitDriver, audio: Path, output: Path, sign_with: SigningKey | None) -> None:
         with get_progress("Speaking", suffix="frames/s") as progress:
-            task = progress.add_task("Speaking", total=driver.num_frames(self.audio))
+            task = progress.add_task(audio.stem, total=driver.num_frames(audio))
             count = driver.write_video(
-                self.audio,
-                self.output,
+                audio,
+                output,
                 crf=self.crf,
                 advance=lambda: progress.advance(task),
                 sign_with=sign_with,
@@ -96,6 +142,4 @@ class Drive:
                 normalization=self.normalization,
                 mouth_gain=self.mouth_gain,
             )
-        CONSOLE.print(
-            f"[green]Wrote {escape(str(self.output))}: {count} frames at {driver.fps:g} per second, with audio."
-        )
+        CONSOLE.print(f"[green]Wrote {escape(str(output))}: {count} frames at {driver.fps:g} per second, with audio.")

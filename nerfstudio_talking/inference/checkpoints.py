@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 import yaml
-from nerfstudio.configs.dataparser_configs import all_dataparsers
-from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
-from nerfstudio.utils.eval_utils import eval_setup
+from nerfstudio.plugins.registry import discover_methods
+from nerfstudio.plugins.registry_dataparser import discover_dataparsers
 from rich.markup import escape
 
 from nerfstudio_talking.io.console import CONSOLE
@@ -31,15 +32,23 @@ if TYPE_CHECKING:
 BAKED_CONFIG_NAME = "config_baked.yml"
 """Name of the configuration that renders from a bake, beside config.yml."""
 _CHECKPOINTS = "step-*.ckpt"
+_METHOD_NAME = re.compile(r"^method_name: ([\w-]+)$", re.MULTILINE)
 _HINT = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
 _CHECKPOINT_HINT = "Take another checkpoint of the run, or train again."
 
 
 @functools.cache
+def plugin_methods() -> dict[str, TrainerConfig]:
+    """The methods of nerfstudio's plugins, by name, this package's among them. Its own take seconds to import, and none
+    is a portrait."""
+    return discover_methods()[0]
+
+
+@functools.cache
 def registered_classes() -> Registry:
-    """What config.yml may consist of: what the registered methods and dataparsers consist of."""
+    """What config.yml may consist of: what the methods and dataparsers of plugins consist of."""
     registry = Registry()
-    for config in (*all_methods.values(), *all_dataparsers.values()):
+    for config in (*plugin_methods().values(), *discover_dataparsers()[0].values()):
         registry.add(config)
     return registry
 
@@ -54,13 +63,18 @@ def read_run(load_config: Path) -> TrainerConfig:
     """
     if not load_config.is_file():
         raise TalkingError(load_config, expected="a config.yml", found="no such file", hint=_HINT)
-    config, unknown = load_objects(load_config, registered_classes(), _HINT)
+    try:
+        config, unknown = load_objects(load_config, registered_classes(), _HINT)
+    except TalkingError as error:
+        name = _METHOD_NAME.search(load_config.read_bytes().decode("utf-8", "replace"))
+        if name is None or name[1] in plugin_methods():
+            raise
+        raise _other_method(load_config, name[1]) from error
     if not isinstance(config, TrainerConfig):
         raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", hint=_HINT)
-    if config.method_name not in all_methods:
-        found = f"method {config.method_name}, which is not registered"
-        raise TalkingError(load_config, expected="a registered method", found=found, hint=_HINT)
-    manager = type(all_methods[config.method_name].pipeline.datamanager)
+    if config.method_name not in plugin_methods():
+        raise _other_method(load_config, str(config.method_name))
+    manager = type(plugin_methods()[config.method_name].pipeline.datamanager)
     if type(config.pipeline.datamanager) is not manager:
         found = f"a {type(config.pipeline.datamanager).__name__} in a run of {config.method_name}"
         raise TalkingError(load_config, expected=f"a {manager.__name__}", found=found, hint=_HINT)
@@ -72,6 +86,11 @@ def read_run(load_config: Path) -> TrainerConfig:
     if beside and folder.resolve() != config.get_base_dir().resolve():
         config.found_at = folder  # type: ignore[attr-defined]  # read by TalkingTrainerConfig.get_base_dir
     return config
+
+
+def _other_method(load_config: Path, name: str) -> TalkingError:
+    expected = "a method of this package, or of another plugin of nerfstudio"
+    return TalkingError(load_config, expected=expected, found=f"method {name}", hint=_HINT)
 
 
 def set_data(config: TrainerConfig, load_config: Path, data: Path | None) -> None:
@@ -106,13 +125,7 @@ def located_config(load_config: Path, data: Path | None = None) -> Iterator[Path
     Raises:
         TalkingError: there is no such run, or its dataset is gone.
     """
-    with _located(read_run(load_config), load_config, data) as path:
-        yield path
-
-
-@contextmanager
-def _located(config: TrainerConfig, load_config: Path, data: Path | None) -> Iterator[Path]:
-    """`located_config` of a configuration that was read."""
+    config = read_run(load_config)
     set_data(config, load_config, data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / load_config.name
@@ -181,9 +194,11 @@ def load_portrait(load_config: Path, data: Path | None = None) -> tuple[VanillaP
     if not isinstance(state.get("pipeline"), dict) or not state["pipeline"] or not isinstance(state.get("step"), int):
         found = f"no weights, but {', '.join(map(str, state)) or 'nothing'}"[:200]
         raise TalkingError(checkpoint, expected="this portrait's weights", found=found, hint=_CHECKPOINT_HINT)
+    set_data(config, load_config, data)
+    pipeline = config.pipeline.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="inference")
+    pipeline.eval()
     try:
-        with _located(config, load_config, data) as located:
-            _, pipeline, _, _ = eval_setup(located, test_mode="inference")
+        pipeline.load_pipeline(state["pipeline"], state["step"])
     except RuntimeError as error:
         if "loading state_dict" not in str(error):
             raise
@@ -191,9 +206,8 @@ def load_portrait(load_config: Path, data: Path | None = None) -> tuple[VanillaP
         raise TalkingError(
             checkpoint, expected="this portrait's weights", found=found, hint=_CHECKPOINT_HINT
         ) from error
-    model = pipeline.model
-    assert isinstance(pipeline, VanillaPipeline) and isinstance(model, PortraitModel)
-    return pipeline, model
+    assert isinstance(pipeline, VanillaPipeline) and isinstance(pipeline.model, PortraitModel)
+    return pipeline, pipeline.model
 
 
 def find_bake(model: PortraitModel, config: Path, bake: Literal["auto", "none"] | Path) -> Bake | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -32,14 +33,18 @@ def test_it_is_scored(portrait, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_speaks_another_voice(portrait, tmp_path, talking_dataset):
+def test_it_speaks_two_voices_in_one_start(portrait, tmp_path, talking_dataset):
+    voices = [shutil.copy(talking_dataset / "audio.wav", tmp_path / f"{name}.wav") for name in ("first", "second")]
     command(
-        "ns-talking", "drive", "--load-config", portrait, "--audio", talking_dataset / "audio.wav", "--output",
-        tmp_path / "spoken.mp4", cwd=tmp_path, forked=False,
+        "ns-talking", "drive", "--load-config", portrait, "--audio", *voices, "--output", tmp_path / "spoken",
+        cwd=tmp_path, forked=False,
     )  # fmt: skip
-    with av.open(str(tmp_path / "spoken.mp4")) as file:
-        assert len(file.streams.audio) == 1
-        assert sum(1 for _ in file.decode(video=0)) > 10
+    for name in ("first", "second"):
+        with av.open(str(tmp_path / "spoken" / f"{name}.mp4")) as file:
+            assert len(file.streams.audio) == 1
+            assert sum(1 for _ in file.decode(video=0)) > 10
+    first, second = ((tmp_path / "spoken" / f"{name}.mp4").stat().st_size for name in ("first", "second"))
+    assert abs(first - second) < 0.01 * first, "the second voice starts from scratch"
 
 
 @pytest.mark.slow

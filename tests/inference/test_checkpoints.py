@@ -68,7 +68,7 @@ def test_every_registered_method_is_read_as_it_was_written(method, tmp_path):
         ("data: null", "data: !!python/object/apply:os.system ['touch ran']", "os.system"),
         ("!!python/name:torch.optim.adam.Adam ''", "!!python/name:subprocess.Popen ''", "subprocess.Popen"),
         ("method_name: splat-portrait", "method_name: none-such", "none-such"),
-        ("method_name: splat-portrait", "method_name: nerfacto", "FullImageDataManagerConfig in a run of nerfacto"),
+        ("method_name: splat-portrait", "method_name: ssp-nerf", "FullImageDataManagerConfig in a run of ssp-nerf"),
         ("video_scores: true", "video_scores: 3", "video_scores = 3"),
     ],
 )
@@ -83,6 +83,14 @@ def test_a_changed_configuration_is_refused_by_what_was_changed(tmp_path, monkey
     with pytest.raises(TalkingError, match=re.escape(found)):
         load_portrait(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_method_of_nerfstudios_own_is_named(tmp_path):
+    from nerfstudio.configs.method_configs import all_methods
+
+    (tmp_path / "config.yml").write_text(yaml.dump(all_methods["nerfacto"]), encoding="utf-8")
+    with pytest.raises(TalkingError, match="found method nerfacto"):
+        load_portrait(tmp_path / "config.yml")
 
 
 def test_nerfstudio_reads_what_was_built_and_not_the_file(talking_dataset, tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nerfstudio_talking.io.arrays import load_archive
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
 
@@ -104,22 +104,19 @@ def read_mouth_prior(path: Path) -> MouthPrior:
     Raises:
         TalkingError: the file is no such prior.
     """
+    expected = "a mouth prior"
+    hint = "Install the package again, or learn it again with scripts/mouth_prior."
+    loaded = load_archive(path, expected, hint)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        arrays = {name: torch.from_numpy(array) for name, array in loaded.items()}
         size = NetworkSize(*(int(number) for number in arrays.pop("size")))
         networks = []
         for index in range(len(arrays["rows.weight"])):
             network = MouthPriorNetwork(size).eval()
             network.load_state_dict({name: array[index].float() for name, array in arrays.items()})
             networks.append(network)
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, TypeError, BadZipFile) as error:
-        raise TalkingError(
-            path,
-            expected="a mouth prior",
-            found=str(error).splitlines()[0],
-            hint="Install the package again, or learn it again with scripts/mouth_prior.",
-        ) from error
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise TalkingError(path, expected=expected, found=str(error).splitlines()[0], hint=hint) from error
     return MouthPrior(networks)
 
 

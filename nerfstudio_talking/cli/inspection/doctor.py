@@ -62,7 +62,7 @@ class Doctor:
     def _checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "Python", _python
         for name in _PACKAGES:
-            yield name, lambda name=name: importlib.metadata.version(name)
+            yield name, lambda name=name: _version(name)
         for extra, module in _EXTRAS.items():
             yield extra, lambda module=module: _extra(module)
         yield "device", _device
@@ -81,6 +81,15 @@ class Doctor:
 def _python() -> str:
     version = platform.python_version()
     return version + ("" if sys.version_info < (3, 12) else ": trains and renders; processing needs 3.10 or 3.11")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        if package == "mediapipe":  # only `process` and scores of faces need it
+            return "not installed"
+        raise
 
 
 def _extra(module: str) -> str:

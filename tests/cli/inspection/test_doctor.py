@@ -25,3 +25,16 @@ def test_what_is_broken_is_named(monkeypatch, capsys):
     with pytest.raises(TalkingError, match="a video is written and read broken"):
         parse(["doctor"]).main()
     assert "OSError: no [codec] here" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_machine_without_mediapipe_is_not_broken(monkeypatch, capsys):
+    version = doctor.importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name == "mediapipe":
+            raise doctor.importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor.importlib.metadata, "version", without)
+    parse(["doctor", "--try-parts", "False"]).main()
+    assert "All that is installed works" in capsys.readouterr().out
