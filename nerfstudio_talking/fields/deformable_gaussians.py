@@ -81,6 +81,7 @@ class DeformableGaussians(nn.Module):
     """
 
     units: Tensor
+    initial_means: Tensor
     neighbours: Tensor
 
     def __init__(
@@ -107,6 +108,7 @@ class DeformableGaussians(nn.Module):
         self.codes = nn.Parameter(torch.zeros(count, sum(self.ranks.values())))
         self.matrices = nn.ModuleDict({name: ModeMatrix(channels[name], ranks[name], hidden_dim) for name in channels})
         self.register_buffer("units", torch.tensor(UNITS), persistent=False)
+        self.register_buffer("initial_means", torch.zeros(count, 3))  # relocation changes them
         self.register_buffer("neighbours", torch.zeros(count, _NEIGHBOURS, dtype=torch.long), persistent=False)
 
     @torch.no_grad()
@@ -118,6 +120,7 @@ class DeformableGaussians(nn.Module):
             seed: seed of the random codes.
         """
         self.means.copy_(torch.from_numpy(initial.means))
+        self.initial_means.copy_(self.means)
         self.log_scales.copy_(torch.from_numpy(np.log(initial.radii))[:, None])
         self.neighbours.copy_(torch.from_numpy(_nearest(initial.means)))
         self.colors.copy_(torch.from_numpy(initial.colors))
@@ -151,6 +154,10 @@ class DeformableGaussians(nn.Module):
         rows = torch.randint(self.count, (count,), device=self.codes.device)
         around = self.codes[self.neighbours[rows]]
         return (around - self.codes[rows, None]).square().mean()
+
+    def depth_drift(self) -> Float[Tensor, ""]:
+        """Mean square distance, in centimetres, that Gaussians have gone from where they began along z."""
+        return ((self.means - self.initial_means)[:, 2] * 100).square().mean()
 
     @property
     def count(self) -> int:

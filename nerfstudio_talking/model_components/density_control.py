@@ -112,6 +112,7 @@ def copy_gaussians(group: DeformableGaussians, sources: Tensor, targets: Tensor,
     group.log_scales[sources] += shrink.log()[:, None]
     for parameter in _rows_of(group):
         parameter[targets] = parameter[sources]
+    group.initial_means[targets] = group.initial_means[sources]
     noise = torch.randn(len(targets), 3, generator=generator).to(group.means)
     group.means[targets] += _SPREAD * group.scales()[targets] * noise
 

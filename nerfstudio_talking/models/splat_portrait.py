@@ -95,6 +95,9 @@ class SplatPortraitModelConfig(PortraitModelConfig):
     """Share of the training after which no Gaussian is relocated any more."""
     smoothness_loss_mult: float = 0.01
     """Weight of the mean square difference of neighbours' codes, so that they move together."""
+    surface_loss_mult: float = 2.5
+    """Weight of the mean square distance, in centimetres, of the head's Gaussians from where they began, in the
+    direction that the face looks in: a recording from the front hardly shows it, a view from the side does."""
     residual_loss_mult: float = 1e-3
     """Weight of the mean square code of a training frame."""
     refinement_loss_mult: float = 10.0
@@ -299,11 +302,7 @@ class SplatPortraitModel(PortraitModel):
 
     @torch.no_grad()
     def gaussians_of(self, frame: int) -> Gaussians:
-        """Head, mouth and torso of one frame, as evaluation renders them: in the head's frame, OpenGL axes, metres.
-
-        Args:
-            frame: position in the track.
-        """
+        """Head, mouth and torso of a frame of the track, as evaluation renders them: head's frame, OpenGL axes, m."""
         condition = self.frame_condition(torch.tensor([frame], device=self.device))
         return self._gaussians(self._conditions_of(condition, 0), condition.poses[0], condition.body[0])
 
@@ -347,13 +346,12 @@ class SplatPortraitModel(PortraitModel):
     def _regularisers(self, frame: Tensor) -> dict[str, Float[Tensor, ""]]:
         """Terms of the loss that read parameters; here, since DistributedDataParallel sees what the forward uses."""
         scales = torch.cat([self._group(name).scales() for name in _SHARES])
-        opacity = {}
-        if self.config.opacity_loss_mult > 0:
-            opacity["opacity"] = torch.cat([self._group(name).opacity_logits for name in _SHARES]).sigmoid().mean()
+        opacities = torch.cat([self._group(name).opacity_logits for name in _SHARES])
         return {
-            **opacity,
+            "opacity": opacities.sigmoid().mean(),
             "roughness": torch.stack([self._group(name).roughness() for name in _SHARES]).mean(),
             "excess_scale": F.relu(scales - self.config.max_scale).mean(),
+            "depth_drift": self._group("head").depth_drift(),
             "residual": self.frames.codes[frame].square().mean(),
             "refinement": self.frames.head[frame].square().mean() + self.frames.body[frame].square().mean(),
         }
@@ -378,6 +376,7 @@ class SplatPortraitModel(PortraitModel):
             losses["opacity_loss"] = config.opacity_loss_mult * outputs["opacity"].mean()
         losses["smoothness_loss"] = config.smoothness_loss_mult * outputs["roughness"].mean()
         losses["scale_loss"] = config.scale_loss_mult * outputs["excess_scale"].mean()
+        losses["surface_loss"] = config.surface_loss_mult * outputs["depth_drift"].mean()
         losses["residual_loss"] = config.residual_loss_mult * outputs["residual"].mean()
         losses["refinement_loss"] = config.refinement_loss_mult * outputs["refinement"].mean()
         network = self._lpips.on(self.device) if config.lpips_loss_mult > 0 and "parsing" in batch else None

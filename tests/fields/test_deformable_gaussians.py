@@ -121,6 +121,16 @@ def test_roughness_is_the_difference_to_the_nearest():
     assert group.roughness(20000).item() == pytest.approx(wanted, rel=0.05)
 
 
+def test_depth_drift_is_along_z_alone():
+    group = DeformableGaussians(4, CHANNELS, dict.fromkeys(CHANNELS, 1))
+    group.start(initial(4))
+    assert group.depth_drift() == 0
+    with torch.no_grad():
+        group.means[:, :2] += 0.5
+        group.means[0, 2] += 0.03
+    assert group.depth_drift().item() == pytest.approx(9 / 4, rel=1e-4)
+
+
 def test_a_lone_gaussian_has_no_neighbours():
     group = DeformableGaussians(1, CHANNELS, dict.fromkeys(CHANNELS, 1))
     group.start(InitialGaussians(np.zeros((1, 3)), np.full(1, 0.1), np.zeros((1, 3))))

@@ -13,6 +13,7 @@ def group(count: int, faded: list[int], gated: tuple[str, ...] = ("audio",)) -> 
     made = DeformableGaussians(count, {"audio": 2}, {"audio": 3}, gated)
     with torch.no_grad():
         made.means.normal_()
+        made.initial_means.normal_()
         made.log_scales.fill_(-4.0)
         made.codes.normal_()
         made.opacity_logits[faded] = -6.0
@@ -42,6 +43,7 @@ def test_faded_gaussians_become_copies_within_their_group():
     head, torso = groups["head"], groups["torso"]
     assert torch.equal(head.codes[1], head.codes[4])
     assert torch.equal(torso.codes[0], torso.codes[3])
+    assert torch.equal(head.initial_means[1], head.initial_means[4])
     distance = (head.means[1] - before["head"][4]).norm()
     assert 0 < distance < 5 * 0.5 * float(head.scales()[4, 0].detach())
     assert torch.equal(head.means[[0, 2, 3, 4, 5]], before["head"][[0, 2, 3, 4, 5]])
