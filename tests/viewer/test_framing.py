@@ -42,11 +42,14 @@ def test_sizes_are_even():
 
 
 def test_slow_portraits_are_shown_smaller():
-    assert [affordable_scale(seconds, 0.08) for seconds in (0.0, 0.08, 0.1, 0.3, 0.5, 90.0)] == [
-        1,
-        1,
-        0.75,
-        0.5,
-        0.25,
-        0.25,
-    ]
+    found = [affordable_scale(seconds, 1.0, 0.08) for seconds in (0.0, 0.08, 0.1, 0.3, 0.5, 90.0)]
+    np.testing.assert_allclose(found, 2.0 ** (-np.array([0, 0, 1, 4, 6, 8]) / 4))
+
+
+def test_a_size_that_costs_little_is_left_again():
+    """A frame of Gaussians takes as long at a quarter of the size; a busy moment made it small."""
+    scale, steps = 0.25, 0
+    while scale < 1 and steps < 20:
+        scale, steps = affordable_scale(0.03, scale, 0.08), steps + 1
+    assert scale == 1
+    assert affordable_scale(0.07, 0.5, 0.08) == 0.5, "one that costs by its pixels stays"
