@@ -14,6 +14,11 @@ from torch import Tensor
 
 NUM_KNOTS = 33
 """Knots of a curve: quantiles, evenly spaced."""
+_OUTER = 0.03
+"""Share of the frames beyond either end of a curve: other voices are often predicted there, where the recording has
+single frames, of which a portrait has learned little."""
+_MARGIN = 0.25
+"""How far a shape may be beyond a range, over the range."""
 
 
 def amplitude_curves(
@@ -22,7 +27,7 @@ def amplitude_curves(
     num_measures: int,
     least_correlation: float = 0.15,
 ) -> Float[np.ndarray, "count 2 knots"]:
-    """For each coefficient the curve from the quantiles of its prediction to those of its target.
+    """For each coefficient the curve from the quantiles of its prediction to those of its target, 3 to 97 %.
 
     Noise is never turned up: where a coefficient's correlation with its prediction is too low, and for those that are
     no measures, the curve changes nothing.
@@ -33,16 +38,16 @@ def amplitude_curves(
         num_measures: how many coefficients, the first ones, get a curve.
         least_correlation: correlation up to which a coefficient gets none.
     """
-    shares = np.linspace(0, 1, NUM_KNOTS)
-    x = np.quantile(predicted, shares, axis=0).T
-    # a curve needs ascending knots: a constant prediction has none
-    x = x + np.arange(NUM_KNOTS) * (1e-6 * (1 + predicted.std(0)))[:, None]
+    shares = np.linspace(_OUTER, 1 - _OUTER, NUM_KNOTS)
+    x, unchanged = (np.quantile(predicted, at, axis=0).T for at in (shares, np.linspace(0, 1, NUM_KNOTS)))
     y = np.quantile(target, shares, axis=0).T
     for column in range(predicted.shape[1]):
         spread = predicted[:, column].std() * target[:, column].std()
         product = (predicted[:, column] - predicted[:, column].mean()) @ (target[:, column] - target[:, column].mean())
         if column >= num_measures or product <= least_correlation * len(target) * spread or spread < 1e-12:
-            y[column] = x[column]
+            x[column] = y[column] = unchanged[column]
+    # a curve needs ascending knots: a constant prediction has none
+    x = x + np.arange(NUM_KNOTS) * (1e-6 * (1 + predicted.std(0)))[:, None]
     return np.stack([x, y], axis=1)
 
 
@@ -53,3 +58,12 @@ def apply_curves(values: Float[Tensor, "frames count"], curves: Float[Tensor, "c
     right = torch.searchsorted(x, inside).clamp(1, x.shape[1] - 1)
     x0, x1, y0, y1 = (table.gather(1, index) for table in (x, y) for index in (right - 1, right))
     return (y0 + (inside - x0) / (x1 - x0) * (y1 - y0)).T
+
+
+def soft_limit(
+    values: Float[Tensor, "frames count"], low: Float[Tensor, " count"], high: Float[Tensor, " count"]
+) -> Float[Tensor, "frames count"]:
+    """Coefficients that stay as they are within a range, and approach a quarter of the range beyond it."""
+    margin = _MARGIN * (high - low) + 1e-9
+    beyond = values - torch.minimum(torch.maximum(values, low), high)
+    return values - beyond + margin * torch.tanh(beyond / margin)

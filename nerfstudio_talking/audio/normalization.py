@@ -58,10 +58,12 @@ class ActiveLevel:
     Args:
         start_db: level to start from.
         prior: rows of speech that it counts as.
+        settle: first rows, which only say how loud the noise is.
     """
 
-    def __init__(self, start_db: float, prior: float = _LEVEL_PRIOR) -> None:
+    def __init__(self, start_db: float, prior: float = _LEVEL_PRIOR, settle: int = 0) -> None:
         self.level_db = self._start = start_db
+        self._settle = settle
         self._prior, self._count, self._energy = prior, 0.0, 0.0
         self._histogram = np.zeros(_BINS)
         self._rows = 0.0
@@ -75,6 +77,8 @@ class ActiveLevel:
             self._rows *= 0.5
         self._histogram[min(max(int((loudness - _LOWEST_DB) / _BIN_DB), 0), _BINS - 1)] += 1
         self._rows += 1
+        if self._rows <= self._settle:
+            return False
         rank = int(np.searchsorted(np.cumsum(self._histogram), _NOISE_PERCENTILE * self._rows))
         noise = _LOWEST_DB + _BIN_DB * rank
         if loudness <= max(noise + _NOISE_MARGIN_DB, self.level_db - _GATE_DB):

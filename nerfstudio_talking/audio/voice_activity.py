@@ -12,9 +12,9 @@ import math
 import numpy as np
 from jaxtyping import Float, Float32
 
-from nerfstudio_talking.audio.features.spectral import STREAM_RATE, row_level
+from nerfstudio_talking.audio.features.spectral import MEL_CHANNELS, STREAM_RATE, row_level
 from nerfstudio_talking.audio.features.streams import RATE, MelStream
-from nerfstudio_talking.audio.normalization import SILENCE_DB, ActiveLevel
+from nerfstudio_talking.audio.normalization import ActiveLevel
 
 HOP = RATE // STREAM_RATE
 _PERIODS = (40, 267)
@@ -34,6 +34,12 @@ OPENING, CLOSING = 0.1, 0.08
 """Seconds before speech in which the mouth opens, and after it in which it closes."""
 LOOK_AHEAD = (_BRIDGED + _BEFORE + _MEDIAN // 2 + 2) / STREAM_RATE + (_PART + _PERIODS[1]) / 2 / RATE
 """Seconds of audio after a time that the activity then depends on, at most."""
+_SPEECH_BANDS = slice(6, MEL_CHANNELS)
+"""The bands that levels are of: above 250 Hz, since hum and rumble lie below and no voice does with all that it has."""
+_DIGITAL_DB = -60.0
+"""Rows of at most this level are gaps of the file (muted, cut or not yet begun): they say nothing of a room's noise."""
+_SETTLE = 30
+"""Rows after which something of the noise is known."""
 _NOISE_KNOWN = 300
 """Rows after which the noise is known: before, a voice that is heard from the start on may be taken for it."""
 _LOUD_START_DB = 15.0
@@ -122,7 +128,7 @@ class _SpeechRows:
     """Whether each row (10 ms) holds speech, from audio that arrives piece by piece."""
 
     def __init__(self) -> None:
-        self._mel, self._level = MelStream(), ActiveLevel(_START_DB)
+        self._mel, self._level = MelStream(), ActiveLevel(_START_DB, settle=_SETTLE)
         self._samples = np.zeros((_PART + _PERIODS[1]) // 2, dtype=np.float32)
         self._loudness: list[float] = []  # of rows whose periodicity is not known yet
         self._periodicity: list[float] = []
@@ -136,7 +142,7 @@ class _SpeechRows:
 
     def push(self, samples: Float32[np.ndarray, " samples"]) -> list[bool]:
         """Take the next samples; whether the rows that they complete hold speech."""
-        self._loudness.extend(row_level(row[None])[0] for row in self._mel.push(samples))
+        self._loudness.extend(row_level(row[None, _SPEECH_BANDS])[0] for row in self._mel.push(samples))
         self._samples = np.concatenate([self._samples, samples])
         count = (len(self._samples) - _PART - _PERIODS[1]) // HOP + 1
         if count > 0:
@@ -148,9 +154,10 @@ class _SpeechRows:
 
     def _take(self, loudness: float, periodic: float) -> None:
         """Add the next row."""
-        above_noise = self._level.update(max(loudness, SILENCE_DB + 1))  # digital silence is noise of that level
+        audible = loudness > _DIGITAL_DB
+        above_noise = audible and self._level.update(loudness)
         below = self._level.level_db - loudness
-        self._taken += 1
+        self._taken += audible
         not_noise = above_noise or (self._taken < _NOISE_KNOWN and below < _LOUD_START_DB)
         self._voiced.append(not_noise and below < _VOICED_DB and periodic > _PERIODICITY)
         self._loud.append(above_noise and below < _LOUD_DB)

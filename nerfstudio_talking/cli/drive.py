@@ -66,6 +66,7 @@ class Drive:
 
     def main(self) -> None:
         """Render and write, frame by frame."""
+        from nerfstudio_talking.inference.audio_input import MAX_MOUTH_GAIN
         from nerfstudio_talking.inference.driver import PortraitDriver
         from nerfstudio_talking.media.reading import read_audio_blocks
         from nerfstudio_talking.provenance.signing import signing_key
@@ -77,7 +78,8 @@ class Drive:
                 found="one without the other",
                 hint="Add --pose generated --motion P, P made by `ns-talking motion finetune`, or leave both out.",
             )
-        for name, least, most in (("smoothing", 0, 1000), ("mouth_gain", 0, 10), ("scale", 0.01, 16), ("crf", 0, 51)):
+        ranges = {"smoothing": (0, 1000), "mouth_gain": (0, MAX_MOUTH_GAIN), "scale": (0.01, 16), "crf": (0, 51)}
+        for name, (least, most) in ranges.items():
             value = getattr(self, name)
             if not least <= value <= most:
                 option = f"--{name.replace('_', '-')} {value:g}"
@@ -88,8 +90,9 @@ class Drive:
             hint = "Drive them one by one."
             raise TalkingError("--audio-features", expected="one voice", found=f"{len(targets)}", hint=hint)
         sign_with = signing_key(self.sign_cert, self.sign_key)
-        for audio, output in targets.items():  # fails before the portrait is loaded
+        for audio in targets:  # fails before the portrait is loaded
             next(iter(read_audio_blocks(audio)))
+        for output in targets.values():
             require_writable(output)
         driver = PortraitDriver.load(self.load_config, self.device, self.baked, self.refine, self.motion, self.data)
         failed = 0

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from nerfstudio_talking.audio.amplitude import NUM_KNOTS, amplitude_curves, apply_curves
+from nerfstudio_talking.audio.amplitude import NUM_KNOTS, amplitude_curves, apply_curves, soft_limit
 from nerfstudio_talking.audio.features.registry import feature_name
 from nerfstudio_talking.audio.kernel_regression import audio_kernel, fit_audio_regression
 from nerfstudio_talking.audio.mouth_prior.network import load_mouth_prior
@@ -305,13 +305,16 @@ class MouthShapePredictor(nn.Module):
     def shown(
         self, predicted: Float[Tensor, "frames count"], activity: Float[Tensor, " frames"]
     ) -> Float[Tensor, "frames count"]:
-        """Mouth shapes that are shown for predicted ones: of the recording's amplitude, at rest where no one speaks.
+        """Mouth shapes that are shown for predicted ones: of the recording's amplitude, at rest where no one speaks,
+        exaggerated only as far as a portrait can show it.
 
         Args:
             predicted: least-squares predictions.
             activity: as of `forward`.
         """
-        return self.rest + activity[:, None] * (apply_curves(predicted, self.curves) - self.rest)
+        shape = self.rest + activity[:, None] * (apply_curves(predicted, self.curves) - self.rest)
+        ends = torch.stack([self.curves[:, 1, 0], self.curves[:, 1, -1], self.rest])
+        return soft_limit(shape, ends.amin(0), ends.amax(0))
 
 
 def _unfitted(expected: str, hint: str) -> TalkingError:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 RATE = 16000
 """Samples per second of the audio."""
 _HIGHEST_RATE = 48000
+MAX_MOUTH_GAIN = 3.0
+"""Largest factor of the mouth's motion about its rest."""
 Audio = Path | str | Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]
 """A file that holds audio, or 16 kHz mono samples: float in [-1, 1], or int16."""
 

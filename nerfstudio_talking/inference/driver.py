@@ -18,7 +18,7 @@ from nerfstudio_talking.inference.audio_input import (
     too_short,
     whole_audio,
     written_audio,
-)  # fmt: skip
+)
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -340,9 +340,6 @@ class PortraitDriver:
         from nerfstudio_talking.inference.frames import frame_renderer
         from nerfstudio_talking.inference.stream import FramePlayer
 
-        if not 0 <= mouth_gain <= 3:
-            hint = "1 shows the mouth's motion as predicted, 1.3 a third more of it."
-            raise TalkingError(f"mouth gain {mouth_gain}", expected="0 to 3", found=str(mouth_gain), hint=hint)
         if mouth_gain != 1 and self.model.mouth_shape_predictor is None:
             raise TalkingError(
                 f"mouth gain {mouth_gain}",

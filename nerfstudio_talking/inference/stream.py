@@ -14,6 +14,7 @@ from nerfstudio_talking.audio.streaming import AudioWindows, as_samples
 from nerfstudio_talking.audio.voice_activity import VoiceActivityStream
 from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import ATTENTION_FRAMES
+from nerfstudio_talking.inference.audio_input import MAX_MOUTH_GAIN
 from nerfstudio_talking.inference.frames import RenderFrame
 from nerfstudio_talking.io.errors import TalkingError
 
@@ -30,9 +31,18 @@ class FramePlayer:
         make_track: the track of some frames.
         render: renders a frame of it.
         mouth_gain: factor of the mouth's motion about its rest; 1 shows it as predicted.
+
+    Raises:
+        TalkingError: the gain is out of its range.
     """
 
     def __init__(self, make_track: MakeTrack, render: RenderFrame, mouth_gain: float = 1.0) -> None:
+        if not 0 <= mouth_gain <= MAX_MOUTH_GAIN:
+            expected, hint = (
+                f"0 to {MAX_MOUTH_GAIN:g}",
+                "1 shows the mouth's motion as predicted, 1.3 a third more of it.",
+            )
+            raise TalkingError("the mouth gain", expected=expected, found=str(mouth_gain), hint=hint)
         self._make_track, self._render, self._mouth_gain = make_track, render, mouth_gain
         self._windows: list[Float32[np.ndarray, "window channels"]] = []
         self._activity: list[float] = []  # of the same frames, as far as it is known

@@ -94,3 +94,38 @@ def test_it_follows_a_detector_that_shares_no_code(voice):
     frames = round(len(voice) / 640)
     theirs = np.interp((np.arange(frames) + 0.5) / FPS, (np.arange(len(probability)) + 0.5) * 512 / 16000, probability)
     assert np.mean((voice_activity(voice, FPS, frames) > 0.5) == (theirs > 0.5)) > 0.85
+
+
+def hum(seconds: float, frequency: float, level: float) -> np.ndarray:
+    """A tone of mains with its harmonics; `level` in dB of full scale (RMS)."""
+    time = np.arange(round(seconds * 16000)) / 16000
+    tone = sum(np.sin(2 * np.pi * frequency * k * time + k) / k for k in range(1, 8))
+    return (10 ** (level / 20) * tone / np.sqrt(np.mean(tone**2))).astype(np.float32)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.2, 1.0, 3.0])
+def test_a_hum_does_not_open_the_lips_after_a_muted_microphone(voice, gap):
+    """Digital zeros say nothing of a room's noise."""
+    muted, tone = np.zeros(round(16000 * gap), np.float32), hum(6, 100, -45)
+    assert (voice_activity(np.concatenate([muted, tone]), FPS, round(25 * (gap + 6))) == 0).all()
+    spoken = np.concatenate([voice, muted, tone])
+    activity = voice_activity(spoken, FPS, round(len(spoken) / 640))
+    assert (activity[-5 * 25 :] == 0).all() and activity[:100].mean() > 0.5
+
+
+def test_what_a_room_sounds_like_is_not_speech_from_the_start(voice):
+    """A tonal room before the first word, after the padding of a codec; the word opens the lips as without it."""
+    first = int(np.argmax(voice_activity(voice, FPS, 100) == 1))
+    room = np.concatenate([np.zeros(8000, np.float32), voice])
+    room[960:] += hum(4.5, 120, -42)[960 : len(room)]
+    activity = voice_activity(room, FPS, round(len(room) / 640))
+    opened = int(np.argmax(activity == 1))
+    assert abs(opened - (first + 12.5)) <= 2.5
+
+
+def test_knocks_are_not_speech():
+    audio = 1e-4 * np.random.default_rng(0).standard_normal(80_000).astype(np.float32)
+    time = np.arange(2400) / 16000
+    for start in range(8000, 70_000, 9600):
+        audio[start : start + 2400] += (0.3 * np.exp(-time / 0.03) * np.sin(2 * np.pi * 110 * time)).astype(np.float32)
+    assert (voice_activity(audio, FPS, 125) == 0).all()

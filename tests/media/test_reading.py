@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 from helpers.media_files import grey, levels, tone, write_audio, write_ramp, write_timed
 
 from nerfstudio_talking.io.errors import TalkingError
@@ -126,3 +127,12 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
             list(read_audio_blocks(path))
     with pytest.raises(TalkingError, match="wanted from second 3"):
         read_audio(audio, start=3.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_audio_that_is_not_finite_is_refused_by_its_name(tmp_path, value):
+    samples = np.zeros(32_000, np.float32)
+    samples[20_000] = value
+    soundfile.write(tmp_path / "voice.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(TalkingError, match=r"voice\.wav: expected finite samples"):
+        read_audio(tmp_path / "voice.wav")

@@ -13,6 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 
+from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.media.decoding.audio_source import AudioSource, audio_source, planes
 from nerfstudio_talking.media.decoding.opening import open_media, unreadable
 from nerfstudio_talking.media.writing import LAYOUTS, has_video, video_stream_of
@@ -68,7 +69,11 @@ def _chunks(
     with open_media(path) as container:
         try:
             stream = container.streams.audio[source.track]
-            yield from _resampled(stream, container, rate, layout, mix, _first_frame_time(container), limit)
+            for chunk in _resampled(stream, container, rate, layout, mix, _first_frame_time(container), limit):
+                if not np.isfinite(chunk).all():
+                    hint = "Write the audio again, as 16-bit PCM."
+                    raise TalkingError(path, expected="finite samples", found="NaN or infinity", hint=hint)
+                yield chunk
         except av.error.FFmpegError as error:
             raise unreadable(path, error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nerfstudio_talking.inference.audio_input import MAX_MOUTH_GAIN
 from nerfstudio_talking.io.version import __version__
 
 _STRING, _BOOLEAN = {"type": "string"}, {"type": "boolean"}
@@ -46,7 +47,7 @@ def openapi_document(with_text: bool) -> dict[str, Any]:
         "/is_speaking": _post("Whether speech is heard or waits.", _SESSION, ["sessionid"]),
         "/motion": _post(
             "Change the head motion, or the factor of the mouth's.",
-            {**_SESSION, "mode": motion, "mouth_gain": {"type": "number", "minimum": 0, "maximum": 3}},
+            {**_SESSION, "mode": motion, "mouth_gain": {"type": "number", "minimum": 0, "maximum": MAX_MOUTH_GAIN}},
             ["sessionid"],
         ),
         "/close": _post("End a session.", _SESSION, ["sessionid"]),

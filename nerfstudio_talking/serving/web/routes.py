@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from nerfstudio_talking.inference.audio_input import MAX_MOUTH_GAIN
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.serving.audio_sources import decode_audio, fetch_audio, run_tts
 from nerfstudio_talking.serving.config import ServeConfig
@@ -37,7 +38,6 @@ _PAGE = {
 }
 _MAX_TEXT = 2000
 _MAX_LISTENERS = 4
-_MAX_GAIN = 3.0
 
 
 def ok(data: Any = None) -> web.Response:
@@ -176,8 +176,8 @@ class Routes:
         if mode is not None and not session.set_motion(str(mode)):
             return problem(400, "The mode is one of: " + ", ".join(session.portrait.motions))
         if gain is not None:
-            if not isinstance(gain, int | float) or not 0 <= gain <= _MAX_GAIN:
-                return problem(400, f"The mouth_gain is a number from 0 to {_MAX_GAIN:g}.")
+            if not isinstance(gain, int | float) or not 0 <= gain <= MAX_MOUTH_GAIN:
+                return problem(400, f"The mouth_gain is a number from 0 to {MAX_MOUTH_GAIN:g}.")
             session.speaker.set_mouth_gain(float(gain))
         return ok()
 
