@@ -13,6 +13,8 @@ _LARGEST = 2
 """Longer side of a free view, of the recording's height."""
 _SCALES = tuple(2 ** (-step / 4) for step in range(9))
 """Sizes of frames relative to the recording."""
+_HARDLY = 1.25
+"""Time of a frame over that of the smallest one, up to which it is no reason to shrink it."""
 
 
 def output_image(outputs: dict[str, Tensor], name: str) -> UInt8[np.ndarray, "height width 3"]:
@@ -64,15 +66,44 @@ def free_view(camera: PinholeCamera, fov_y: float, aspect: float, scale: float) 
     return PinholeCamera(height / (2 * float(np.tan(fov_y / 2))), width, height)
 
 
-def affordable_scale(seconds: float, rendered: float, limit: float) -> float:
-    """The largest scale at which a frame takes no longer than a limit; a quarter at the least.
+class FrameCost:
+    """What a frame costs at each size: a fixed part and one that goes by pixels, from what frames took.
 
-    Time is taken to go by pixels. Where it hardly does (Gaussians), a larger frame takes less than expected, and the
-    next measurement allows a larger one again.
+    Where shrinking hardly helps, as with Gaussians and bakes on a busy machine, frames stay large.
 
     Args:
-        seconds: to render one frame, measured.
-        rendered: scale of that frame.
-        limit: seconds for a frame.
+        seconds: first guess at a frame of full size; 0 where there is none.
     """
-    return next((scale for scale in _SCALES if seconds * (scale / rendered) ** 2 <= limit), _SCALES[-1])
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds, self._scale, self._fixed = seconds, 1.0, 0.0
+
+    def add(self, seconds: float, scale: float) -> None:
+        """Take what a frame took.
+
+        Args:
+            seconds: to render it.
+            scale: its size relative to the recording.
+        """
+        if scale == self._scale and self._seconds > 0:
+            self._seconds += 0.2 * (seconds - self._seconds)
+            return
+        if self._seconds > 0:
+            here, there = scale**2, self._scale**2
+            by_pixels = (seconds - self._seconds) / (here - there)
+            fixed = (seconds * there - self._seconds * here) / (there - here)
+            self._fixed = 0.5 * self._fixed + 0.5 * float(np.clip(fixed / max(fixed + by_pixels, 1e-6), 0, 1))
+        self._seconds, self._scale = seconds, scale
+
+    def affordable_scale(self, limit: float) -> float:
+        """The largest scale at which a frame takes no longer than a limit, or hardly longer than the smallest one.
+
+        Args:
+            limit: seconds for a frame.
+        """
+        here = self._share(self._scale)
+        seconds = [self._seconds * self._share(scale) / here for scale in _SCALES]
+        return next(scale for scale, cost in zip(_SCALES, seconds) if cost <= max(limit, _HARDLY * seconds[-1]))
+
+    def _share(self, scale: float) -> float:
+        return self._fixed + (1 - self._fixed) * scale**2

@@ -19,7 +19,7 @@ from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.inference.controls import PortraitControls
 from nerfstudio_talking.inference.performance import HeadMotion, Performance
 from nerfstudio_talking.viewer.audio_clock import AudioClock
-from nerfstudio_talking.viewer.framing import affordable_scale, output_image, scaled_size
+from nerfstudio_talking.viewer.framing import FrameCost, output_image, scaled_size
 
 RenderOutputs = Callable[[TalkingTrack, int, PinholeCamera, Float[np.ndarray, "3 4"]], dict[str, Tensor]]
 """Outputs of a frame of a track, seen by a camera at a pose."""
@@ -129,8 +129,7 @@ class Playback(threading.Thread):
         self._shown: tuple[int, int] | None = None
         self._shown_scale = 0.0
         self._running, self._paused = True, False
-        self._cost = 0.0
-        self._measured, self._measured_scale = cost, 1.0
+        self._cost, self._render_cost = 0.0, FrameCost(cost)
         self._times: deque[tuple[float, float, float]] = deque(maxlen=200)
         self._told = 0.0
 
@@ -187,13 +186,13 @@ class Playback(threading.Thread):
         # a frame is due when it is sent, not when its rendering starts
         position = clock.position(now) - scene.delay + (min(self._cost, 0.2) if playing else 0.0)
         number = _frame_at(scene.performance, position)
-        scale = scene.scale or self._affordable(_FRAMES / fps)
+        scale = scene.scale or self._render_cost.affordable_scale(_FRAMES / fps)
         shown_scale = self._shown_scale if self._shown == (number, version) else 0.0
         if playing and shown_scale > 0:
             self._changed.wait(float(np.clip((number + 1) / fps - position, 0.001, 0.1)))
             return True
         if shown_scale > 0:  # what stands still gets a larger size later, where that takes long
-            scale = scene.scale or self._affordable(_PATIENCE)
+            scale = scene.scale or self._render_cost.affordable_scale(_PATIENCE)
             if shown_scale >= scale:
                 return False
             if self._changed.wait(_IDLE):
@@ -206,16 +205,12 @@ class Playback(threading.Thread):
         sent = time.monotonic()
         self._shown, self._shown_scale = (number, version), scale
         self._cost = _smooth(self._cost, sent - now)
-        self._measured = _smooth(self._measured if scale == self._measured_scale else 0.0, end - start)
-        self._measured_scale = scale
+        self._render_cost.add(end - start, scale)
         self._times.append((sent, end - start, clock.position(sent) - scene.delay - number / fps))
         if sent - self._told >= 1.0:
             self._told = sent
             self._tell(self._statistics(sent, playing, image.shape))
         return True
-
-    def _affordable(self, limit: float) -> float:
-        return affordable_scale(self._measured, self._measured_scale, limit)
 
     def _statistics(self, now: float, playing: bool, shape: tuple[int, ...]) -> PlaybackStatistics:
         recent = np.array([entry for entry in self._times if now - entry[0] < 1.0])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nerfstudio_talking.cameras.pinhole import PinholeCamera
-from nerfstudio_talking.viewer.framing import affordable_scale, free_view, output_image, pad_to_aspect, scaled_size
+from nerfstudio_talking.viewer.framing import FrameCost, free_view, output_image, pad_to_aspect, scaled_size
 
 
 @pytest.mark.parametrize(("aspect", "size"), [(1.0, (20, 20)), (2.0, (20, 40)), (0.5, (40, 20))])
@@ -41,15 +41,29 @@ def test_sizes_are_even():
     assert scaled_size(PinholeCamera(100.0, 50, 38), 0.5) == (24, 20)
 
 
+def settled(cost: FrameCost, seconds_of, limit: float = 0.08, frames: int = 60) -> float:
+    """The scale that is shown after some frames."""
+    scale = cost.affordable_scale(limit)
+    for _ in range(frames):
+        cost.add(seconds_of(scale), scale)
+        scale = cost.affordable_scale(limit)
+    return scale
+
+
 def test_slow_portraits_are_shown_smaller():
-    found = [affordable_scale(seconds, 1.0, 0.08) for seconds in (0.0, 0.08, 0.1, 0.3, 0.5, 90.0)]
+    found = [FrameCost(seconds).affordable_scale(0.08) for seconds in (0.0, 0.08, 0.1, 0.3, 0.5, 90.0)]
     np.testing.assert_allclose(found, 2.0 ** (-np.array([0, 0, 1, 4, 6, 8]) / 4))
+    assert settled(FrameCost(), lambda scale: 0.3 * scale**2) == 0.5
+    assert settled(FrameCost(), lambda scale: 9.0 * scale**2) == 0.25
 
 
-def test_a_size_that_costs_little_is_left_again():
-    """A frame of Gaussians takes as long at a quarter of the size; a busy moment made it small."""
-    scale, steps = 0.25, 0
-    while scale < 1 and steps < 20:
-        scale, steps = affordable_scale(0.03, scale, 0.08), steps + 1
-    assert scale == 1
-    assert affordable_scale(0.07, 0.5, 0.08) == 0.5, "one that costs by its pixels stays"
+def test_what_shrinking_does_not_help_stays_large():
+    """A frame of Gaussians on a busy machine: most of its time does not go by pixels."""
+    assert settled(FrameCost(), lambda scale: 0.11 + 0.02 * scale**2) == 1
+    assert settled(FrameCost(), lambda scale: 0.05 + 0.2 * scale**2) < 0.5
+
+
+def test_a_busy_moment_passes():
+    cost = FrameCost()
+    assert settled(cost, lambda scale: 0.4 * (0.1 + 0.9 * scale**2)) < 0.5
+    assert settled(cost, lambda scale: 0.03 * (0.1 + 0.9 * scale**2)) == 1
