@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
+from rich.markup import escape
 
 from nerfstudio_talking.inference.audio_input import (
     RATE,
@@ -19,6 +20,7 @@ from nerfstudio_talking.inference.audio_input import (
     whole_audio,
     written_audio,
 )
+from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 
 if TYPE_CHECKING:
@@ -364,6 +366,9 @@ class PortraitDriver:
             yield frame
         if player.num_played == 0:
             raise too_short(audio, count, self.fps)
+        if not player.has_spoken:
+            name = "the samples" if isinstance(audio, np.ndarray) else audio
+            CONSOLE.print(escape(f"No speech was found in {name}: the mouth stayed at rest."), style="yellow")
 
     def _play_array(self, path: Path, audio: Audio, player: FramePlayer) -> Iterator[Frame]:
         from nerfstudio_talking.audio.extract import extract_features

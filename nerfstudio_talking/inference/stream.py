@@ -50,6 +50,8 @@ class FramePlayer:
         self._ended = False
         self.num_played = 0
         """Frames rendered so far."""
+        self.has_spoken = False
+        """Whether there was voice in any of them."""
 
     def feed(
         self, windows: Float32[np.ndarray, "frames window channels"], activity: Float32[np.ndarray, " known"]
@@ -81,6 +83,7 @@ class FramePlayer:
         windows = np.stack(self._windows[: position + AFTER + 1])
         activity = np.zeros(len(windows), dtype=np.float32)  # only the frame at `position` is rendered
         activity[position] = self._mouth_gain * self._activity[position]
+        self.has_spoken |= self._activity[position] > 0
         track = self._make_track(self._first, windows)
         if track.mouth_activity is not None:  # what makes tracks limits the mouth, or opens it wider
             activity *= track.mouth_activity

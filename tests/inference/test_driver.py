@@ -276,6 +276,12 @@ def test_silence_shows_the_mouth_at_rest_and_the_gain_its_motion(driver, model, 
         driver.stream(mouth_gain=-0.5)
 
 
+def test_a_voice_in_which_nobody_speaks_is_said(driver, voice, capsys):
+    for samples, is_said in ((0.1 * np.random.default_rng(0).standard_normal(8000), True), (voice, False)):
+        list(driver.drive(samples.astype(np.float32), **SMALL))
+        assert ("No speech was found" in capsys.readouterr().out) == is_said
+
+
 def test_features_of_other_programs_need_a_file(model, voice):
     driver = PortraitDriver(model)
     driver._portrait = driver._portrait.replace(audio_kind="deepspeech")
