@@ -19,6 +19,10 @@ _OUTER = 0.03
 single frames, of which a portrait has learned little."""
 _MARGIN = 0.25
 """How far a shape may be beyond a range, over the range."""
+_PRIOR, _MEMORY = 75.0, 750.0
+"""Frames of speech that the recording's mean and spread count as, and that those of a voice are taken over."""
+_LEAST_FACTOR = 0.4
+"""Of a voice's predictions about their mean; the greatest is 1, since noise is never turned up."""
 
 
 def amplitude_curves(
@@ -67,3 +71,38 @@ def soft_limit(
     margin = _MARGIN * (high - low) + 1e-9
     beyond = values - torch.minimum(torch.maximum(values, low), high)
     return values - beyond + margin * torch.tanh(beyond / margin)
+
+
+class VoiceAdaptation:
+    """Brings what is predicted for a voice to the mean and spread that it has for the recording, as the voice is heard.
+
+    Another voice, room or microphone shifts and widens predictions, so that the curves' ends would be shown for whole
+    words. After n frames of speech the voice's own mean and spread weigh n / (n + 75).
+
+    Args:
+        curves: of the coefficients.
+    """
+
+    def __init__(self, curves: Float[np.ndarray, "count 2 knots"]) -> None:
+        knots = curves[:, 0].astype(np.float64)
+        self._mean, self._std = knots.mean(1), knots.std(1) + 1e-9
+        self._count = 0.0
+        self._sum, self._square = np.zeros_like(self._mean), np.zeros_like(self._mean)
+
+    def add(self, predicted: Float[np.ndarray, " count"]) -> None:
+        """Take the prediction for a frame of speech."""
+        deviation = predicted - self._mean
+        share = 1.0 if self._count < _MEMORY else 1 - 1 / _MEMORY
+        self._count = share * self._count + 1
+        self._sum = share * self._sum + deviation
+        self._square = share * self._square + deviation**2
+
+    @property
+    def values(self) -> Float[np.ndarray, "2 count"]:
+        """The factor of predictions and what is added to them, to adapt them."""
+        trust = self._count / (self._count + _PRIOR)
+        offset = self._sum / max(self._count, 1.0)
+        spread = np.sqrt(np.maximum(self._square / max(self._count, 1.0) - offset**2, 0.0))
+        factor = np.clip(self._std / ((1 - trust) * self._std + trust * spread), _LEAST_FACTOR, 1.0)
+        own = self._mean + trust * offset  # where the voice's predictions are taken to lie
+        return np.stack([factor, self._mean - factor * own])

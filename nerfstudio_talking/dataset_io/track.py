@@ -39,7 +39,7 @@ BACKGROUND_NAME, AUDIO_NAME, TORSO_JSON = "background.png", "audio.wav", "torso.
 
 _COLUMNS = (
     *("audio", "eyes", "lips", "expression", "landmarks", "body", "mouth_activity"),
-    *("frame_ids", "audio_ids"),
+    *("mouth_adaptation", "frame_ids", "audio_ids"),
 )
 _ARRAYS = ("camera_to_worlds", *_COLUMNS)
 _SIZES: dict[str, tuple[int | None, ...]] = {
@@ -51,6 +51,7 @@ _SIZES: dict[str, tuple[int | None, ...]] = {
     "landmarks": (None, 2),
     "body": (2, 3),
     "mouth_activity": (),
+    "mouth_adaptation": (2, None),
     "frame_ids": (),
     "audio_ids": (),
 }
@@ -90,6 +91,9 @@ class TalkingTrack:
     mouth_activity: Float32[np.ndarray, " frames"] | None = None
     """How far the mouth leaves its rest for the mouth shape that is predicted from the audio: 0 at rest, in silence, 1
     as predicted, in speech (`audio.voice_activity`); more under a mouth gain. 1 throughout where None."""
+    mouth_adaptation: Float32[np.ndarray, "frames 2 count"] | None = None
+    """Factor of each coefficient of the mouth shape that is predicted for another voice, and what is added to it
+    (`audio.amplitude.VoiceAdaptation`)."""
     frame_ids: Int64[np.ndarray, " frames"] | None = None
     """Number of each frame in the source video; positions in the track where None."""
     audio_ids: Int64[np.ndarray, " frames"] | None = None

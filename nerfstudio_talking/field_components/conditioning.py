@@ -41,6 +41,7 @@ class ConditioningTrack(nn.Module):
     eyes: Tensor
     body: Tensor
     mouth_activity: Tensor
+    mouth_adaptation: Tensor | None
 
     def __init__(self, track: TalkingTrack) -> None:
         super().__init__()
@@ -69,6 +70,8 @@ class ConditioningTrack(nn.Module):
             self.register_buffer(name, value, persistent=False)
         activity = np.ones(track.num_frames) if track.mouth_activity is None else track.mouth_activity
         self.register_buffer("mouth_activity", torch.from_numpy(activity).float().to(device), persistent=False)
+        adaptation = None if track.mouth_adaptation is None else torch.from_numpy(track.mouth_adaptation).to(device)
+        self.register_buffer("mouth_adaptation", adaptation, persistent=False)
         body = torch.eye(2, 3).repeat(track.num_frames, 1, 1)
         if track.body is not None:
             body = torch.from_numpy(track.body).float()

@@ -287,6 +287,7 @@ class MouthShapePredictor(nn.Module):
         audio: Float[Tensor, "frames window channels"],
         windows: Float[Tensor, "frames neighbours window channels"],
         activity: Float[Tensor, " frames"],
+        adaptation: Float[Tensor, "frames 2 count"] | None = None,
     ) -> Float[Tensor, "frames condition"]:
         """The condition of frames from their audio, as far as there is voice.
 
@@ -296,8 +297,11 @@ class MouthShapePredictor(nn.Module):
             audio: features of each frame.
             windows: features of each frame and its neighbours.
             activity: `TalkingTrack.mouth_activity`: 0 shows the mouth at rest, 1 as predicted, more exaggerates.
+            adaptation: `TalkingTrack.mouth_adaptation`: factor and offset of predictions for another voice.
         """
         predicted = self.from_regression(audio)
+        if adaptation is not None:
+            predicted = predicted * adaptation[:, 0] + adaptation[:, 1]
         if self.encoder is not None:
             predicted = 0.5 * (predicted + self.from_encoder(windows))
         return self.from_prediction(self.shown(predicted, activity))

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from nerfstudio_talking.audio.streaming import AudioWindows
     from nerfstudio_talking.baking.file_format import Bake
     from nerfstudio_talking.dataset_io.track import TalkingTrack
-    from nerfstudio_talking.inference.frames import RenderFrame
     from nerfstudio_talking.inference.stream import FramePlayer, MakeTrack, PortraitStream
     from nerfstudio_talking.models.portrait_model import PortraitModel
     from nerfstudio_talking.motion.driving_track import PoseMode
@@ -204,10 +203,11 @@ class PortraitDriver:
             )
         if pose == "generated":
             samples = whole_audio(audio)
-            player = self._player(self._generated_tracks(samples, seed, smoothing), scale, mouth_gain)
+            make_track = self._generated_tracks(samples, seed, smoothing)
             audio = samples
         else:
-            player = self._player(self._arranged_tracks(pose, smoothing), scale, mouth_gain)
+            make_track = self._arranged_tracks(pose, smoothing)
+        player = self._player(make_track, scale, mouth_gain, "clip" if audio_features else normalization)
         if audio_features is not None:
             return self._play_array(Path(audio_features), audio, player)
         return self._play(audio, self.windows(normalization, live=False), player)
@@ -235,7 +235,7 @@ class PortraitDriver:
 
         hint = "Generated motion needs the whole audio before the first frame: use drive()."
         _check_option("pose", pose, ("ping-pong", "replay", "hold"), hint)
-        player = self._player(make_track or self._arranged_tracks(pose, smoothing), scale, mouth_gain)
+        player = self._player(make_track or self._arranged_tracks(pose, smoothing), scale, mouth_gain, normalization)
         return PortraitStream(self.windows(normalization, live=True), player, self.fps)
 
     def write_video(
@@ -338,8 +338,11 @@ class PortraitDriver:
         whole = generated_motion_track(self._portrait, self._motion, samples, count, seed, smoothing)
         return lambda first, windows: whole.span(first, first + len(windows)).replace(audio=windows)
 
-    def _player(self, make_track: MakeTrack, scale: float, mouth_gain: float) -> FramePlayer:
+    def _player(
+        self, make_track: MakeTrack, scale: float, mouth_gain: float, normalization: NormalizationMode
+    ) -> FramePlayer:
         from nerfstudio_talking.inference.frames import frame_renderer
+        from nerfstudio_talking.inference.mouth_adaptation import mouth_adapter
         from nerfstudio_talking.inference.stream import FramePlayer
 
         if mouth_gain != 1 and self.model.mouth_shape_predictor is None:
@@ -350,7 +353,11 @@ class PortraitDriver:
                 hint="Train it on a clip with landmarks and with audio_condition mouth_shape, or leave the gain at 1.",
             )
         render = frame_renderer(self.model, self._portrait, self._bake, *self.frame_size(scale))
-        return FramePlayer(make_track, render if self._refiner is None else _refined(self._refiner, render), mouth_gain)
+        if self._refiner is not None:
+            from nerfstudio_talking.inference.refiner import refined
+
+            render = refined(self._refiner, render)
+        return FramePlayer(make_track, render, mouth_gain, mouth_adapter(self.model, normalization))
 
     def _play(self, audio: Audio, windows: AudioWindows, player: FramePlayer) -> Iterator[Frame]:
         from nerfstudio_talking.inference.stream import PortraitStream
@@ -379,20 +386,6 @@ class PortraitDriver:
         player.feed(features, voice_activity(whole_audio(audio), self.fps, num_frames))
         player.finish()
         yield from player.frames()
-
-
-def _refined(refiner: StreamRefiner, render: RenderFrame) -> RenderFrame:
-    """Frames that pass through a refiner, which remembers those before."""
-    import torch
-
-    from nerfstudio_talking.refiner.network import StreamRefiner
-
-    refine = StreamRefiner(refiner.refiner, refiner.roi)  # the same networks, a memory of its own
-
-    def render_refined(track: TalkingTrack, frame: int) -> Frame:
-        return refine(torch.from_numpy(render(track, frame))).numpy()
-
-    return render_refined
 
 
 def _check_option(name: str, value: str, choices: tuple[str, ...], hint: str = "Choose one of them.") -> None:

@@ -12,6 +12,7 @@ from nerfstudio_talking.audio.frame_audio import audio_of_frames
 from nerfstudio_talking.audio.voice_activity import voice_activity
 from nerfstudio_talking.inference.audio_input import RATE
 from nerfstudio_talking.inference.controls import PortraitControls, control_motion
+from nerfstudio_talking.inference.mouth_adaptation import mouth_adapter
 from nerfstudio_talking.inference.stream import AFTER, BEFORE
 from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.motion.driving_track import driving_track
@@ -37,6 +38,7 @@ class Performance:
         windows: features of each frame, normalised as the portrait's.
         activity: voice activity of each frame, as `TalkingTrack.mouth_activity`; None where it does not matter.
         recorded: whether the voice is the clip's own, so that its frames have recorded poses of their own.
+        adaptation: of the mouth to the voice, as `TalkingTrack.mouth_adaptation`.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class Performance:
         windows: Float32[np.ndarray, "frames window channels"],
         activity: Float32[np.ndarray, " frames"] | None = None,
         recorded: bool = False,
+        adaptation: Float32[np.ndarray, "frames 2 count"] | None = None,
     ) -> None:
         self.portrait, self.samples, self.windows, self.recorded = portrait, samples, windows, recorded
-        self._activity = activity
+        self._activity, self._adaptation = activity, adaptation
         self._made: tuple[tuple[HeadMotion, Path | None, int], TalkingTrack] | None = None
 
     @classmethod
@@ -71,7 +74,10 @@ class Performance:
         samples = read_audio(path, RATE)
         stream = driver.windows("adapt", live=False)
         windows = np.concatenate([stream.push(samples), stream.finish()])[: driver.num_frames(samples)]
-        return cls(driver.track, samples, windows, voice_activity(samples, driver.fps, len(windows)))
+        activity = voice_activity(samples, driver.fps, len(windows))
+        adapt = mouth_adapter(driver.model, "adapt")
+        adaptation = None if adapt is None else np.stack([adapt(*frame) for frame in zip(windows, activity.tolist())])
+        return cls(driver.track, samples, windows, activity, adaptation=adaptation)
 
     @property
     def num_frames(self) -> int:
@@ -103,7 +109,9 @@ class Performance:
         made = self._made
         if made is None or made[0] != key:
             track = self._make(motion, model, seed)
-            self._made = made = key, track if self._activity is None else track.replace(mouth_activity=self._activity)
+            if self._activity is not None:
+                track = track.replace(mouth_activity=self._activity, mouth_adaptation=self._adaptation)
+            self._made = made = key, track
         return made[1]
 
     def _make(self, motion: HeadMotion, model: Path | None, seed: int) -> TalkingTrack:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,10 @@ from nerfstudio_talking.io.weights import load_state
 from nerfstudio_talking.models.memory_gan import MemoryGanModelConfig
 from nerfstudio_talking.refiner.network import StreamRefiner
 from nerfstudio_talking.refiner.roi import as_roi
+
+if TYPE_CHECKING:
+    from nerfstudio_talking.dataset_io.track import TalkingTrack
+    from nerfstudio_talking.inference.frames import RenderFrame
 
 _MODEL_PREFIX = "_model."
 _DDP_PREFIX = "module."
@@ -84,3 +88,18 @@ def refine_frames(
     refine.reset()
     for frame in frames:
         yield refine(torch.from_numpy(frame)).numpy()
+
+
+def refined(refiner: StreamRefiner, render: RenderFrame) -> RenderFrame:
+    """A function that renders frames and refines them; it remembers those before.
+
+    Args:
+        refiner: its networks are used, and not its memory of frames.
+        render: renders frames.
+    """
+    refine = StreamRefiner(refiner.refiner, refiner.roi)
+
+    def render_refined(track: TalkingTrack, frame: int) -> UInt8[np.ndarray, "height width 3"]:
+        return refine(torch.from_numpy(render(track, frame))).numpy()
+
+    return render_refined

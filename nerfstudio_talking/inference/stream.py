@@ -16,6 +16,7 @@ from nerfstudio_talking.dataset_io.track import TalkingTrack
 from nerfstudio_talking.field_components.audio_encoder import ATTENTION_FRAMES
 from nerfstudio_talking.inference.audio_input import MAX_MOUTH_GAIN
 from nerfstudio_talking.inference.frames import RenderFrame
+from nerfstudio_talking.inference.mouth_adaptation import AdaptMouth
 from nerfstudio_talking.io.errors import TalkingError
 
 MakeTrack = Callable[[int, Float32[np.ndarray, "frames window channels"]], TalkingTrack]
@@ -31,19 +32,22 @@ class FramePlayer:
         make_track: the track of some frames.
         render: renders a frame of it.
         mouth_gain: factor of the mouth's motion about its rest; 1 shows it as predicted.
+        adapt: adapts the predicted mouth to the voice; None leaves it as predicted.
 
     Raises:
         TalkingError: the gain is out of its range.
     """
 
-    def __init__(self, make_track: MakeTrack, render: RenderFrame, mouth_gain: float = 1.0) -> None:
+    def __init__(
+        self, make_track: MakeTrack, render: RenderFrame, mouth_gain: float = 1.0, adapt: AdaptMouth | None = None
+    ) -> None:
         if not 0 <= mouth_gain <= MAX_MOUTH_GAIN:
             expected, hint = (
                 f"0 to {MAX_MOUTH_GAIN:g}",
                 "1 shows the mouth's motion as predicted, 1.3 a third more of it.",
             )
             raise TalkingError("the mouth gain", expected=expected, found=str(mouth_gain), hint=hint)
-        self._make_track, self._render, self._mouth_gain = make_track, render, mouth_gain
+        self._make_track, self._render, self._mouth_gain, self._adapt = make_track, render, mouth_gain, adapt
         self._windows: list[Float32[np.ndarray, "window channels"]] = []
         self._activity: list[float] = []  # of the same frames, as far as it is known
         self._first = 0  # frame of the first window in memory
@@ -87,7 +91,11 @@ class FramePlayer:
         track = self._make_track(self._first, windows)
         if track.mouth_activity is not None:  # what makes tracks limits the mouth, or opens it wider
             activity *= track.mouth_activity
-        track = track.replace(mouth_activity=activity)
+        adaptation = None
+        if self._adapt is not None:
+            found = self._adapt(windows[position], self._activity[position])
+            adaptation = np.repeat(found[None], len(windows), axis=0)
+        track = track.replace(mouth_activity=activity, mouth_adaptation=adaptation)
         self.num_played += 1
         unneeded = max(self.num_played - BEFORE, 0) - self._first
         del self._windows[:unneeded], self._activity[:unneeded]

@@ -170,7 +170,10 @@ class PortraitModel(Model):
         elif self.training:
             audio = self.mouth_shape_predictor.training_condition(frames)
         else:
-            audio = self.mouth_shape_predictor(track.audio[frames], track.windows(frames), track.mouth_activity[frames])
+            adaptation = None if track.mouth_adaptation is None else track.mouth_adaptation[frames]
+            audio = self.mouth_shape_predictor(
+                track.audio[frames], track.windows(frames), track.mouth_activity[frames], adaptation
+            )
         return FrameCondition(audio, track.eye_condition(frames), track.camera_to_worlds[frames], track.body[frames])
 
     def frames_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nerfstudio_talking.audio.amplitude import amplitude_curves, apply_curves, soft_limit
+from nerfstudio_talking.audio.amplitude import VoiceAdaptation, amplitude_curves, apply_curves, soft_limit
 
 
 def test_predictions_get_the_distribution_of_their_targets():
@@ -52,3 +52,21 @@ def test_shapes_are_limited_beyond_their_range_alone():
     )
     rising = soft_limit(torch.linspace(-3, 3, 200)[:, None], low[:1], high[:1])[:, 0]
     assert (rising.diff() >= 0).all() and rising.max() <= 1.5
+
+
+def test_another_voice_is_brought_to_the_recordings_mean_and_spread():
+    """Predictions that lie higher and are twice as wide; those like the recording's stay as they are."""
+    rng = np.random.default_rng(3)
+    own = rng.standard_normal((4000, 2))
+    curves = amplitude_curves(own, own, 2)
+    for offset, width in ((1.5, 2.0), (0.0, 1.0)):
+        adaptation = VoiceAdaptation(curves)
+        np.testing.assert_allclose(adaptation.values, [[1, 1], [0, 0]], atol=1e-9)
+        shown = []
+        for row in offset + width * rng.standard_normal((1500, 2)):
+            adaptation.add(row)
+            factor, shift = adaptation.values
+            shown.append(row * factor + shift)
+        late = np.array(shown[750:])
+        np.testing.assert_allclose(late.mean(0), own.mean(0), atol=0.2)
+        np.testing.assert_allclose(late.std(0), 1.0, atol=0.15)
