@@ -34,7 +34,7 @@ def amplitude_curves(
     """For each coefficient the curve from the quantiles of its prediction to those of its target, 3 to 97 %.
 
     Noise is never turned up: where a coefficient's correlation with its prediction is too low, and for those that are
-    no measures, the curve changes nothing.
+    no measures, the curve changes nothing and goes from the least to the greatest prediction.
 
     Args:
         predicted: coefficients by regressions that have not seen the frames.
@@ -44,14 +44,14 @@ def amplitude_curves(
     """
     shares = np.linspace(_OUTER, 1 - _OUTER, NUM_KNOTS)
     x, unchanged = (np.quantile(predicted, at, axis=0).T for at in (shares, np.linspace(0, 1, NUM_KNOTS)))
-    y = np.quantile(target, shares, axis=0).T
+    # a curve needs ascending knots: a constant prediction has none
+    rise = np.arange(NUM_KNOTS) * (1e-6 * (1 + predicted.std(0)))[:, None]
+    x, y = x + rise, np.quantile(target, shares, axis=0).T
     for column in range(predicted.shape[1]):
         spread = predicted[:, column].std() * target[:, column].std()
         product = (predicted[:, column] - predicted[:, column].mean()) @ (target[:, column] - target[:, column].mean())
         if column >= num_measures or product <= least_correlation * len(target) * spread or spread < 1e-12:
-            x[column] = y[column] = unchanged[column]
-    # a curve needs ascending knots: a constant prediction has none
-    x = x + np.arange(NUM_KNOTS) * (1e-6 * (1 + predicted.std(0)))[:, None]
+            x[column] = y[column] = unchanged[column] + rise[column]
     return np.stack([x, y], axis=1)
 
 
@@ -80,12 +80,12 @@ class VoiceAdaptation:
     words. After n frames of speech the voice's own mean and spread weigh n / (n + 75).
 
     Args:
-        curves: of the coefficients.
+        mean: of the predictions for the recording's speech, by regressions that have not seen the frames.
+        std: standard deviation of these.
     """
 
-    def __init__(self, curves: Float[np.ndarray, "count 2 knots"]) -> None:
-        knots = curves[:, 0].astype(np.float64)
-        self._mean, self._std = knots.mean(1), knots.std(1) + 1e-9
+    def __init__(self, mean: Float[np.ndarray, " count"], std: Float[np.ndarray, " count"]) -> None:
+        self._mean, self._std = mean.astype(np.float64), std.astype(np.float64) + 1e-9
         self._count = 0.0
         self._sum, self._square = np.zeros_like(self._mean), np.zeros_like(self._mean)
 

@@ -68,15 +68,19 @@ class ActiveLevel:
         self._histogram = np.zeros(_BINS)
         self._rows = 0.0
 
-    def update(self, loudness: float) -> bool:
-        """Take the next row's level in dB; whether it holds speech. `level_db` then includes it."""
-        if loudness <= SILENCE_DB:
-            return False
+    def add_noise(self, loudness: float) -> None:
+        """Take a row's level in dB for the noise floor alone."""
         if self._rows >= _NOISE_MEMORY:
             self._histogram *= 0.5
             self._rows *= 0.5
         self._histogram[min(max(int((loudness - _LOWEST_DB) / _BIN_DB), 0), _BINS - 1)] += 1
         self._rows += 1
+
+    def update(self, loudness: float) -> bool:
+        """Take the next row's level in dB; whether it holds speech. `level_db` then includes it."""
+        if loudness <= SILENCE_DB:
+            return False
+        self.add_noise(loudness)
         if self._rows <= self._settle:
             return False
         rank = int(np.searchsorted(np.cumsum(self._histogram), _NOISE_PERCENTILE * self._rows))

@@ -35,9 +35,12 @@ OPENING, CLOSING = 0.1, 0.08
 LOOK_AHEAD = (_BRIDGED + _BEFORE + _MEDIAN // 2 + 2) / STREAM_RATE + (_PART + _PERIODS[1]) / 2 / RATE
 """Seconds of audio after a time that the activity then depends on, at most."""
 _SPEECH_BANDS = slice(6, MEL_CHANNELS)
-"""The bands that levels are of: above 250 Hz, since hum and rumble lie below and no voice does with all that it has."""
+"""The bands that levels are of: above 280 Hz, since hum and rumble lie below and no voice does with all that it has."""
 _DIGITAL_DB = -60.0
 """Rows of at most this level are gaps of the file (muted, cut or not yet begun): they say nothing of a room's noise."""
+_GAP, _GATED_DB = 10, 40.0
+"""Rows of a gap; from the second gap after speech on they are the pauses (of a gate, of synthetic speech), and count as
+noise this far below the active level."""
 _SETTLE = 30
 """Rows after which something of the noise is known."""
 _NOISE_KNOWN = 300
@@ -138,7 +141,8 @@ class _SpeechRows:
         self._majority: list[bool] = []
         self._last_voiced = -(10**9)
         self._row = 0
-        self._taken = 0
+        self._taken = self._gap = self._gaps = 0
+        self._heard = False
 
     def push(self, samples: Float32[np.ndarray, " samples"]) -> list[bool]:
         """Take the next samples; whether the rows that they complete hold speech."""
@@ -155,11 +159,16 @@ class _SpeechRows:
     def _take(self, loudness: float, periodic: float) -> None:
         """Add the next row."""
         audible = loudness > _DIGITAL_DB
+        self._gap = 0 if audible else self._gap + 1
+        self._gaps += self._gap == _GAP and self._heard
+        if not audible and self._gaps > 1:
+            self._level.add_noise(self._level.level_db - _GATED_DB)
         above_noise = audible and self._level.update(loudness)
         below = self._level.level_db - loudness
         self._taken += audible
         not_noise = above_noise or (self._taken < _NOISE_KNOWN and below < _LOUD_START_DB)
         self._voiced.append(not_noise and below < _VOICED_DB and periodic > _PERIODICITY)
+        self._heard = self._heard or bool(self._voiced[-1])
         self._loud.append(above_noise and below < _LOUD_DB)
         if len(self._voiced) >= _MEDIAN:
             self._majority.append(sum(self._voiced[-_MEDIAN:]) > _MEDIAN // 2)

@@ -105,8 +105,8 @@ class Drive:
                 failed += 1
                 CONSOLE.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         if failed:
-            hint = "The messages above say why; the other voices are written."
-            raise TalkingError(self.output, expected=f"{len(targets)} videos", found=f"{failed} failed", hint=hint)
+            hint, found = "The messages above say why.", f"{len(targets) - failed}; {failed} failed"
+            raise TalkingError(self.output, expected=f"{len(targets)} videos", found=found, hint=hint)
 
     def _targets(self) -> dict[Path, Path]:
         """The video of each voice."""
@@ -116,8 +116,8 @@ class Drive:
             raise TalkingError("--audio", expected="one file or more", found="none", hint="Name the voices.")
         if len(self.audio) == 1 and self.output.suffix and not self.output.is_dir():
             container_format(self.output)
-            return {self.audio[0]: self.output}
-        if self.output.suffix in VIDEO_SUFFIXES or self.output.is_file():
+            return self._apart({self.audio[0]: self.output})
+        if self.output.suffix.lower() in VIDEO_SUFFIXES or self.output.is_file():
             hint = "Each voice gets an mp4 in it."
             raise TalkingError(
                 self.output, expected=f"a folder for {len(self.audio)} voices", found="a file", hint=hint
@@ -126,6 +126,13 @@ class Drive:
         if len({path.name.casefold() for path in targets.values()}) < len(self.audio):
             hint = "Their videos would have the same name: rename one, or drive them one by one."
             raise TalkingError("--audio", expected="files of different names", found="two alike", hint=hint)
+        return self._apart(targets)
+
+    def _apart(self, targets: dict[Path, Path]) -> dict[Path, Path]:
+        """The same, if no voice would be overwritten."""
+        for output in set(map(Path.resolve, targets.values())) & set(map(Path.resolve, self.audio)):
+            hint = "Its audio is the voice. Name another file or folder."
+            raise TalkingError(output, expected="a file that is not read", found="one of --audio", hint=hint)
         return targets
 
     def _speak(self, driver: PortraitDriver, audio: Path, output: Path, sign_with: SigningKey | None) -> None:

@@ -70,7 +70,9 @@ class ConditioningTrack(nn.Module):
             self.register_buffer(name, value, persistent=False)
         activity = np.ones(track.num_frames) if track.mouth_activity is None else track.mouth_activity
         self.register_buffer("mouth_activity", torch.from_numpy(activity).float().to(device), persistent=False)
-        adaptation = None if track.mouth_adaptation is None else torch.from_numpy(track.mouth_adaptation).to(device)
+        adaptation = track.mouth_adaptation
+        if adaptation is not None:
+            adaptation = torch.from_numpy(adaptation).float().to(device)
         self.register_buffer("mouth_adaptation", adaptation, persistent=False)
         body = torch.eye(2, 3).repeat(track.num_frames, 1, 1)
         if track.body is not None:

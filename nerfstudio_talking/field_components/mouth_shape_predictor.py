@@ -126,6 +126,8 @@ class MouthShapePredictor(nn.Module):
     channel_scale: Tensor
     rest: Tensor
     curves: Tensor
+    speech_mean: Tensor
+    speech_std: Tensor
 
     def __init__(
         self,
@@ -157,6 +159,10 @@ class MouthShapePredictor(nn.Module):
         self.register_buffer("channel_scale", channel_scale, persistent=False)
         self.register_buffer("rest", torch.zeros(count))
         self.register_buffer("curves", torch.zeros(count, 2, NUM_KNOTS))
+        self.register_buffer(
+            "speech_mean", torch.zeros(count)
+        )  # of held-out predictions in speech, and their deviation
+        self.register_buffer("speech_std", torch.ones(count))
         prior = load_mouth_prior(feature_name(track.audio_kind))
         fits = prior is not None and (prior.size.window, prior.size.channels) == track.audio.shape[1:]
         self.prior = prior if fits else None
@@ -191,6 +197,8 @@ class MouthShapePredictor(nn.Module):
             "predicted": tracked,
             "rest": rest_mouth_shape(tracked[usable], activity[usable]),
             "curves": curves,
+            "speech_mean": held_out[voiced].mean(0),
+            "speech_std": held_out[voiced].std(0),
         }
         for name, value in values.items():
             getattr(self, name).copy_(torch.from_numpy(value).float())

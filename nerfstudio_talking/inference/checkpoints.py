@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 BAKED_CONFIG_NAME = "config_baked.yml"
 """Name of the configuration that renders from a bake, beside config.yml."""
 _CHECKPOINTS = "step-*.ckpt"
+_OUR_METHOD = "a method of this package, or of another plugin of nerfstudio"
+_MOST_BYTES = 1 << 20
 _METHOD_NAME = re.compile(r"^method_name: ([\w-]+)$", re.MULTILINE)
 _HINT = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
 _CHECKPOINT_HINT = "Take another checkpoint of the run, or train again."
@@ -66,14 +68,15 @@ def read_run(load_config: Path) -> TrainerConfig:
     try:
         config, unknown = load_objects(load_config, registered_classes(), _HINT)
     except TalkingError as error:
-        name = _METHOD_NAME.search(load_config.read_bytes().decode("utf-8", "replace"))
-        if name is None or name[1] in plugin_methods():
+        name = _method_name(load_config)
+        if name is None or name in plugin_methods():
             raise
-        raise _other_method(load_config, name[1]) from error
+        found = f"method {name}, {error.found}"
+        raise TalkingError(load_config, expected=_OUR_METHOD, found=found, hint=error.hint) from error
     if not isinstance(config, TrainerConfig):
         raise TalkingError(load_config, expected="a config.yml", found=f"a {type(config).__name__}", hint=_HINT)
     if config.method_name not in plugin_methods():
-        raise _other_method(load_config, str(config.method_name))
+        raise TalkingError(load_config, expected=_OUR_METHOD, found=f"method {config.method_name}", hint=_HINT)
     manager = type(plugin_methods()[config.method_name].pipeline.datamanager)
     if type(config.pipeline.datamanager) is not manager:
         found = f"a {type(config.pipeline.datamanager).__name__} in a run of {config.method_name}"
@@ -88,9 +91,14 @@ def read_run(load_config: Path) -> TrainerConfig:
     return config
 
 
-def _other_method(load_config: Path, name: str) -> TalkingError:
-    expected = "a method of this package, or of another plugin of nerfstudio"
-    return TalkingError(load_config, expected=expected, found=f"method {name}", hint=_HINT)
+def _method_name(load_config: Path) -> str | None:
+    """The method that a configuration names at its end, whatever else it contains."""
+    try:
+        text = load_config.read_bytes()[:_MOST_BYTES] if load_config.stat().st_size <= _MOST_BYTES else b""
+    except OSError:
+        return None
+    found = _METHOD_NAME.search(text.decode("utf-8", "replace"))
+    return None if found is None else found[1]
 
 
 def set_data(config: TrainerConfig, load_config: Path, data: Path | None) -> None:

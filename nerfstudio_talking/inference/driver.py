@@ -201,6 +201,7 @@ class PortraitDriver:
                 found="none",
                 hint="Load the driver with motion=..., made by `ns-talking motion finetune`.",
             )
+        name = "the samples" if isinstance(audio, np.ndarray) else str(audio)
         if pose == "generated":
             samples = whole_audio(audio)
             make_track = self._generated_tracks(samples, seed, smoothing)
@@ -209,8 +210,10 @@ class PortraitDriver:
             make_track = self._arranged_tracks(pose, smoothing)
         player = self._player(make_track, scale, mouth_gain, "clip" if audio_features else normalization)
         if audio_features is not None:
-            return self._play_array(Path(audio_features), audio, player)
-        return self._play(audio, self.windows(normalization, live=False), player)
+            frames = self._play_array(Path(audio_features), audio, player)
+        else:
+            frames = self._play(audio, self.windows(normalization, live=False), player)
+        return self._listening(frames, player, name)
 
     def stream(
         self,
@@ -359,6 +362,12 @@ class PortraitDriver:
             render = refined(self._refiner, render)
         return FramePlayer(make_track, render, mouth_gain, mouth_adapter(self.model, normalization))
 
+    def _listening(self, frames: Iterator[Frame], player: FramePlayer, name: str) -> Iterator[Frame]:
+        """The same frames, and a word after them where nobody spoke."""
+        yield from frames
+        if not player.has_spoken and self.model.mouth_shape_predictor is not None:
+            CONSOLE.print(escape(f"No speech was found in {name}: the mouth stayed at rest."), style="yellow")
+
     def _play(self, audio: Audio, windows: AudioWindows, player: FramePlayer) -> Iterator[Frame]:
         from nerfstudio_talking.inference.stream import PortraitStream
 
@@ -373,9 +382,6 @@ class PortraitDriver:
             yield frame
         if player.num_played == 0:
             raise too_short(audio, count, self.fps)
-        if not player.has_spoken:
-            name = "the samples" if isinstance(audio, np.ndarray) else audio
-            CONSOLE.print(escape(f"No speech was found in {name}: the mouth stayed at rest."), style="yellow")
 
     def _play_array(self, path: Path, audio: Audio, player: FramePlayer) -> Iterator[Frame]:
         from nerfstudio_talking.audio.extract import extract_features

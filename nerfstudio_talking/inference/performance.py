@@ -12,7 +12,7 @@ from nerfstudio_talking.audio.frame_audio import audio_of_frames
 from nerfstudio_talking.audio.voice_activity import voice_activity
 from nerfstudio_talking.inference.audio_input import RATE
 from nerfstudio_talking.inference.controls import PortraitControls, control_motion
-from nerfstudio_talking.inference.mouth_adaptation import mouth_adapter
+from nerfstudio_talking.inference.mouth_adaptation import adapted_mouth
 from nerfstudio_talking.inference.stream import AFTER, BEFORE
 from nerfstudio_talking.media.reading import read_audio
 from nerfstudio_talking.motion.driving_track import driving_track
@@ -75,9 +75,7 @@ class Performance:
         stream = driver.windows("adapt", live=False)
         windows = np.concatenate([stream.push(samples), stream.finish()])[: driver.num_frames(samples)]
         activity = voice_activity(samples, driver.fps, len(windows))
-        adapt = mouth_adapter(driver.model, "adapt")
-        adaptation = None if adapt is None else np.stack([adapt(*frame) for frame in zip(windows, activity.tolist())])
-        return cls(driver.track, samples, windows, activity, adaptation=adaptation)
+        return cls(driver.track, samples, windows, activity, adaptation=adapted_mouth(driver.model, windows, activity))
 
     @property
     def num_frames(self) -> int:

@@ -94,6 +94,7 @@ def driving_track(
         lips=None,
         landmarks=None,
         mouth_activity=None,
+        mouth_adaptation=None,
         frame_ids=None,
         audio_ids=None,
         audio_path=None,

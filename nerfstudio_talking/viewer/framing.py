@@ -13,6 +13,8 @@ _LARGEST = 2
 """Longer side of a free view, of the recording's height."""
 _SCALES = tuple(2 ** (-step / 4) for step in range(9))
 """Sizes of frames relative to the recording."""
+_FORGETTING = 0.998
+"""Factor per frame of what is known of the fixed part: another output, or a free camera, may cost otherwise."""
 _HARDLY = 1.25
 """Time of a frame over that of the smallest one, up to which it is no reason to shrink it."""
 
@@ -87,6 +89,7 @@ class FrameCost:
         """
         if scale == self._scale and self._seconds > 0:
             self._seconds += 0.2 * (seconds - self._seconds)
+            self._fixed *= _FORGETTING
             return
         if self._seconds > 0:
             here, there = scale**2, self._scale**2

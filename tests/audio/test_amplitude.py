@@ -55,18 +55,18 @@ def test_shapes_are_limited_beyond_their_range_alone():
 
 
 def test_another_voice_is_brought_to_the_recordings_mean_and_spread():
-    """Predictions that lie higher and are twice as wide; those like the recording's stay as they are."""
+    """Predictions that lie higher and are twice as wide; those like the recording's, skewed, stay as they are."""
     rng = np.random.default_rng(3)
-    own = rng.standard_normal((4000, 2))
-    curves = amplitude_curves(own, own, 2)
+    draw = lambda count: rng.gamma(2.0, 1.0, (count, 2))  # noqa: E731
+    own = draw(4000)
     for offset, width in ((1.5, 2.0), (0.0, 1.0)):
-        adaptation = VoiceAdaptation(curves)
+        adaptation = VoiceAdaptation(own.mean(0), own.std(0))
         np.testing.assert_allclose(adaptation.values, [[1, 1], [0, 0]], atol=1e-9)
         shown = []
-        for row in offset + width * rng.standard_normal((1500, 2)):
+        for row in offset + width * draw(3000):
             adaptation.add(row)
             factor, shift = adaptation.values
             shown.append(row * factor + shift)
         late = np.array(shown[750:])
-        np.testing.assert_allclose(late.mean(0), own.mean(0), atol=0.2)
-        np.testing.assert_allclose(late.std(0), 1.0, atol=0.15)
+        np.testing.assert_allclose(late.mean(0), own.mean(0), atol=0.25 if width > 1 else 0.05)
+        np.testing.assert_allclose(late.std(0), own.std(0), rtol=0.12 if width > 1 else 0.05)

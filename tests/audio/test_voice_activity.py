@@ -108,9 +108,17 @@ def test_a_hum_does_not_open_the_lips_after_a_muted_microphone(voice, gap):
     """Digital zeros say nothing of a room's noise."""
     muted, tone = np.zeros(round(16000 * gap), np.float32), hum(6, 100, -45)
     assert (voice_activity(np.concatenate([muted, tone]), FPS, round(25 * (gap + 6))) == 0).all()
-    spoken = np.concatenate([voice, muted, tone])
+    spoken = np.concatenate([voice + hum(4, 100, -45), muted, tone])
     activity = voice_activity(spoken, FPS, round(len(spoken) / 640))
     assert (activity[-5 * 25 :] == 0).all() and activity[:100].mean() > 0.5
+
+
+def test_a_gated_voice_is_heard_as_without_the_gate(voice):
+    """Pauses of digital silence, as of a noise gate or of synthetic speech, do not shut the mouth in speech."""
+    gated = np.tile(np.where(np.repeat(voice_activity(voice, FPS, 100) > 0, 640), voice, 0).astype(np.float32), 5)
+    hiss = gated + 2e-5 * np.random.default_rng(0).standard_normal(len(gated)).astype(np.float32)
+    muted, heard = (voice_activity(sound, FPS, round(len(gated) / 640)) > 0.5 for sound in (gated, hiss))
+    assert (muted & heard).sum() > 0.97 * heard.sum()
 
 
 def test_what_a_room_sounds_like_is_not_speech_from_the_start(voice):

@@ -49,7 +49,7 @@ def test_one_voice_goes_into_a_folder(voices, tmp_path):
 
 
 def test_a_voice_that_fails_does_not_keep_the_others(voices, tmp_path, capsys):
-    with pytest.raises(TalkingError, match="expected 3 videos; found 1 failed"):
+    with pytest.raises(TalkingError, match="expected 3 videos; found 2; 1 failed"):
         Drive(CONFIG, voices, tmp_path / "spoken").main()
     assert sorted(path.name for path in (tmp_path / "spoken").iterdir()) == ["a.mp4", "c.mp4"]
     assert "bad.wav: expected a voice" in capsys.readouterr().out
@@ -75,6 +75,14 @@ def test_what_cannot_be_read_is_named_before_anything_is_loaded(voices, tmp_path
 def test_what_does_not_fit_is_refused(tmp_path, audio, output, found):
     with pytest.raises(TalkingError, match=found):
         Drive(CONFIG, tuple(map(Path, audio)), tmp_path / output).main()
+
+
+def test_no_voice_is_overwritten(voices, tmp_path):
+    clip = Path(shutil.copy(voices[0], tmp_path / "clip.mp4"))
+    for output in (tmp_path, clip):
+        with pytest.raises(TalkingError, match="found one of --audio"):
+            Drive(CONFIG, (clip,), output).main()
+    assert clip.read_bytes() == voices[0].read_bytes()
 
 
 def test_ready_made_features_belong_to_one_voice(voices, tmp_path):

@@ -63,6 +63,13 @@ def test_what_shrinking_does_not_help_stays_large():
     assert settled(FrameCost(), lambda scale: 0.05 + 0.2 * scale**2) < 0.5
 
 
+def test_what_costs_otherwise_later_is_noticed():
+    """A bake on a busy machine, then a view that is rendered in full."""
+    cost = FrameCost()
+    assert settled(cost, lambda scale: 0.11 + 0.02 * scale**2) == 1
+    assert settled(cost, lambda scale: 0.4 * scale**2, frames=300) < 0.5
+
+
 def test_a_busy_moment_passes():
     cost = FrameCost()
     assert settled(cost, lambda scale: 0.4 * (0.1 + 0.9 * scale**2)) < 0.5
