@@ -19,8 +19,8 @@ _OUTER = 0.03
 single frames, of which a portrait has learned little."""
 _MARGIN = 0.25
 """How far a shape may be beyond a range, over the range."""
-_PRIOR, _MEMORY = 75.0, 750.0
-"""Frames of speech that the recording's mean and spread count as, and that those of a voice are taken over."""
+_PRIOR, _MEMORY = 25.0, 250.0
+"""Predictions that the recording's mean and spread count as, and that those of a voice are taken over."""
 _LEAST_FACTOR = 0.4
 """Of a voice's predictions about their mean; the greatest is 1, since noise is never turned up."""
 
@@ -77,7 +77,7 @@ class VoiceAdaptation:
     """Brings what is predicted for a voice to the mean and spread that it has for the recording, as the voice is heard.
 
     Another voice, room or microphone shifts and widens predictions, so that the curves' ends would be shown for whole
-    words. After n frames of speech the voice's own mean and spread weigh n / (n + 75).
+    words. After n predictions the voice's own mean and spread weigh n / (n + 25).
 
     Args:
         mean: of the predictions for the recording's speech, by regressions that have not seen the frames.

@@ -186,7 +186,7 @@ class PortraitDriver:
             scale: size of the frames relative to the recording.
             seed: of the motion that a model generates.
             audio_features: .npy array with one row per frame, for portraits trained on ready-made arrays.
-            normalization: 'adapt' follows the voice, 'clip' keeps the clip's.
+            normalization: 'adapt' lets features and mouth follow the voice, 'clip' keeps the clip's.
             mouth_gain: factor of the mouth's motion about its rest; 1 shows it as predicted.
 
         Raises:

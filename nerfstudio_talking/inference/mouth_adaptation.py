@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ AdaptMouth = Callable[[Float32[np.ndarray, "window channels"], float], Float32[n
 """From a frame's audio features and voice activity to its row of `TalkingTrack.mouth_adaptation`; frames in order."""
 _SPEECH = 0.5
 """Voice activity above which a frame is speech."""
+_EVERY = 3
+"""Of so many frames of speech one is looked at: its neighbours are alike."""
 _BLOCK = 256
 """Frames that are predicted at a time."""
 
@@ -37,10 +40,10 @@ def mouth_adapter(model: PortraitModel, normalization: NormalizationMode) -> Ada
     predictor = model.mouth_shape_predictor
     if normalization == "clip" or predictor is None or predictor.prior is None:
         return None
-    adaptation = _adaptation(predictor)
+    adaptation, spoken = _adaptation(predictor), count()
 
     def adapt(window: Float32[np.ndarray, "window channels"], activity: float) -> Float32[np.ndarray, "2 count"]:
-        if activity > _SPEECH:
+        if activity > _SPEECH and next(spoken) % _EVERY == 0:
             adaptation.add(_predicted(predictor, window[None])[0])
         return adaptation.values.astype(np.float32)
 
@@ -62,11 +65,11 @@ def adapted_mouth(
     predictor = model.mouth_shape_predictor
     if predictor is None or predictor.prior is None:
         return None
-    adaptation, rows = _adaptation(predictor), []
+    adaptation, spoken, rows = _adaptation(predictor), count(), []
     for start in range(0, len(windows), _BLOCK):
         predicted = _predicted(predictor, windows[start : start + _BLOCK])
         for row, active in zip(predicted, activity[start : start + _BLOCK]):
-            if active > _SPEECH:
+            if active > _SPEECH and next(spoken) % _EVERY == 0:
                 adaptation.add(row)
             rows.append(adaptation.values)
     return np.stack(rows).astype(np.float32)

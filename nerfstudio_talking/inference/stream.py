@@ -96,11 +96,26 @@ class FramePlayer:
             found = self._adapt(windows[position], self._activity[position])
             adaptation = np.repeat(found[None], len(windows), axis=0)
         track = track.replace(mouth_activity=activity, mouth_adaptation=adaptation)
+        self._advance()
+        return track, position
+
+    def skip(self) -> bool:
+        """Leave out the next frame; later ones are as if it had been rendered. Whether there was one."""
+        if self.pending == 0:
+            return False
+        position = self.num_played - self._first
+        self.has_spoken |= self._activity[position] > 0
+        if self._adapt is not None:
+            self._adapt(self._windows[position], self._activity[position])
+        self._advance()
+        return True
+
+    def _advance(self) -> None:
+        """Go to the next frame; what no later one needs is dropped."""
         self.num_played += 1
         unneeded = max(self.num_played - BEFORE, 0) - self._first
         del self._windows[:unneeded], self._activity[:unneeded]
         self._first += unneeded
-        return track, position
 
     def render(self, track: TalkingTrack, position: int) -> UInt8[np.ndarray, "height width 3"]:
         """A frame that was taken. In order: a refiner remembers frames."""
@@ -172,7 +187,7 @@ class PortraitStream:
     def skip(self) -> bool:
         """Leave out the next frame, which would come too late. Whether there was one."""
         with self._changed:
-            return not self._is_abandoned and self._player.take() is not None
+            return not self._is_abandoned and self._player.skip()
 
     def push(self, samples: Float[np.ndarray, " samples"] | Int16[np.ndarray, " samples"]) -> None:
         """Take the next samples: 16 kHz mono, float in [-1, 1] or int16, any number.
