@@ -19,8 +19,10 @@ _OUTER = 0.03
 single frames, of which a portrait has learned little."""
 _MARGIN = 0.25
 """How far a shape may be beyond a range, over the range."""
-_PRIOR, _MEMORY = 25.0, 250.0
+_PRIOR, _MEMORY = 10.0, 100.0
 """Predictions that the recording's mean and spread count as, and that those of a voice are taken over."""
+_LEEWAY = 1.1
+"""Spread of a voice over the recording's up to which it is left: estimates vary by chance."""
 _LEAST_FACTOR = 0.4
 """Of a voice's predictions about their mean; the greatest is 1, since noise is never turned up."""
 
@@ -77,7 +79,7 @@ class VoiceAdaptation:
     """Brings what is predicted for a voice to the mean and spread that it has for the recording, as the voice is heard.
 
     Another voice, room or microphone shifts and widens predictions, so that the curves' ends would be shown for whole
-    words. After n predictions the voice's own mean and spread weigh n / (n + 25).
+    words. After n predictions the voice's own mean and spread weigh n / (n + 10).
 
     Args:
         mean: of the predictions for the recording's speech, by regressions that have not seen the frames.
@@ -103,6 +105,6 @@ class VoiceAdaptation:
         trust = self._count / (self._count + _PRIOR)
         offset = self._sum / max(self._count, 1.0)
         spread = np.sqrt(np.maximum(self._square / max(self._count, 1.0) - offset**2, 0.0))
-        factor = np.clip(self._std / ((1 - trust) * self._std + trust * spread), _LEAST_FACTOR, 1.0)
+        factor = np.clip(_LEEWAY * self._std / ((1 - trust) * self._std + trust * spread), _LEAST_FACTOR, 1.0)
         own = self._mean + trust * offset  # where the voice's predictions are taken to lie
         return np.stack([factor, self._mean - factor * own])

@@ -12,6 +12,10 @@ from nerfstudio_talking.io.errors import TalkingError
 if TYPE_CHECKING:
     from nerfstudio_talking.serving.portraits import Portrait
 
+_SWITCH = 5e-4
+"""Seconds after which a thread gives Python's lock to one that waits: with 5 ms, Python's own, rendering waits longer
+than it computes."""
+
 
 @dataclass
 class Serve:
@@ -60,6 +64,9 @@ class Serve:
 
     def main(self) -> None:
         """Load the portraits and serve until Ctrl-C."""
+        import sys
+
+        sys.setswitchinterval(_SWITCH)
         try:
             import aiortc  # noqa: F401
             from aiohttp import web  # noqa: F401

@@ -21,8 +21,8 @@ AdaptMouth = Callable[[Float32[np.ndarray, "window channels"], float], Float32[n
 """From a frame's audio features and voice activity to its row of `TalkingTrack.mouth_adaptation`; frames in order."""
 _SPEECH = 0.5
 """Voice activity above which a frame is speech."""
-_EVERY = 3
-"""Of so many frames of speech one is looked at: its neighbours are alike."""
+_EVERY = 8
+"""Of so many frames of speech one is looked at: its neighbours are alike, and a live server has little time."""
 _BLOCK = 256
 """Frames that are predicted at a time."""
 

@@ -68,5 +68,5 @@ def test_another_voice_is_brought_to_the_recordings_mean_and_spread():
             factor, shift = adaptation.values
             shown.append(row * factor + shift)
         late = np.array(shown[750:])
-        np.testing.assert_allclose(late.mean(0), own.mean(0), atol=0.25 if width > 1 else 0.05)
-        np.testing.assert_allclose(late.std(0), own.std(0), rtol=0.12 if width > 1 else 0.05)
+        np.testing.assert_allclose(late.mean(0), own.mean(0), atol=0.3 if width > 1 else 0.1)
+        np.testing.assert_allclose(late.std(0), own.std(0), rtol=0.2 if width > 1 else 0.05)
