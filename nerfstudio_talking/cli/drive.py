@@ -36,8 +36,7 @@ class Drive:
     audio_features: Path | None = None
     """The features of the audio as .npy, one row per frame, for portraits trained on ready-made arrays."""
     normalization: NormalizationMode = "adapt"
-    """How audio is normalised: 'adapt' follows the voice's level, spectrum and predicted mouth, 'clip' takes it for the
-    training clip's."""
+    """How audio and mouth are normalised: 'adapt' follows the voice, 'clip' keeps what the training clip has."""
     pose: PoseMode | Literal["generated"] = "ping-pong"
     """How the recorded head motion is arranged to the length of the audio; 'generated' takes --motion instead."""
     motion: Path | None = None
