@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,10 @@ def _eyes_of_openface(path: Path, ids: np.ndarray) -> Float32[np.ndarray, "frame
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")  # comments and paths of other systems; numbers are the same
-    rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(io.StringIO(text))]
+    try:
+        rows = [{key.strip(): value for key, value in row.items() if key} for row in csv.DictReader(text.splitlines())]
+    except csv.Error as error:  # a field without an end
+        raise TalkingError(path, expected="a table of values", found=str(error), hint=_EYES_HINT) from error
     if not rows or "AU45_r" not in rows[0]:
         raise TalkingError(
             path,

@@ -36,8 +36,24 @@ def test_other_encodings(tmp_path):
     np.testing.assert_allclose(read_eyes(tmp_path, IDS[:2])[:, 0], [1, 0])
 
 
+@pytest.mark.parametrize("ends", ["\r", "\r\n"])
+def test_line_ends_of_other_systems(tmp_path, ends):
+    text = table("0", "0", "2", "2", "0", "0").replace("\n", ends)
+    (tmp_path / "au.csv").write_bytes(text.encode())
+    np.testing.assert_allclose(read_eyes(tmp_path, IDS)[:, 0], [1, 1, 0, 0, 1, 1])
+
+
 @pytest.mark.parametrize(
-    "text", ["", HEAD, "a;b\n1;2", table("", "", "1", ""), table("x", "y", "z"), HEAD + "one, 0, 1, 1\ntwo, 0, 1, 1"]
+    "text",
+    [
+        "",
+        HEAD,
+        "a;b\n1;2",
+        table("", "", "1", ""),
+        table("x", "y", "z"),
+        HEAD + "one, 0, 1, 1\ntwo, 0, 1, 1",
+        HEAD + "1" * 200_000,
+    ],
 )
 def test_tables_that_hold_nothing(tmp_path, text):
     (tmp_path / "au.csv").write_text(text)

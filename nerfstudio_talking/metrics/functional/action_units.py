@@ -167,6 +167,9 @@ def from_landmarks(landmarks: Float[np.ndarray, "frames points xy"]) -> Float64[
     return np.stack([FULL * measured[name] / _FULL_DISTANCE[name] for name in GEOMETRY_UNITS], axis=1)
 
 
+_MOST_FRAMES = 10_000_000
+
+
 def read_openface(path: Path) -> Float64[np.ndarray, "frames 17"]:
     """Intensities of `ACTION_UNITS` from a csv of OpenFace's FeatureExtraction (header names start with a space).
 
@@ -179,7 +182,7 @@ def read_openface(path: Path) -> Float64[np.ndarray, "frames 17"]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{k.strip(): v for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TalkingError(path, expected="a csv of OpenFace", found=str(error), hint=hint) from error
     wanted = [f"{name}_r" for name in ACTION_UNITS]
     missing = wanted if not rows else [name for name in wanted if name not in rows[0]]
@@ -188,6 +191,8 @@ def read_openface(path: Path) -> Float64[np.ndarray, "frames 17"]:
         raise TalkingError(path, expected="a csv of OpenFace with " + ", ".join(wanted), found=found, hint=hint)
     try:
         frames = [int(row["frame"]) - 1 if "frame" in row else i for i, row in enumerate(rows)]
+        if not 0 <= min(frames) <= max(frames) < _MOST_FRAMES:
+            raise ValueError(f"frames {min(frames) + 1} to {max(frames) + 1}")
         table = np.full((max(frames) + 1, len(wanted)), np.nan)
         for frame, row in zip(frames, rows):
             if float(row.get("success", 1)) > 0:

@@ -94,3 +94,8 @@ def test_openface_csv(tmp_path: Path) -> None:
         action_units.read_openface(path)
     with pytest.raises(TalkingError, match="OpenFace"):
         action_units.read_openface(tmp_path / "absent.csv")
+    header = ", ".join(["frame", "success"]) + "," + ",".join(names)
+    for row in ("1000000000, 1, " + ", ".join(["1.5"] * 17), "1, 1, " + "1" * 200_000):  # no memory for that
+        path.write_text(f"{header}\n{row}\n")
+        with pytest.raises(TalkingError, match="au.csv"):
+            action_units.read_openface(path)
