@@ -97,5 +97,5 @@ def test_openface_csv(tmp_path: Path) -> None:
     header = ", ".join(["frame", "success"]) + "," + ",".join(names)
     for row in ("1000000000, 1, " + ", ".join(["1.5"] * 17), "1, 1, " + "1" * 200_000):  # no memory for that
         path.write_text(f"{header}\n{row}\n")
-        with pytest.raises(TalkingError, match="au.csv"):
+        with pytest.raises(TalkingError, match=r"au\.csv"):
             action_units.read_openface(path)
