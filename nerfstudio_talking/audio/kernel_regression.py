@@ -52,7 +52,7 @@ class AudioRegression:
         """Mouth shape of frames from their audio and, where it was fitted with one, the prior's prediction."""
         x = torch.from_numpy((inputs - self.mean) / self.std)
         return (
-            audio_kernel(x, torch.from_numpy(self.support)).numpy() @ self.dual
+            audio_kernel(x, torch.from_numpy(self.support).to(x)).numpy() @ self.dual
             + _padded(prior, len(x), len(self.bias)) * self.slope
             + self.bias
         )

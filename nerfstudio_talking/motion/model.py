@@ -177,7 +177,7 @@ def _model_of(record: dict[str, Any]) -> MotionModel:
     config = dict(record["network_config"])
     network_config = MotionNetworkConfig(**{**config, "widths": tuple(config["widths"])})
     sizes = (*network_config.widths, network_config.features, network_config.hidden, network_config.layers)
-    if len(network_config.widths) != 4 or not all(isinstance(size, int) and 0 < size <= _WIDEST for size in sizes):
+    if len(network_config.widths) != 4 or not all(type(size) is int and 0 < size <= _WIDEST for size in sizes):
         raise ValueError(f"a network of {sizes}")
     basis = FaceBasis(record["components"].numpy(), record["lid"].numpy())
     require_shapes(basis)
