@@ -10,7 +10,7 @@ import tyro
 from rich.markup import escape
 
 from nerfstudio_talking.audio.normalization import NormalizationMode
-from nerfstudio_talking.io.console import CONSOLE, get_progress
+from nerfstudio_talking.io.console import CONSOLE, get_progress, print_error
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import require_writable
 from nerfstudio_talking.motion.pose_mode import PoseMode
@@ -103,7 +103,7 @@ class Drive:
                 if len(targets) == 1:
                     raise
                 failed += 1
-                CONSOLE.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+                print_error(error)
         if failed:
             hint, found = "The messages above say why.", f"{len(targets) - failed}; {failed} failed"
             raise TalkingError(self.output, expected=f"{len(targets)} videos", found=found, hint=hint)
@@ -137,7 +137,7 @@ class Drive:
 
     def _speak(self, driver: PortraitDriver, audio: Path, output: Path, sign_with: SigningKey | None) -> None:
         with get_progress("Speaking", suffix="frames/s") as progress:
-            task = progress.add_task(audio.stem, total=driver.num_frames(audio))
+            task = progress.add_task("Speaking", total=driver.num_frames(audio))
             count = driver.write_video(
                 audio,
                 output,

@@ -15,7 +15,6 @@ from functools import partial
 from typing import Annotated, Any, Union
 
 import tyro
-from rich.markup import escape
 
 from nerfstudio_talking.cli.bake import BakePortrait
 from nerfstudio_talking.cli.batch import Batch
@@ -31,7 +30,7 @@ from nerfstudio_talking.cli.process import Process
 from nerfstudio_talking.cli.render import Render
 from nerfstudio_talking.cli.render_frames import RenderFrames
 from nerfstudio_talking.cli.serve import Serve
-from nerfstudio_talking.io.console import CONSOLE
+from nerfstudio_talking.io.console import CONSOLE, print_error
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.third_party_warnings import silence_third_party_warnings
 
@@ -131,7 +130,7 @@ def entrypoint(arguments: Sequence[str] | None = None) -> None:
     try:
         command.main()
     except TalkingError as error:
-        CONSOLE.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        print_error(error)
         sys.exit(1)
     except KeyboardInterrupt:
         CONSOLE.print("[yellow]Interrupted.[/]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -64,8 +65,6 @@ class Serve:
 
     def main(self) -> None:
         """Load the portraits and serve until Ctrl-C."""
-        import sys
-
         sys.setswitchinterval(_SWITCH)
         try:
             import aiortc  # noqa: F401

@@ -159,9 +159,8 @@ class MouthShapePredictor(nn.Module):
         self.register_buffer("channel_scale", channel_scale, persistent=False)
         self.register_buffer("rest", torch.zeros(count))
         self.register_buffer("curves", torch.zeros(count, 2, NUM_KNOTS))
-        self.register_buffer(
-            "speech_mean", torch.zeros(count)
-        )  # of held-out predictions in speech, and their deviation
+        # of held-out predictions in speech
+        self.register_buffer("speech_mean", torch.zeros(count))
         self.register_buffer("speech_std", torch.ones(count))
         prior = load_mouth_prior(feature_name(track.audio_kind))
         fits = prior is not None and (prior.size.window, prior.size.channels) == track.audio.shape[1:]

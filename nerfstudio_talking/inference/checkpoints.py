@@ -22,7 +22,7 @@ from rich.markup import escape
 from nerfstudio_talking.io.console import CONSOLE
 from nerfstudio_talking.io.errors import TalkingError
 from nerfstudio_talking.io.files import new_file
-from nerfstudio_talking.io.safe_yaml import Registry, load_objects
+from nerfstudio_talking.io.safe_yaml import MAX_BYTES, Registry, load_objects
 from nerfstudio_talking.io.weights import load_state
 from nerfstudio_talking.models.portrait_model import PortraitModel, PortraitModelConfig
 
@@ -33,7 +33,6 @@ BAKED_CONFIG_NAME = "config_baked.yml"
 """Name of the configuration that renders from a bake, beside config.yml."""
 _CHECKPOINTS = "step-*.ckpt"
 _OUR_METHOD = "a method of this package, or of another plugin of nerfstudio"
-_MOST_BYTES = 1 << 20
 _METHOD_NAME = re.compile(r"^method_name: ([\w-]+)$", re.MULTILINE)
 _HINT = "Give the config.yml that ns-train wrote: outputs/.../config.yml."
 _CHECKPOINT_HINT = "Take another checkpoint of the run, or train again."
@@ -94,7 +93,7 @@ def read_run(load_config: Path) -> TrainerConfig:
 def _method_name(load_config: Path) -> str | None:
     """The method that a configuration names at its end, whatever else it contains."""
     try:
-        text = load_config.read_bytes()[:_MOST_BYTES] if load_config.stat().st_size <= _MOST_BYTES else b""
+        text = load_config.read_bytes() if load_config.stat().st_size <= MAX_BYTES else b""
     except OSError:
         return None
     found = _METHOD_NAME.search(text.decode("utf-8", "replace"))

@@ -208,7 +208,7 @@ class PortraitDriver:
             audio = samples
         else:
             make_track = self._arranged_tracks(pose, smoothing)
-        player = self._player(make_track, scale, mouth_gain, "clip" if audio_features else normalization)
+        player = self._player(make_track, scale, mouth_gain, normalization if audio_features is None else "clip")
         if audio_features is not None:
             frames = self._play_array(Path(audio_features), audio, player)
         else:

@@ -14,7 +14,6 @@ from nerfstudio_talking.audio.amplitude import VoiceAdaptation
 
 if TYPE_CHECKING:
     from nerfstudio_talking.audio.normalization import NormalizationMode
-    from nerfstudio_talking.field_components.mouth_shape_predictor import MouthShapePredictor
     from nerfstudio_talking.models.portrait_model import PortraitModel
 
 AdaptMouth = Callable[[Float32[np.ndarray, "window channels"], float], Float32[np.ndarray, "2 count"]]
@@ -23,8 +22,6 @@ _SPEECH = 0.5
 """Voice activity above which a frame is speech."""
 _EVERY = 8
 """Of so many frames of speech one is looked at: its neighbours are alike, and a live server has little time."""
-_BLOCK = 256
-"""Frames that are predicted at a time."""
 
 
 def mouth_adapter(model: PortraitModel, normalization: NormalizationMode) -> AdaptMouth | None:
@@ -40,11 +37,14 @@ def mouth_adapter(model: PortraitModel, normalization: NormalizationMode) -> Ada
     predictor = model.mouth_shape_predictor
     if normalization == "clip" or predictor is None or predictor.prior is None:
         return None
-    adaptation, spoken = _adaptation(predictor), count()
+    adaptation = VoiceAdaptation(predictor.speech_mean.cpu().numpy(), predictor.speech_std.cpu().numpy())
+    spoken = count()
 
+    @torch.no_grad()
     def adapt(window: Float32[np.ndarray, "window channels"], activity: float) -> Float32[np.ndarray, "2 count"]:
         if activity > _SPEECH and next(spoken) % _EVERY == 0:
-            adaptation.add(_predicted(predictor, window[None])[0])
+            audio = torch.from_numpy(window[None]).to(predictor.bias)
+            adaptation.add(predictor.from_regression(audio)[0].double().cpu().numpy())
         return adaptation.values.astype(np.float32)
 
     return adapt
@@ -62,23 +62,5 @@ def adapted_mouth(
         windows: audio features of each frame.
         activity: voice activity of each frame.
     """
-    predictor = model.mouth_shape_predictor
-    if predictor is None or predictor.prior is None:
-        return None
-    adaptation, spoken, rows = _adaptation(predictor), count(), []
-    for start in range(0, len(windows), _BLOCK):
-        predicted = _predicted(predictor, windows[start : start + _BLOCK])
-        for row, active in zip(predicted, activity[start : start + _BLOCK]):
-            if active > _SPEECH and next(spoken) % _EVERY == 0:
-                adaptation.add(row)
-            rows.append(adaptation.values)
-    return np.stack(rows).astype(np.float32)
-
-
-def _adaptation(predictor: MouthShapePredictor) -> VoiceAdaptation:
-    return VoiceAdaptation(predictor.speech_mean.cpu().numpy(), predictor.speech_std.cpu().numpy())
-
-
-@torch.no_grad()
-def _predicted(predictor: MouthShapePredictor, windows: Float32[np.ndarray, "frames window channels"]) -> np.ndarray:
-    return predictor.from_regression(torch.from_numpy(windows).to(predictor.bias)).double().cpu().numpy()
+    adapt = mouth_adapter(model, "adapt")
+    return None if adapt is None else np.stack([adapt(*frame) for frame in zip(windows, activity.tolist())])

@@ -6,11 +6,17 @@ nerfstudio is not imported: its method registry would delay the start of every c
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 CONSOLE = Console(width=120, emoji=False)
 """Prints `:b:` as it stands, since file names may hold such words; markup in file names is for `escape`."""
+
+
+def print_error(error: Exception) -> None:
+    """Print the message of an error that is meant for the user."""
+    CONSOLE.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
 
 
 class RateColumn(ProgressColumn):

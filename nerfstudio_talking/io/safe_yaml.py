@@ -24,7 +24,7 @@ _PATHS = {
     for module in ("", "_local.")
     for kind in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
 }
-_MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """A run's file has 12 KB."""
 
 
@@ -94,7 +94,7 @@ def load_objects(path: Path, registry: Registry, hint: str) -> tuple[Any, list[s
         return TalkingError(path, expected="a readable config.yml", found=found, hint=advice)
 
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if path.stat().st_size > MAX_BYTES:
             raise fail(f"{path.stat().st_size} bytes")
         loader = _make_loader(path.read_text(encoding="utf-8"), registry, fail)
         try:

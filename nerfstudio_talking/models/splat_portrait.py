@@ -346,9 +346,9 @@ class SplatPortraitModel(PortraitModel):
     def _regularisers(self, frame: Tensor) -> dict[str, Float[Tensor, ""]]:
         """Terms of the loss that read parameters; here, since DistributedDataParallel sees what the forward uses."""
         scales = torch.cat([self._group(name).scales() for name in _SHARES])
-        opacities = torch.cat([self._group(name).opacity_logits for name in _SHARES])
+        logits = tuple(self._group(name).opacity_logits for name in _SHARES)
         return {
-            "opacity": opacities.sigmoid().mean(),
+            **({"opacity": torch.cat(logits).sigmoid().mean()} if self.config.opacity_loss_mult > 0 else {}),
             "roughness": torch.stack([self._group(name).roughness() for name in _SHARES]).mean(),
             "excess_scale": F.relu(scales - self.config.max_scale).mean(),
             "depth_drift": self._group("head").depth_drift(),

@@ -88,6 +88,10 @@ class ActionUnitError(NamedTuple):
     """Frames in which both faces were found: the others are left out."""
 
 
+_MOST_FRAMES = 10_000_000
+"""Frames of a table beyond which a number is taken for damaged: four days."""
+
+
 def action_unit_error(
     rendered: Float[np.ndarray, "frames units"], gt: Float[np.ndarray, "frames units"], names: tuple[str, ...]
 ) -> ActionUnitError:
@@ -165,9 +169,6 @@ def from_landmarks(landmarks: Float[np.ndarray, "frames points xy"]) -> Float64[
         "AU26": place((CHIN_TIP,), down) - nose,
     }
     return np.stack([FULL * measured[name] / _FULL_DISTANCE[name] for name in GEOMETRY_UNITS], axis=1)
-
-
-_MOST_FRAMES = 10_000_000
 
 
 def read_openface(path: Path) -> Float64[np.ndarray, "frames 17"]:
